@@ -1,0 +1,29 @@
+# `make demo` and `make test` are all a fresh machine needs: Python 3.11 to 3.13, make and a C compiler.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+
+.PHONY: demo test lint benchmark cards clean
+
+# Installed anew only when what is to be installed changes.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+demo: $(VENV)/.installed
+	$(RUN) $(BIN)/python recipes/next_token/learning_curve.py --config recipes/next_token/demo.yaml
+
+test: $(VENV)/.installed
+	$(RUN) $(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+benchmark: $(VENV)/.installed
+	$(RUN) $(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) runs

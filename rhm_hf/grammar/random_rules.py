@@ -1,0 +1,62 @@
+"""Random production rules, drawn uniformly without listing the v^s tuples.
+
+The streams are raw 64-bit words of numpy's Philox, whose output numpy guarantees; `Generator.choice` and its kin may
+change between numpy versions, so none of them is used.
+"""
+
+import numpy as np
+
+from .parameters import GrammarParameters
+
+
+def bounded_integers(words: np.random.Philox, bound: int, count: int) -> np.ndarray:
+    """`count` integers uniform on `[0, bound)`, exactly: words beyond the last multiple of `bound` are redrawn."""
+    last_multiple = (2**64 // bound) * bound
+    kept = words.random_raw(count)
+    if last_multiple == 2**64:  # a power of two divides evenly
+        return (kept % np.uint64(bound)).astype(np.int64)
+    while (rejected := kept >= np.uint64(last_multiple)).any():
+        kept[rejected] = words.random_raw(int(rejected.sum()))
+    return (kept % np.uint64(bound)).astype(np.int64)
+
+
+def distinct_tuples(vocab_size: int, tuple_size: int, count: int, words: np.random.Philox) -> np.ndarray:
+    """An ordered sample without replacement of `count` of the v^s tuples.
+
+    Returns:
+        `np.ndarray` of int32, shape `(count, tuple_size)`, every ordered sample equally likely.
+    """
+    num_tuples = vocab_size**tuple_size
+    if num_tuples <= 4 * count:  # dense: a whole random permutation, at most four times the output
+        chosen = np.argsort(words.random_raw(num_tuples), kind="stable")[:count]
+        return np.stack(np.unravel_index(chosen, (vocab_size,) * tuple_size), axis=1).astype(np.int32)
+    tuples = np.empty((0, tuple_size), dtype=np.int32)
+    while len(tuples) < count:  # sparse: draw until enough differ, in the order of first appearance
+        draws = bounded_integers(words, vocab_size, (count - len(tuples)) * tuple_size).reshape(-1, tuple_size)
+        tuples = np.concatenate([tuples, draws.astype(np.int32)])
+        _, first = np.unique(_row_keys(tuples, vocab_size), return_index=True)
+        tuples = tuples[np.sort(first)]
+    return tuples
+
+
+def _row_keys(tuples: np.ndarray, vocab_size: int) -> np.ndarray:
+    """One integer a row where v^s fits 63 bits, the row's bytes elsewhere."""
+    if vocab_size ** tuples.shape[1] < 2**63:
+        return tuples @ (vocab_size ** np.arange(tuples.shape[1], dtype=np.int64))
+    return np.ascontiguousarray(tuples).view(f"V{tuples.itemsize * tuples.shape[1]}").ravel()
+
+
+def random_rules(parameters: GrammarParameters) -> list[np.ndarray]:
+    """Draws the rules of every level, root first, independently and uniformly over unambiguous rule sets.
+
+    Returns:
+        `list[np.ndarray]`: per level int32 of shape `(symbols, num_synonyms, tuple_size)`.
+    """
+    p = parameters
+    rules = []
+    for generation in range(p.depth):
+        symbols = p.num_classes if generation == 0 else p.vocab_size
+        words = np.random.Philox(key=np.array([p.rules_seed, generation], dtype=np.uint64))
+        tuples = distinct_tuples(p.vocab_size, p.tuple_size, symbols * p.num_synonyms, words)
+        rules.append(tuples.reshape(symbols, p.num_synonyms, p.tuple_size))
+    return rules

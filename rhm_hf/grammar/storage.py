@@ -1,0 +1,89 @@
+"""A grammar on disk: `grammar.json` (parameters, shape, checksum) beside `grammar.safetensors` (rules, probabilities).
+
+Nothing in either file is executed. Files are written beside their target and renamed, the JSON last; it holds the
+fingerprint of the arrays, so a torn or mixed pair of files is noticed when it is read.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+from . import validation
+from .parameters import GrammarParameters
+
+
+JSON_NAME = "grammar.json"
+TENSORS_NAME = "grammar.safetensors"
+FORMAT = 1
+
+
+def save(grammar, folder: str | Path) -> None:
+    """Writes the two files into `folder`, which is made where it does not exist."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {"root_probs": grammar.root_probs}
+    for generation, (rules, probs) in enumerate(zip(grammar.rules, grammar.rule_probs, strict=True)):
+        arrays[f"rules.{generation}"], arrays[f"rule_probs.{generation}"] = rules, probs
+    description = {
+        "format": FORMAT,
+        "name": grammar.name,
+        "parameters": None if grammar.parameters is None else grammar.parameters.to_dict(),
+        "depth": grammar.depth,
+        "vocab_size": grammar.vocab_size,
+        "sentence_length": grammar.sentence_length,
+        "fingerprint": grammar.fingerprint,
+    }
+    partial = f".{os.getpid()}.partial"
+    save_file(arrays, folder / (TENSORS_NAME + partial))
+    (folder / (JSON_NAME + partial)).write_text(json.dumps(description, indent=2) + "\n")
+    for name in (TENSORS_NAME, JSON_NAME):
+        os.replace(folder / (name + partial), folder / name)
+
+
+def load(folder: str | Path, **hub_kwargs):
+    """Reads a grammar from a local directory, or from a Hub repository where no such directory exists.
+
+    Args:
+        folder: a directory or a Hub id with the two files, itself or in its folder `grammar/`.
+        hub_kwargs: passed to `huggingface_hub.snapshot_download` (`revision=`, `repo_type="dataset"`, ..).
+
+    Raises:
+        `FileNotFoundError`: if a local directory holds no grammar.
+        `ValueError`: if the files do not belong together or do not hold a grammar.
+    """
+    from .grammar import Grammar
+
+    path = Path(folder)
+    if not path.is_dir():
+        from huggingface_hub import snapshot_download
+
+        wanted = [f"{where}{name}" for where in ("", "grammar/") for name in (JSON_NAME, TENSORS_NAME)]
+        path = Path(snapshot_download(str(folder), allow_patterns=wanted, **hub_kwargs))
+    places = [place for place in (path, path / "grammar") if (place / JSON_NAME).is_file()]
+    if not places:
+        raise FileNotFoundError(f"{folder} holds no {JSON_NAME}, neither itself nor in its folder grammar/")
+    description = json.loads((places[0] / JSON_NAME).read_text())
+    if description.get("format") != FORMAT:
+        raise ValueError(
+            f"{places[0] / JSON_NAME} has format {description.get('format')!r}; this version of rhm_hf reads {FORMAT}"
+        )
+    arrays = load_file(places[0] / TENSORS_NAME)
+    generations = range(description["depth"])
+    rules, rule_probs, root_probs, vocab_size = validation.checked(
+        [arrays[f"rules.{g}"] for g in generations],
+        [arrays[f"rule_probs.{g}"] for g in generations],
+        arrays["root_probs"],
+        description["vocab_size"],
+    )
+    # The stored laws are kept to the last bit: checking divides by sums that may differ from 1 by one ulp.
+    rule_probs, root_probs = [arrays[f"rule_probs.{g}"] for g in generations], arrays["root_probs"]
+    parameters = None if description["parameters"] is None else GrammarParameters(**description["parameters"])
+    grammar = Grammar(rules, rule_probs, root_probs, vocab_size, parameters)
+    validation.check_unambiguous(grammar)
+    if grammar.fingerprint != description["fingerprint"]:
+        raise ValueError(
+            f"{places[0] / TENSORS_NAME} does not belong to its {JSON_NAME}: the checksums differ; save it again"
+        )
+    return grammar
