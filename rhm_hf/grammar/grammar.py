@@ -188,7 +188,7 @@ class Grammar:
 
     @cached_property
     def entropy(self) -> float:
-        """Entropy of a sentence in nats, exact: rules are unambiguous, so it is the root's plus every node's rule's."""
+        """Entropy of a sentence in nats, exact: as rules are unambiguous, the root's plus every node's rule's."""
         total = _entropy(self.root_probs)
         expected_nodes = self.root_probs  # expected number of nodes of each symbol at the level
         for level in range(self.depth, 0, -1):
