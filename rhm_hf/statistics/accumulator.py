@@ -71,7 +71,7 @@ class Accumulator:
 
     @property
     def stderr(self) -> torch.Tensor:
-        """Standard error of `mean` for independent rows; infinite where it is unknown (one row, or an infinite one)."""
+        """Standard error of `mean` for independent rows; infinite where unknown (one row, or an infinite one)."""
         weight, ratio = self._field("weight"), self._field("sum") / self._field("count")
         rows = weight**2 / self._field("weight2")  # effective number; the number of rows where all weigh the same
         squares = self._field("sum2") - 2 * ratio * self._field("sum_count") + ratio**2 * self._field("count2")

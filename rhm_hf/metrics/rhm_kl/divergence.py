@@ -1,8 +1,9 @@
 """KL of a model to the exact law of a grammar, token by token over sentences of the grammar.
 
-At every judged token, in a context x_<i (or the visible tokens), p is the exact law over the v symbols and q the model's
-law over all its ids. KL = sum p log(p / q) = kl_within + leak_cost, where kl_within compares p with q renormalised to
-the symbols and leak_cost = -log(1 - leaked mass) is the price of probability outside them. Terms with p = 0 are 0.
+At every judged token, in a context x_<i (or the visible tokens), p is the exact law over the v symbols and q the
+model's law over all its ids. KL = sum p log(p / q) = kl_within + leak_cost, where kl_within compares p with q
+renormalised to the symbols and leak_cost = -log(1 - leaked mass) is the price of probability outside them. Terms with
+p = 0 are 0.
 """
 
 import math
@@ -129,8 +130,8 @@ def _sentences(grammar, input_ids, num_sentences, seed) -> tuple[torch.Tensor, t
     if input_ids is not None and (wrong := torch.isinf(log_prob(grammar, tokens))).any():
         first = int(wrong.nonzero()[0, 0])
         raise ValueError(
-            f"input_ids[{first}] = {tokens[first].tolist()} is no sentence of {grammar.name} ({int(wrong.sum())} of "
-            f"{len(tokens)} are not): the law after an impossible prefix does not exist; judge sentences of the grammar"
+            f"input_ids[{first}] = {tokens[first].tolist()} is no sentence of {grammar.name} ({int(wrong.sum())} "
+            f"of {len(tokens)} are not): the law after an impossible prefix does not exist"
         )
     return tokens, torch.ones(len(tokens), dtype=torch.float64)
 

@@ -2,20 +2,21 @@
 
 import datasets
 import evaluate
+
 from rhm_hf.metrics.loading import ModelCache
 from rhm_hf.metrics.rhm_kl.divergence import kl_divergence
 
 
 _DESCRIPTION = """
 The exact Kullback-Leibler divergence, in nats per judged token, from the law of a Random Hierarchy Model (or of any
-layered probabilistic grammar) to a causal or masked Hugging Face model. The true conditional probabilities are computed
-exactly, so nothing is estimated but the mean over sentences, and for small grammars not even that.
+layered probabilistic grammar) to a causal or masked Hugging Face model. The true conditional probabilities are
+computed exactly, so nothing is estimated but the mean over sentences, and for small grammars not even that.
 """
 
 _KWARGS_DESCRIPTION = """
 Args:
-    input_ids (`list[list[int]]`, *optional*): sentences of the grammar, symbols only. Omitted: all sentences, weighted,
-        where there are at most 2^16; fresh independent ones elsewhere.
+    input_ids (`list[list[int]]`, *optional*): sentences of the grammar, symbols only. Omitted: all sentences,
+        weighted, where there are at most 2^16; fresh independent ones elsewhere.
     model: a model, a directory or a Hub id. A path is loaded once and kept for the next call.
     grammar (*optional*): a `Grammar`, a directory or Hub id, or a dataset made by this package; by default the grammar
         that lies beside the model.
@@ -34,7 +35,8 @@ Examples:
 _CITATION = """
 @article{cagnetta2024deep,
   title={How deep neural networks learn compositional data: The random hierarchy model},
-  author={Cagnetta, Francesco and Petrini, Leonardo and Tomasini, Umberto M and Favero, Alessandro and Wyart, Matthieu},
+  author={Cagnetta, Francesco and Petrini, Leonardo and Tomasini, Umberto M and Favero, Alessandro and Wyart,
+          Matthieu},
   journal={Physical Review X},
   volume={14},
   number={3},

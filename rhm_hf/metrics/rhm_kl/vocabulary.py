@@ -93,8 +93,8 @@ def _bos_id(config, symbols: list[int], num_ids: int, bos, masked: bool) -> int 
             return None
         why = "has none" if own is None else "is a symbol's id" if own in symbols else f"is {own}, no id of the model"
         raise ValueError(
-            f"bos='auto' found no beginning-of-sentence id: the model's bos_token_id {why}. Pass bos=<id> if the model "
-            "was trained with one, or bos=False to judge the tokens from the second on"
+            f"bos='auto' found no beginning-of-sentence id: the model's bos_token_id {why}. Pass bos=<id> if the "
+            "model was trained with one, or bos=False to judge the tokens from the second on"
         )
     if isinstance(bos, bool) or not isinstance(bos, int) or not 0 <= bos < num_ids or bos in symbols:
         raise ValueError(

@@ -36,6 +36,7 @@ class RHMConfig(PretrainedConfig):
         self.grammar_parameters = grammar_parameters
         self.context_level = context_level
         self.context_length = context_length
+        self._check_context()
         self.vocab_size = num_symbols + 3
         self.mask_token_id = num_symbols + 2
         specials = {"bos_token_id": num_symbols, "eos_token_id": num_symbols, "pad_token_id": num_symbols + 1}
@@ -52,6 +53,15 @@ class RHMConfig(PretrainedConfig):
         parameters = None if grammar.parameters is None else grammar.parameters.to_dict()
         shapes = [list(rules.shape) for rules in grammar.rules]
         return cls(rule_shapes=shapes, num_symbols=grammar.vocab_size, grammar_parameters=parameters, **kwargs)
+
+    def _check_context(self) -> None:
+        depth, level, length = len(self.rule_shapes), self.context_level, self.context_length
+        if level is not None and length is not None:
+            raise ValueError(f"context_level={level} and context_length={length} exclude each other: give one of them")
+        if level is not None and not 0 <= level <= depth:
+            raise ValueError(f"context_level={level} is out of range: this grammar has levels 0 to {depth}")
+        if length is not None and length < 0:
+            raise ValueError(f"context_length={length} must be 0 or more visible tokens")
 
     @property
     def sentence_length(self) -> int:

@@ -239,7 +239,8 @@ class RHMForMaskedLM(_RHMBidirectional):
                 such as the likelihood of every symbol under a noise process.
 
         Returns:
-            `MaskedLMOutput` with `logits` `(batch, length, vocab_size)`; `loss` in nats per label. BOS predicts itself.
+            `MaskedLMOutput` with `logits` `(batch, length, vocab_size)`; `loss` in nats per label. BOS is
+            its own law.
         """
         probs, _ = self._posterior(input_ids, evidence, 0)
         logits = self._log_probs(probs, self.config.vocab_size)
