@@ -21,6 +21,10 @@ CITATION = """@article{cagnetta2024how,
 }"""  # noqa: E501
 
 
+FEATURE_HEADER = ["column", "type", "meaning"]
+SPLIT_HEADER = ["split", "sentences", "bytes", "SHA-256 of the tokens, first 16 digits"]
+
+
 def checksum(dataset: datasets.Dataset, column: str = "input_ids") -> str:
     """SHA-256, in hexadecimal, of a column's symbols row after row, each little-endian in its storage type."""
     digest = hashlib.sha256()
@@ -60,7 +64,7 @@ def grammar_facts(grammar: Grammar) -> dict[str, str]:
 
 
 def feature_rows(features: datasets.Features) -> list[list[str]]:
-    """Column, type and meaning of every feature of a dataset of [`RHMDatasetBuilder`]."""
+    """A row of `FEATURE_HEADER` for every feature of a dataset of [`RHMDatasetBuilder`]."""
     meanings = {"input_ids": "the sentence (level 0)", "label": "the root symbol (level L)"}
     rows = []
     for name, feature in features.items():
@@ -70,7 +74,7 @@ def feature_rows(features: datasets.Features) -> list[list[str]]:
 
 
 def split_rows(dataset: datasets.DatasetDict) -> list[list[str]]:
-    """Split, sentences, bytes in memory and checksum of the tokens, for every split."""
+    """A row of `SPLIT_HEADER` for every split; bytes are those in memory."""
     return [
         [name, f"{len(split):,}", f"{split_bytes(split):,}", f"`{checksum(split)[:16]}`"]
         for name, split in dataset.items()

@@ -104,9 +104,9 @@ grammar = Grammar.from_pretrained("path/or/id/of/this/folder")  # on the Hub als
 
 {facts.markdown_table(["grammar", ""], [list(fact) for fact in facts.grammar_facts(grammar).items()])}
 
-{facts.markdown_table(["column", "type", "meaning"], facts.feature_rows(first.features))}
+{facts.markdown_table(facts.FEATURE_HEADER, facts.feature_rows(first.features))}
 
-{facts.markdown_table(["split", "sentences", "bytes", "SHA-256 of the tokens, first 16 digits"], facts.split_rows(dataset))}
+{facts.markdown_table(facts.SPLIT_HEADER, facts.split_rows(dataset))}
 
 ```bibtex
 {facts.CITATION}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from ..grammar import Grammar, GrammarParameters
 
@@ -42,8 +42,7 @@ def grammar_of(dataset: Any) -> Grammar:
     Raises:
         `ValueError`: if the dataset does not say which grammar made it, or names several.
     """
-    parts = dataset.values() if isinstance(dataset, Mapping) else [dataset]
-    lines = {line for part in parts for line in (part.info.description or "").splitlines()}
+    lines = {line for part in _parts(dataset) for line in (part.info.description or "").splitlines()}
     records = [record for record in map(_parsed, lines) if record is not None]
     fingerprints = {record["fingerprint"] for record in records}
     if not fingerprints:
@@ -80,6 +79,11 @@ def resolve_grammar(grammar: Any) -> Grammar:
         f"grammar is a {type(grammar).__name__}: pass a Grammar, the directory or Hub id of a saved one, or a dataset "
         "made by load_dataset('rhm', ..)"
     )
+
+
+def _parts(dataset: Any) -> list:
+    """The splits of a dict of them, or the dataset itself."""
+    return list(dataset.values()) if isinstance(dataset, Mapping) else [dataset]
 
 
 def _parsed(line: str) -> dict | None:
