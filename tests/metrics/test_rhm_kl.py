@@ -302,9 +302,9 @@ def test_masked_models_and_oracles_load_from_their_directories(tmp_path):
 def test_a_model_without_a_grammar_beside_it_asks_for_one(tmp_path):
     gpt2().save_pretrained(tmp_path)
     metric = load_metric("rhm_kl")
-    with pytest.raises(ValueError, match="grammar=None.*pass grammar="):
+    with pytest.raises(ValueError, match=r"grammar=None.*pass grammar="):
         metric.compute(model=str(tmp_path))
-    with pytest.raises(ValueError, match="grammar=None.*pass grammar="):
+    with pytest.raises(ValueError, match=r"grammar=None.*pass grammar="):
         metric.compute(model=gpt2())
     with pytest.raises(ValueError, match="model=None"):
         metric.compute(grammar=GRAMMAR)

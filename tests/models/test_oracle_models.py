@@ -271,13 +271,13 @@ def test_return_dict_false_gives_tuples():
 
 def test_bad_input_is_refused_with_the_argument_named():
     grammar = Grammar.from_name("v4-m2-s2-L2")
-    with pytest.raises(ValueError, match="context_level=1.*only RHMForCausalLM"):
+    with pytest.raises(ValueError, match=r"context_level=1.*only RHMForCausalLM"):
         RHMForMaskedLM.from_grammar(grammar, context_level=1)
     with pytest.raises(ValueError, match=r"input_ids has shape \(1, 3\).*4 tokens"):
         RHMForMaskedLM.from_grammar(grammar)(torch.zeros(1, 3, dtype=torch.long))
     with pytest.raises(ValueError, match="context_level=7"):
         RHMForCausalLM.from_grammar(grammar, context_level=7)
-    with pytest.raises(ValueError, match="context_level.*context_length"):
+    with pytest.raises(ValueError, match=r"context_level.*context_length"):
         RHMForCausalLM.from_grammar(grammar, context_level=1, context_length=2)
     with pytest.raises(ValueError, match="context_length=-1"):
         RHMForCausalLM.from_grammar(grammar, context_length=-1)
