@@ -83,8 +83,8 @@ dataset = load_dataset("rhm", "{DEFAULT_NAME}", rules_seed=0)
 `{DEFAULT_NAME}` stands for v = {grammar.vocab_size} symbols, m = {grammar.parameters.num_synonyms} rules per symbol, \
 s = {grammar.parameters.tuple_size} children per rule and L = {grammar.depth} levels; `-c8` after it makes 8 classes \
 instead of v. Any such name works, and so do keywords (`vocab_size=16, num_synonyms=4, ..`) and rules of your own \
-(`grammar=`). `rules_seed` picks the grammar, `sample_seed` the sentences. Sizes default to {sizes}; a split of size 0 \
-is absent.
+(`grammar=`). `rules_seed` picks the grammar, `sample_seed` the sentences. Sizes default to {sizes}; a split of size \
+0 is absent.
 
 ## Rows
 
