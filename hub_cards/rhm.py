@@ -1,5 +1,6 @@
 """The dataset card of `rhm`: every figure is computed from datasets that are loaded here."""
 
+import json
 import tempfile
 from dataclasses import fields
 
@@ -53,7 +54,7 @@ def _info(dataset: datasets.DatasetDict) -> datasets.DatasetInfo:
 
 def _body(loaded: dict[str, datasets.DatasetDict], with_levels: datasets.Dataset, default) -> str:
     grammar = rhm_hf.grammar_of(default)
-    first = with_levels[0]
+    first = json.dumps(with_levels[0])  # as the formatter of this repository writes it, too
     names = [f"`{name}`" for name in loaded]
     grammars = [facts.grammar_facts(rhm_hf.grammar_of(dataset)) for dataset in loaded.values()]
     figures = [[what, *(each[what] for each in grammars)] for what in grammars[0] if what != "grammar"]
