@@ -7,9 +7,10 @@ from pathlib import Path
 from huggingface_hub import RepoCard
 
 from hub_cards.rhm import dataset_card
+from hub_cards.rhm_kl import metric_card
 
 
-CARDS: dict[str, Callable[[], RepoCard]] = {"rhm.md": dataset_card}  # file -> what builds it
+CARDS: dict[str, Callable[[], RepoCard]] = {"rhm.md": dataset_card, "rhm_kl.md": metric_card}  # file -> what builds it
 FOLDER = Path(__file__).parent
 
 
