@@ -11,7 +11,7 @@ from rhm_hf.grammar import Grammar
 
 
 NAME = "v16-m4-s2-L6"  # sentences of 64 tokens
-ROWS, PLAIN_ROWS = 1_000_000, 20_000
+ROWS, PLAIN_ROWS = 1_000_000, 50_000
 
 
 def rows():

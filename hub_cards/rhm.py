@@ -1,5 +1,6 @@
 """The dataset card of `rhm`: every figure is computed from datasets that are loaded here."""
 
+import json
 import tempfile
 from dataclasses import fields
 
@@ -53,7 +54,7 @@ def _info(dataset: datasets.DatasetDict) -> datasets.DatasetInfo:
 
 def _body(loaded: dict[str, datasets.DatasetDict], with_levels: datasets.Dataset, default) -> str:
     grammar = rhm_hf.grammar_of(default)
-    first = with_levels[0]
+    first = json.dumps(with_levels[0])  # as the formatter of this repository writes it, too
     names = [f"`{name}`" for name in loaded]
     grammars = [facts.grammar_facts(rhm_hf.grammar_of(dataset)) for dataset in loaded.values()]
     figures = [[what, *(each[what] for each in grammars)] for what in grammars[0] if what != "grammar"]
@@ -83,8 +84,8 @@ dataset = load_dataset("rhm", "{DEFAULT_NAME}", rules_seed=0)
 `{DEFAULT_NAME}` stands for v = {grammar.vocab_size} symbols, m = {grammar.parameters.num_synonyms} rules per symbol, \
 s = {grammar.parameters.tuple_size} children per rule and L = {grammar.depth} levels; `-c8` after it makes 8 classes \
 instead of v. Any such name works, and so do keywords (`vocab_size=16, num_synonyms=4, ..`) and rules of your own \
-(`grammar=`). `rules_seed` picks the grammar, `sample_seed` the sentences. Sizes default to {sizes}; a split of size 0 \
-is absent.
+(`grammar=`). `rules_seed` picks the grammar, `sample_seed` the sentences. Sizes default to {sizes}; a split of size \
+0 is absent.
 
 ## Rows
 

@@ -34,7 +34,6 @@ def test_every_kind_of_dataset_knows_its_grammar(dataset, tmp_path):
         load_from_disk(tmp_path / "saved"),
         load_from_disk(tmp_path / "saved")["test"],
         concatenate_datasets([train, dataset["test"]]),
-        train.to_iterable_dataset(),
         stream,
         stream["train"].map(lambda row: row),
     ]
