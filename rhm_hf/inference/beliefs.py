@@ -127,7 +127,9 @@ def _columns(is_open: torch.Tensor, symbols: torch.Tensor, num_symbols: int) -> 
 def _leaves(grammar, tokens, mask, evidence) -> Level:
     v = grammar.vocab_size
     if (tokens is None) == (evidence is None):
-        raise ValueError("give either tokens (with or without a mask) or evidence, of shape (sentences, d, vocab_size)")
+        raise ValueError(
+            "give either tokens (with or without a mask) or evidence, of shape (sentences, d, vocab_size)"
+        )
     if evidence is not None:
         if mask is not None:
             raise ValueError("mask goes with tokens; in evidence a hidden token is a row of ones")
@@ -179,8 +181,7 @@ def _upward(tables: Tables, leaves: Level) -> list[Level]:
     up = [Level(leaves.column, messages, leaves.log_evidence)]
     for level in range(1, tables.depth + 1):
         t = tables[level]
-        n = len(leaves.column)
-        children = up[-1].column.view(n, -1, t.tuple_size)
+        children = up[-1].column.unflatten(1, (-1, t.tuple_size))
         is_open = up[-1].is_open().view(children.shape).any(-1)
         rules = t.read(children.clamp(max=t.num_child_symbols))[-1]  # an open child leads to the dead state
         log_evidence = t.log_probs[rules].masked_fill_(is_open, 0.0).sum(1) + up[-1].log_evidence
@@ -189,9 +190,7 @@ def _upward(tables: Tables, leaves: Level) -> list[Level]:
         column = _columns(is_open, symbols.masked_fill(symbols == t.num_symbols, 0), t.num_symbols)
         sentence = is_open.nonzero()[:, 0]
         opened = children[is_open].t().contiguous()
-        messages = torch.empty(
-            t.num_symbols, t.num_symbols + len(sentence), dtype=tables.dtype, device=tables.device
-        )
+        messages = torch.empty(t.num_symbols, t.num_symbols + len(sentence), dtype=tables.dtype, device=tables.device)
         messages[:, : t.num_symbols] = torch.eye(t.num_symbols, dtype=tables.dtype, device=tables.device)
         own = messages[:, t.num_symbols :]
         for part in _parts(t, len(sentence), tables):
@@ -292,7 +291,7 @@ def _sampled(tables: Tables, up: list[Level], root: torch.Tensor, generator) -> 
         choice = _draw(weights, generator)
         symbols = below.column.clone()
         drawn = children.gather(2, choice.expand(t.tuple_size, -1).unsqueeze(2)).squeeze(2)
-        symbols.view(len(symbols), -1, t.tuple_size)[up[level].is_open()] = drawn.t()
+        symbols.unflatten(1, (-1, t.tuple_size))[up[level].is_open()] = drawn.t()
         levels.append(symbols)
     return levels[::-1]
 

@@ -159,20 +159,19 @@ def _causal_laws(tables: Tables, read, positions: int, top: int) -> tuple[torch.
     valid = torch.ones(n, nodes, dtype=torch.bool, device=tables.device)
     for level in range(top, 0, -1):
         states = [s[:, : laws.shape[1]] for s in read[level - 1][1]]
-        laws, valid = _children(tables[level], laws, valid, states)
+        laws, valid = _children(tables[level], laws, states, is_last=level == 1)
         nodes = math.ceil(positions / tables.blocks[level - 1])
         laws, valid = laws[:, :nodes], valid[:, :nodes]
     return laws, valid
 
 
-def _children(t: LevelTables, laws: torch.Tensor, valid: torch.Tensor, states: list[torch.Tensor]):
-    """From the nodes of a level, `(n, nodes, V)`, to their children, `(n, nodes * s, v)`."""
+def _children(t: LevelTables, laws: torch.Tensor, states: list[torch.Tensor], is_last: bool):
+    """From the laws of a level's nodes, `(n, nodes, V)`, to those of their children, `(n, nodes * s, v)`."""
     n, nodes, _ = laws.shape
     flat = laws.reshape(n * nodes, -1)
     children = laws.new_empty(n * nodes, t.tuple_size, t.num_child_symbols)
     possible = torch.empty(n * nodes, t.tuple_size, dtype=torch.bool, device=laws.device)
     for child in range(t.tuple_size):
         joint = t.child_law(flat, child, states[child - 1].reshape(-1) if child else None)
-        children[:, child], possible[:, child] = normalised(joint)
-    possible &= valid.reshape(-1, 1)
+        children[:, child], possible[:, child] = normalised(joint, fill=is_last)
     return children.view(n, -1, t.num_child_symbols), possible.view(n, -1)

@@ -55,6 +55,6 @@ def rule_states(tables: Tables, tokens: torch.Tensor):
     symbols = tokens
     for level in range(1, tables.depth + 1):
         t = tables[level]
-        rules = t.read(symbols.view(len(tokens), -1, t.tuple_size))[-1]
+        rules = t.read(symbols.unflatten(1, (-1, t.tuple_size)))[-1]
         yield rules
         symbols = t.parents[rules]

@@ -187,10 +187,15 @@ class LevelTables:
         return joint.scatter_add_(1, symbols.index_select(0, states), weights)
 
 
-def normalised(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows divided by their sums, in place, and whether the sums are positive; other rows become uniform."""
+def normalised(weights: torch.Tensor, fill: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows divided by their sums, in place, and whether the sums are positive.
+
+    Rows of zeros belong to impossible contexts. They stay zero, so that everything below is impossible too, or become
+    uniform where `fill` is True, so that a finished law is finite.
+    """
     total = weights.sum(-1, keepdim=True)
     dead = total == 0
-    weights += dead
-    weights /= total + weights.shape[-1] * dead
+    if fill:
+        weights += dead
+    weights /= total + dead * (weights.shape[-1] if fill else 1)
     return weights, ~dead.squeeze(-1)
