@@ -72,7 +72,9 @@ def against_gpt2():
     from transformers import GPT2Config, GPT2LMHeadModel
 
     grammar, tokens = data("v16-m4-s2-L6", 64)
-    config = GPT2Config(vocab_size=19, n_positions=65, n_embd=256, n_layer=3, n_head=8, bos_token_id=16, eos_token_id=16)
+    config = GPT2Config(
+        vocab_size=19, n_positions=65, n_embd=256, n_layer=3, n_head=8, bos_token_id=16, eos_token_id=16
+    )
     model = GPT2LMHeadModel(config).eval()
     with_bos = torch.nn.functional.pad(tokens, (1, 0), value=16)
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from .inputs import checked_dtype, checked_tokens
 from .sliding import windowed_laws
-from .tables import LevelTables, Tables, normalised, tables_for
+from .tables import LevelTables, Tables, look_up, normalised, tables_for
 
 
 # Sentences are handled in chunks whose largest tensors have about this many bytes: what caches hold, or a GPU likes.
@@ -127,7 +127,7 @@ def _checked_context(grammar, context_level, context_length) -> tuple[int, int |
 
 def _sentences_per_chunk(tables: Tables, positions: int, window: int | None) -> int:
     widest = max(t.width if window is None else t.rules.shape[1] for t in tables.levels)
-    budget = CHUNK_BYTES.get(tables.device.type, CHUNK_BYTES["cuda"])
+    budget = tables.limit(CHUNK_BYTES)
     return max(1, budget // max(1, positions * widest * tables.root_probs.element_size()))
 
 
@@ -147,7 +147,7 @@ def read_prefix(tables: Tables, tokens: torch.Tensor, positions: int) -> list[tu
         children = F.pad(symbols, (0, missing), value=t.num_child_symbols).view(len(tokens), nodes, t.tuple_size)
         states = t.read(children)
         read.append((children, states))
-        symbols = t.parents[states[-1]]
+        symbols = look_up(t.parents, states[-1])
     return read
 
 
