@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from .inputs import checked_dtype, checked_tokens
 from .sliding import windowed_laws
-from .tables import LevelTables, Tables, normalised, tables_for
+from .tables import LevelTables, Tables, look_up, normalised, tables_for
 
 
 # Sentences are handled in chunks whose largest tensors have about this many bytes: what caches hold, or a GPU likes.
@@ -127,7 +127,7 @@ def _checked_context(grammar, context_level, context_length) -> tuple[int, int |
 
 def _sentences_per_chunk(tables: Tables, positions: int, window: int | None) -> int:
     widest = max(t.width if window is None else t.rules.shape[1] for t in tables.levels)
-    budget = CHUNK_BYTES.get(tables.device.type, CHUNK_BYTES["cuda"])
+    budget = tables.limit(CHUNK_BYTES)
     return max(1, budget // max(1, positions * widest * tables.root_probs.element_size()))
 
 
@@ -147,7 +147,7 @@ def read_prefix(tables: Tables, tokens: torch.Tensor, positions: int) -> list[tu
         children = F.pad(symbols, (0, missing), value=t.num_child_symbols).view(len(tokens), nodes, t.tuple_size)
         states = t.read(children)
         read.append((children, states))
-        symbols = t.parents[states[-1]]
+        symbols = look_up(t.parents, states[-1])
     return read
 
 
@@ -159,20 +159,19 @@ def _causal_laws(tables: Tables, read, positions: int, top: int) -> tuple[torch.
     valid = torch.ones(n, nodes, dtype=torch.bool, device=tables.device)
     for level in range(top, 0, -1):
         states = [s[:, : laws.shape[1]] for s in read[level - 1][1]]
-        laws, valid = _children(tables[level], laws, valid, states)
+        laws, valid = _children(tables[level], laws, states, is_last=level == 1)
         nodes = math.ceil(positions / tables.blocks[level - 1])
         laws, valid = laws[:, :nodes], valid[:, :nodes]
     return laws, valid
 
 
-def _children(t: LevelTables, laws: torch.Tensor, valid: torch.Tensor, states: list[torch.Tensor]):
-    """From the nodes of a level, `(n, nodes, V)`, to their children, `(n, nodes * s, v)`."""
+def _children(t: LevelTables, laws: torch.Tensor, states: list[torch.Tensor], is_last: bool):
+    """From the laws of a level's nodes, `(n, nodes, V)`, to those of their children, `(n, nodes * s, v)`."""
     n, nodes, _ = laws.shape
     flat = laws.reshape(n * nodes, -1)
     children = laws.new_empty(n * nodes, t.tuple_size, t.num_child_symbols)
     possible = torch.empty(n * nodes, t.tuple_size, dtype=torch.bool, device=laws.device)
     for child in range(t.tuple_size):
         joint = t.child_law(flat, child, states[child - 1].reshape(-1) if child else None)
-        children[:, child], possible[:, child] = normalised(joint)
-    possible &= valid.reshape(-1, 1)
+        children[:, child], possible[:, child] = normalised(joint, fill=is_last)
     return children.view(n, -1, t.num_child_symbols), possible.view(n, -1)
