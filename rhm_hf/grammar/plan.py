@@ -1,8 +1,8 @@
 """How 64-bit words become a sentence: one flat list of steps in depth-first order, built once per grammar.
 
-Level by level, a grammar is a table `(symbol, rule) -> children`. Composing adjacent levels gives a grammar of the same
-sentences with fewer, larger rules, `(symbol, derivation) -> children`: the bottom levels are composed for as long as
-their table stays in the second-level cache, so that one look-up writes a whole block of tokens, and the class is
+Level by level, a grammar is a table `(symbol, rule) -> children`. Composing adjacent levels gives a grammar of the
+same sentences with fewer, larger rules, `(symbol, derivation) -> children`: the bottom levels are composed for as long
+as their table stays in the second-level cache, so that one look-up writes a whole block of tokens, and the class is
 composed with the root's rule. A step expands one node of this composed grammar, by one *digit*: which of its rules.
 Depth-first order makes the digits those of `grammar.index`, the first step's the most significant, whatever was
 composed. Sampling with replacement draws the digits, sampling without takes those of a permuted index.
