@@ -1,8 +1,8 @@
 """A keyed permutation of sentence indices: `unique` sampling draws distinct sentences without remembering any.
 
-Below 2^16 indices it is a random permutation drawn outright, elsewhere a Feistel network on Z_a x Z_b. Indices below 2^60
-use the smallest square a x b that holds them all and permute again whatever falls outside; larger ones are the product
-of two halves of whole digits, so nothing beyond 64 bits is ever computed.
+Below 2^16 indices it is a random permutation drawn outright, elsewhere a Feistel network on Z_a x Z_b. Indices up to
+2^60 take the smallest square a x b that holds them all and permute again whatever falls outside; larger ones are the
+product of two halves of whole digits, so nothing beyond 64 bits is ever computed.
 """
 
 import math
