@@ -12,13 +12,23 @@ from ._lazy import lazy_attributes
 if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the same to Python
     from . import data, grammar, inference, metrics, models, statistics, theory
     from ._version import __version__
-    from .data import RHMCollator, RHMDatasetBuilder, export_parquet, grammar_of, resolve_grammar, rhm_tokenizer
+    from .data import (
+        CharCorpus,
+        RHMCollator,
+        RHMDatasetBuilder,
+        char_corpus,
+        export_parquet,
+        grammar_of,
+        resolve_grammar,
+        rhm_tokenizer,
+    )
     from .grammar import Grammar, GrammarParameters
     from .metrics import load_metric
     from .models.rhm.configuration_rhm import RHMConfig
     from .models.rhm.modeling_rhm import RHMForCausalLM, RHMForMaskedLM, RHMForSequenceClassification
 
 _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a submodule
+    "CharCorpus": "data",
     "Grammar": "grammar",
     "GrammarParameters": "grammar",
     "RHMCollator": "data",
@@ -28,6 +38,7 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
     "RHMForMaskedLM": "models.rhm.modeling_rhm",
     "RHMForSequenceClassification": "models.rhm.modeling_rhm",
     "__version__": "_version",
+    "char_corpus": "data",
     "data": "",
     "export_parquet": "data",
     "grammar": "",
@@ -43,6 +54,7 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
 }
 
 __all__ = [  # written out, as type checkers ask for
+    "CharCorpus",
     "Grammar",
     "GrammarParameters",
     "RHMCollator",
@@ -52,6 +64,7 @@ __all__ = [  # written out, as type checkers ask for
     "RHMForMaskedLM",
     "RHMForSequenceClassification",
     "__version__",
+    "char_corpus",
     "data",
     "export_parquet",
     "grammar",

@@ -1,4 +1,4 @@
-"""Data sets of sentences: the builder behind `load_dataset("rhm")`, tokenizer, collator, Parquet export.
+"""Data sets of sentences: the builder behind `load_dataset("rhm")`, tokenizer, collator, Parquet export; and text.
 
 Names are imported when they are first used: loading a dataset needs neither torch nor transformers.
 """
@@ -9,18 +9,25 @@ from .._lazy import lazy_attributes
 
 
 if TYPE_CHECKING:
+    from .characters import CharEncoder, char_tokenizer
     from .collator import RHMCollator
     from .config import RHMDatasetConfig
     from .parquet import export_parquet
     from .provenance import grammar_of, resolve_grammar
     from .reading import checksum, tokens_of
     from .rhm import RHMDatasetBuilder
+    from .text import CharCorpus, CharText, char_corpus
     from .tokenizer import rhm_tokenizer
 
 _EXPORTS = {
+    "CharCorpus": "text",
+    "CharEncoder": "characters",
+    "CharText": "text",
     "RHMCollator": "collator",
     "RHMDatasetBuilder": "rhm",
     "RHMDatasetConfig": "config",
+    "char_corpus": "text",
+    "char_tokenizer": "characters",
     "checksum": "reading",
     "export_parquet": "parquet",
     "grammar_of": "provenance",
@@ -30,9 +37,14 @@ _EXPORTS = {
 }
 
 __all__ = [
+    "CharCorpus",
+    "CharEncoder",
+    "CharText",
     "RHMCollator",
     "RHMDatasetBuilder",
     "RHMDatasetConfig",
+    "char_corpus",
+    "char_tokenizer",
     "checksum",
     "export_parquet",
     "grammar_of",
