@@ -1,0 +1,242 @@
+"""The loss of a language model as a function of the number n of tokens that it sees.
+
+Two ways to measure it. *Paired*: the same targets for every n, each read again with its window cut to n tokens; what
+differs between lengths is then free of the targets' own spread. *One pass* (fast, causal models): windows begin at
+uniformly random places, and the token at depth n of a window has n visible ones before it, so that one pass gives
+every n, each at targets of its own.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from rhm_hf.grammar.parameters import check_integer
+from rhm_hf.metrics.rhm_kl.divergence import _evaluating, _share
+
+from .reader import Reader
+from .saturation import RELATIVE, curve, differences, fit_decay, saturation_length
+from .windows import Documents, Windows, as_documents, default_context, random_windows, whole_rows
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+TOLERANCE = 0.01  # nats: a loss that is closer to that with the longest context has saturated
+
+
+@torch.no_grad()
+def loss_by_context(
+    model: "PreTrainedModel",
+    input_ids=None,
+    *,
+    texts: str | Sequence[str] | None = None,
+    tokenizer: "PreTrainedTokenizerFast | None" = None,
+    max_context: int | None = None,
+    context_lengths: Sequence[int] | None = None,
+    windows: str = "random",
+    paired: bool | None = None,
+    num_windows: int = 512,
+    per: str = "token",
+    seed: int = 0,
+    fit_range: tuple[int, int] | None = None,
+    bos: str | int | bool = "auto",
+    mask_token_id: int | None = None,
+    batch_size: int | None = None,
+    accelerator=None,
+) -> dict:
+    """The mean loss L_n at n visible tokens, where it saturates, and its approach H_n - H_inf ~ n^-gamma.
+
+    Args:
+        model (`PreTrainedModel`): causal, or masked (a class named `...ForMaskedLM`; it predicts the last token of a
+            window from the n before it), on any device.
+        input_ids (*optional*): [`~rhm_hf.data.CharText`], one sequence of token ids, or a sequence of them, each a
+            document, without special tokens.
+        texts (`str` or `Sequence[str]`, *optional*): instead, documents; each is tokenised as a whole, then cut.
+        tokenizer (`PreTrainedTokenizerFast`, *optional*): for `texts`, and for the special ids of a masked model.
+        max_context (`int`, *optional*): N. By default what the model was trained on, but at most what the documents
+            that hold half of all tokens have room for; shorter documents are left out.
+        context_lengths (`Sequence[int]`, *optional*): the n to report, N among them; by default 0, 1, 2, 3, 4, 6, 8,
+            11, 16, .. N, see [`log_spaced`].
+        windows (`str`, *optional*, defaults to `"random"`): where windows of N + 1 tokens begin: at uniformly random
+            places of the documents, or (`"rows"`) at the beginning of documents of one length, which are the windows.
+            For sentences of a grammar: nothing then loses its place in the sentence.
+        paired (`bool`, *optional*): the same targets for every n, or one pass for all n; by default one pass for
+            causal models. Masked models are always paired. With `windows="rows"` the target is the last token of a row
+            and hidden tokens keep their places: MASK stands there, or a causal model has no attention to them.
+        num_windows (`int`, *optional*, defaults to 512): random windows; all of them where there are not more.
+        per (`str`, *optional*, defaults to `"token"`): unit of the losses, nats per token or per character of the
+            targets, which makes tokenizers comparable.
+        seed (`int`, *optional*, defaults to 0): of the windows and of the interval.
+        fit_range (`tuple[int, int]`, *optional*, defaults to `(1, N)`): the n that gamma is fitted to.
+        bos (`"auto"`, `False` or `int`, *optional*): the id before the visible tokens: with n = 0 the model sees it
+            alone. `"auto"` takes the model's BOS (a masked model's [CLS] and [SEP]) if it is no token of the text.
+            With `False` the losses of a causal model begin at n = 1.
+        mask_token_id (`int`, *optional*): the masked model's MASK; by default its tokenizer's or its configuration's.
+        batch_size (`int`, *optional*): windows a call of the model.
+        accelerator (`accelerate.Accelerator`, *optional*): splits the windows over its processes; every process gets
+            the whole result.
+
+    Returns:
+        `dict`: lists over `context_lengths`: `loss`, `loss_stderr` (nats per `per`), `delta` and `delta_stderr`, the
+        mean of l(n) - l(N) (None where both are infinite). `n_sat`: the smallest n from which on delta <= max(0.01,
+        2 standard errors), N where it falls up to there; `n_sat_relative`: the same with 5 % of the whole fall.
+        `gamma`, `gamma_interval` (95 %, by resampling), `loss_inf`, `fit_range`; None where no power law can be
+        fitted. `mode`, `windows`, `per`, `bos`, `num_windows`, `num_documents` (with a window), `num_too_short`,
+        `num_rows` (documents, or their blocks where they are few, that standard errors take as independent),
+        `characters_per_token`.
+
+        One pass over `"rows"` judges every place of a row with its own targets, so that differences between them say
+        nothing about context: `n_sat`, `n_sat_relative` and `gamma` are None there.
+
+    Raises:
+        `ValueError`: for empty text, a single distinct token, documents shorter than a window, contexts longer than
+            the model was trained on, NaN logits, special ids that cannot be told.
+    """
+    model = model if accelerator is None else accelerator.unwrap_model(model)
+    if per not in ("token", "character"):
+        raise ValueError(f"per={per!r} must be 'token' or 'character'")
+    if windows not in ("random", "rows"):
+        raise ValueError(f"windows={windows!r} must be 'random' or 'rows'")
+    documents = as_documents(input_ids, texts, tokenizer)
+    if per == "character" and documents.characters is None:
+        raise ValueError("per='character' needs texts= or a CharText: token ids do not say how long their text is")
+    with _evaluating(model):
+        reader = Reader.of(model, np.unique(documents.ids), tokenizer=tokenizer, bos=bos, mask_token_id=mask_token_id)
+        paired = _paired(reader, paired, windows)
+        length = _length(reader, documents, max_context, tokenizer, windows)
+        lengths = _lengths(context_lengths, reader.first, length)
+        if windows == "rows":
+            chosen = whole_rows(documents)
+        else:
+            num_windows = check_integer("num_windows", num_windows, 1)
+            chosen = random_windows(documents, length + 1, num_windows, seed)
+        sums, counts = _row_sums(
+            reader, documents, chosen, lengths, paired, windows == "rows", per, batch_size, accelerator
+        )
+    return {
+        **_summary(lengths, sums, counts, fit_range, seed, comparable=paired or windows == "random"),
+        "mode": "paired" if paired else "one pass",
+        "windows": windows,
+        "per": per,
+        "bos": reader.prefix[0] if reader.prefix else None,
+        "num_windows": len(chosen.starts),
+        "num_documents": chosen.num_documents,
+        "num_too_short": int((documents.sizes <= length).sum()),
+        "num_rows": chosen.num_rows,
+        "characters_per_token": documents.characters_per_token,
+    }
+
+
+def log_spaced(longest: int) -> list[int]:
+    """0, 1, 2, 3, 4, 6, 8, 11, 16, .. `longest`: powers of the square root of 2, rounded."""
+    powers = {round(2 ** (k / 2)) for k in range(2 * longest.bit_length() + 1)}
+    return sorted({0, longest, *(n for n in powers if n < longest)})
+
+
+def _paired(reader: Reader, paired: bool | None, windows: str) -> bool:
+    if paired not in (None, True, False):
+        raise ValueError(f"paired={paired!r} must be True, False or None")
+    if reader.masked and paired is False:
+        raise ValueError("paired=False: a masked model needs a pass for every n, so that targets are always paired")
+    sentence_length = getattr(reader.model.config, "sentence_length", None)
+    if sentence_length is not None and windows == "random":
+        raise ValueError(
+            f"windows='random': the model reads sentences of {sentence_length} tokens from their beginning; give rows "
+            "that are sentences and windows='rows'"
+        )
+    if paired and windows == "rows" and not reader.masked and not reader.hides:
+        raise ValueError(
+            f"paired=True with windows='rows' hides tokens by attention and position_ids, and "
+            f"{type(reader.model).__name__} takes no position_ids: use paired=False"
+        )
+    return reader.masked or bool(paired)
+
+
+def _length(reader: Reader, documents: Documents, max_context, tokenizer, windows: str) -> int:
+    if windows == "rows":
+        length = int(documents.sizes.max()) - 1
+        if max_context not in (None, length):
+            raise ValueError(f"max_context={max_context}: with windows='rows' it is the rows' {length}; drop it")
+    elif max_context is not None:
+        length = check_integer("max_context", max_context, 1)
+    else:
+        length, longest = default_context(documents), reader.longest_context(tokenizer)
+        length = length if longest is None else min(length, longest)
+    if length <= reader.first:
+        raise ValueError(
+            f"the documents have {documents.sizes.max()} tokens at most, which leaves a context of {length}: windows "
+            f"need at least {reader.first + 2} tokens"
+        )
+    reader.check_context(length, tokenizer)
+    return length
+
+
+def _lengths(context_lengths, first: int, length: int) -> list[int]:
+    if context_lengths is None:
+        return [n for n in log_spaced(length) if n >= first]
+    lengths = sorted({check_integer("context_lengths", n, 0) for n in context_lengths} | {length})
+    if lengths[0] < first or lengths[-1] > length or len(lengths) < 2:
+        raise ValueError(
+            f"context_lengths={list(context_lengths)!r} must hold lengths from {first} to max_context={length}"
+            + (": without BOS nothing is predicted from no token" if lengths[0] < first else "")
+        )
+    return lengths
+
+
+def _row_sums(
+    reader: Reader, documents: Documents, windows: Windows, lengths, paired, in_place, per, batch_size, accelerator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Losses `(rows, lengths)` and targets, or their characters, `(rows,)`, summed over the windows of a row."""
+    width = max(lengths) + 1
+    device = reader.model.device
+    sums = torch.zeros(windows.num_rows, len(lengths), dtype=torch.float64, device=device)
+    counts = torch.zeros(windows.num_rows, dtype=torch.float64, device=device)
+    mine = _share(len(windows.starts), accelerator)
+    size = reader.batch_size(width, 1 if paired else width) if batch_size is None else batch_size
+    size = check_integer("batch_size", size, 1)
+    if paired:
+        read = reader.truncated_in_place if in_place else reader.truncated
+    for start in range(mine.start, mine.stop, size):
+        batch = slice(start, min(start + size, mine.stop))
+        places = windows.starts[batch, None] + np.arange(width)
+        tokens = torch.from_numpy(documents.ids[places].astype(np.int64)).to(device)
+        if paired:
+            losses = torch.stack([read(tokens, n) for n in lengths], 1)
+        else:
+            losses = reader.one_pass(tokens)[:, [n - reader.first for n in lengths]]
+        # In one pass every n has targets of its own, but a common unit: the mean characters of the window's targets.
+        judged = places[:, -1:] if paired else places[:, reader.first :]
+        units = documents.characters[judged].mean(1) if per == "character" else np.ones(len(places))
+        rows = torch.from_numpy(windows.rows[batch]).to(device)
+        sums.index_add_(0, rows, losses)
+        counts.index_add_(0, rows, torch.from_numpy(units.astype(np.float64)).to(device))
+    if accelerator is not None and accelerator.num_processes > 1:
+        sums, counts = (accelerator.reduce(tensor, reduction="sum") for tensor in (sums, counts))
+    return sums, counts
+
+
+def _summary(lengths, sums, counts, fit_range, seed: int, comparable: bool) -> dict:
+    loss, loss_stderr = curve(sums, counts)
+    delta, delta_stderr = differences(sums, counts)
+    low, high = fit_range or (max(1, lengths[0]), lengths[-1])
+    fitted = [i for i, n in enumerate(lengths) if max(1, low) <= n <= high]
+    if fit_range is not None and len(fitted) < 4:
+        raise ValueError(f"fit_range={fit_range} holds {len(fitted)} of the context lengths {lengths}: 4 are needed")
+    result = {
+        "context_lengths": lengths,
+        "loss": loss,
+        "loss_stderr": loss_stderr,
+        "delta": [None if math.isnan(value) else value for value in delta],
+        "delta_stderr": [None if math.isnan(value) else value for value in delta_stderr],
+        "n_sat": None,
+        "n_sat_relative": None,
+        **fit_decay([lengths[i] for i in fitted] if comparable else [], sums[:, fitted], counts, seed),
+        "fit_range": (low, high),
+    }
+    if comparable:
+        result["n_sat"] = saturation_length(lengths, delta, delta_stderr, TOLERANCE)
+        result["n_sat_relative"] = saturation_length(lengths, delta, delta_stderr, RELATIVE * delta[0])
+    return result

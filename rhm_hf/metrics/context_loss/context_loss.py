@@ -1,0 +1,81 @@
+"""`evaluate` module: the loss of any causal or masked model as a function of how many tokens it sees."""
+
+import datasets
+import evaluate
+
+from rhm_hf.data.facts import CITATION
+from rhm_hf.metrics.context_loss.by_context import loss_by_context
+from rhm_hf.metrics.loading import ModelCache
+
+
+_DESCRIPTION = """
+The mean loss L_n of a causal or masked Hugging Face model, in nats per token or per character, given n visible
+tokens, for n = 0, 1, 2, 3, 4, 6, 8, 11, 16, ..: with standard errors by document, the context n_sat where it
+saturates, and the exponent gamma of its approach L_n - L_inf ~ n^-gamma. On any text or token stream.
+"""
+
+_KWARGS_DESCRIPTION = """
+Args:
+    input_ids (`list[list[int]]`, *optional*): documents as token ids, without special tokens.
+    texts (`list[str]`, *optional*): instead, documents as text; each is tokenised as a whole, then cut.
+    model: a model, a directory or a Hub id. A path is loaded once and kept for the next call.
+    tokenizer (*optional*): a tokenizer, a directory or a Hub id; by default the one that lies beside the model.
+    Others: see `rhm_hf.metrics.context_loss.loss_by_context`.
+Returns:
+    `dict` with `context_lengths`, `loss`, `loss_stderr`, `delta`, `delta_stderr`, `n_sat`, `n_sat_relative`, `gamma`,
+    `gamma_interval`, `loss_inf`, `fit_range`, and how it was measured.
+Examples:
+    >>> import rhm_hf, evaluate
+    >>> grammar = rhm_hf.Grammar.from_name("v4-m2-s2-L2")
+    >>> metric = evaluate.load("context_loss")
+    >>> oracle = rhm_hf.RHMForMaskedLM.from_grammar(grammar)
+    >>> metric.compute(input_ids=grammar.sample(32), model=oracle, windows="rows")["context_lengths"]
+    [0, 1, 2, 3]
+"""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
+class ContextLoss(evaluate.Metric):
+    """Loss by visible tokens."""
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=CITATION,
+            inputs_description=_KWARGS_DESCRIPTION,
+            features=datasets.Features({"input_ids": datasets.Sequence(datasets.Value("int64"))}),
+        )
+
+    def compute(self, *, input_ids=None, texts=None, **kwargs):
+        """Judges the given documents, or those of earlier `add_batch` calls."""
+        if input_ids is None and texts is None and self.writer is not None:
+            return super().compute(**kwargs)
+        return self._compute(input_ids=input_ids, texts=texts, **kwargs)
+
+    def _compute(self, *, model=None, input_ids=None, texts=None, tokenizer=None, accelerator=None, **kwargs):
+        if model is None:
+            raise ValueError("model=None: pass model=, a model, a directory or a Hub id")
+        self._models = getattr(self, "_models", None) or ModelCache()
+        path = model if not hasattr(model, "forward") else getattr(model, "name_or_path", "")
+        if not hasattr(model, "forward"):
+            model = self._models._load(str(path), accelerator)
+        tokenizer = _tokenizer(tokenizer, str(path), needed=texts is not None)
+        return loss_by_context(model, input_ids, texts=texts, tokenizer=tokenizer, accelerator=accelerator, **kwargs)
+
+
+def _tokenizer(tokenizer, path: str, needed: bool):
+    """The tokenizer given, loaded from what is given, or by default from beside the model."""
+    from transformers import AutoTokenizer
+
+    if tokenizer is not None and not isinstance(tokenizer, str):
+        return tokenizer
+    if tokenizer is None and not needed:
+        return None
+    place = tokenizer or path
+    try:
+        return AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"tokenizer={tokenizer!r}: none was found at {place or 'the model, which has no path'} "
+            f"({type(error).__name__}): pass tokenizer="
+        ) from error

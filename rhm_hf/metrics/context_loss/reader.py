@@ -1,0 +1,232 @@
+"""What a model is shown for a window, and its loss there.
+
+Before the visible tokens stands the model's BOS (or [CLS]), always: with n = 0 the model sees BOS alone, and a context
+of n tokens begins at the model's first positions, as any text does. Without BOS n begins at 1. A masked model sees the
+n tokens, then MASK (and [SEP] where its tokenizer ends texts so). Nothing longer than what was trained is shown.
+"""
+
+import inspect
+from dataclasses import dataclass
+
+import torch
+
+
+LOGITS_CHUNK = 2**23  # logits that exist at a time where the head can be applied by itself: 32 MB in float32
+LOGITS_BATCH = 2**26  # and at most so many of one batch where it cannot
+BATCH_TOKENS = {"cpu": 2**12, "cuda": 2**16}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A model and the special ids around what it reads.
+
+    Args:
+        model (`PreTrainedModel`): causal, or masked (a class named `...ForMaskedLM`).
+        prefix (`list[int]`): BOS or [CLS], or nothing.
+        suffix (`list[int]`): [SEP], or nothing.
+        mask (`int`, *optional*): MASK; None for causal models.
+        num_ids (`int`): ids of the model's head.
+        splits (`bool`): whether the head on the trunk's last hidden states gives the model's own logits.
+    """
+
+    model: torch.nn.Module
+    prefix: list[int]
+    suffix: list[int]
+    mask: int | None
+    num_ids: int
+    splits: bool
+
+    @classmethod
+    def of(cls, model, ids, *, tokenizer=None, bos="auto", mask_token_id: int | None = None) -> "Reader":
+        """Finds the special ids; `ids` are the distinct tokens that occur.
+
+        Raises:
+            `ValueError`: where they are missing, or the tokens are not the model's.
+        """
+        config = model.config.get_text_config()
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise ValueError(f"model is a {type(model).__name__}: only causal and masked models are judged")
+        head = model.get_output_embeddings()
+        num_ids = config.vocab_size if getattr(head, "weight", None) is None else head.weight.shape[0]
+        if ids[0] < 0 or ids[-1] >= num_ids:
+            bad = ids[0] if ids[0] < 0 else ids[-1]
+            raise ValueError(
+                f"the text holds the id {bad} and the model has ids 0 to {num_ids - 1}: another tokenizer?"
+            )
+        known = set(ids.tolist())
+        masked = type(model).__name__.endswith("ForMaskedLM")
+        mask = _mask(config, tokenizer, mask_token_id, num_ids, known) if masked else None
+        prefix, suffix = _around(config, tokenizer, bos, num_ids, known, masked)
+        return cls(model, prefix, suffix, mask, num_ids, not masked and _splits(model, prefix, ids))
+
+    @property
+    def masked(self) -> bool:
+        """Whether the model is a masked one."""
+        return self.mask is not None
+
+    @property
+    def hides(self) -> bool:
+        """Whether tokens can be hidden from a causal model while the others keep their positions."""
+        return "position_ids" in inspect.signature(self.model.forward).parameters
+
+    @property
+    def first(self) -> int:
+        """The shortest context that can be judged."""
+        return 0 if self.prefix or self.masked else 1
+
+    def check_context(self, length: int, tokenizer=None) -> None:
+        """Refuses contexts longer than what the model was trained on."""
+        longest = self.longest_context(tokenizer)
+        if longest is not None and length > longest:
+            raise ValueError(
+                f"max_context={length} is longer than what the model was trained on: with its special ids it reads at "
+                f"most {longest} tokens of context"
+            )
+
+    def longest_context(self, tokenizer=None) -> int | None:
+        """Tokens of context that fit into the positions of the model, None where it sets no limit."""
+        longest = [getattr(self.model.config.get_text_config(), "max_position_embeddings", None)]
+        longest.append(getattr(tokenizer, "model_max_length", None))  # astronomical where it is not known
+        longest = [n for n in longest if n is not None and 0 < n < 10**9]
+        if not longest:
+            return None
+        embeddings = getattr(getattr(self.model.base_model, "embeddings", None), "position_embeddings", None)
+        reserved = getattr(embeddings, "padding_idx", None)  # RoBERTa's positions begin after the padding's
+        specials = len(self.prefix) + len(self.suffix) + self.masked + (0 if reserved is None else reserved + 1)
+        return min(longest) - specials
+
+    def batch_size(self, length: int, targets: int) -> int:
+        """Windows a call of the model."""
+        size = BATCH_TOKENS[self.model.device.type if self.model.device.type in BATCH_TOKENS else "cpu"] // (
+            length + 1
+        )
+        if not self.splits:
+            size = min(size, LOGITS_BATCH // (self.num_ids * (targets if self._keeps else length + 2)))
+        return max(1, size)
+
+    @property
+    def _keeps(self) -> bool:
+        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
+
+    def one_pass(self, windows: torch.Tensor) -> torch.Tensor:
+        """Losses `(batch, N + 1 - first)` of a causal model: the token after n others, for n = first .. N."""
+        targets = windows[:, self.first :]
+        return self._losses(self._with_prefix(windows[:, :-1]), targets)
+
+    def truncated(self, windows: torch.Tensor, n: int) -> torch.Tensor:
+        """Losses `(batch,)` of the last token of each window, given the n tokens before it and no others."""
+        visible, target = windows[:, windows.shape[1] - 1 - n : -1], windows[:, -1:]
+        if not self.masked:
+            return self._losses(self._with_prefix(visible), target)[:, 0]
+        hidden = visible.new_full((len(windows), 1), self.mask)
+        return self._masked_losses(torch.cat([visible, hidden], 1), target)
+
+    def truncated_in_place(self, windows: torch.Tensor, n: int) -> torch.Tensor:
+        """The same with all tokens at their places in the window: the others are hidden, not left out.
+
+        A masked model sees MASK there. A causal one has no attention to them: they keep their positions.
+        """
+        length = windows.shape[1] - 1
+        target = windows[:, -1:]
+        visible = torch.arange(length, device=windows.device) >= length - n
+        if self.masked:
+            shown = torch.where(visible, windows[:, :-1], self.mask)
+            hidden = shown.new_full((len(windows), 1), self.mask)
+            return self._masked_losses(torch.cat([shown, hidden], 1), target)
+        inputs = self._with_prefix(windows[:, :-1])
+        seen = torch.cat([visible.new_ones(len(self.prefix)), visible]).long().expand_as(inputs)
+        positions = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
+        return self._losses(inputs, target, attention_mask=seen, position_ids=positions)[:, 0]
+
+    def _with_prefix(self, tokens: torch.Tensor) -> torch.Tensor:
+        return torch.cat([tokens.new_tensor(self.prefix).expand(len(tokens), -1), tokens], 1)
+
+    def _masked_losses(self, shown: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        suffix = shown.new_tensor(self.suffix).expand(len(shown), -1)
+        inputs = torch.cat([self._with_prefix(shown), suffix], 1)
+        logits = self.model(input_ids=inputs, attention_mask=torch.ones_like(inputs)).logits
+        place = inputs.shape[1] - 1 - len(self.suffix)
+        return _checked(_cross_entropy(logits[:, place], target[:, 0]))
+
+    def _losses(self, inputs: torch.Tensor, targets: torch.Tensor, **kwargs) -> torch.Tensor:
+        """Losses of the last tokens that a causal model predicts, as many as there are targets."""
+        model, last = self.model, targets.shape[1]
+        kwargs = {"attention_mask": torch.ones_like(inputs)} | kwargs
+        if self.splits:
+            hidden = _trunk(model, inputs, **kwargs)[:, -last:].flatten(0, 1)
+            head, size = model.get_output_embeddings(), max(1, LOGITS_CHUNK // self.num_ids)
+            parts = zip(hidden.split(size), targets.flatten().split(size), strict=True)
+            losses = torch.cat([_cross_entropy(head(states), ids) for states, ids in parts])
+        else:
+            keep = {"logits_to_keep": last} if self._keeps else {}
+            logits = model(input_ids=inputs, **_cacheless(model), **keep, **kwargs).logits[:, -last:]
+            losses = _cross_entropy(logits.flatten(0, 1), targets.flatten())
+        return _checked(losses.view_as(targets))
+
+
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """-log q(target), in float32 or better, for logits `(k, ids)`."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    return logits.logsumexp(-1) - logits.gather(-1, targets[:, None])[:, 0]
+
+
+def _checked(losses: torch.Tensor) -> torch.Tensor:
+    if (bad := losses.isnan()).any():
+        raise ValueError(
+            f"the model's logits give NaN for {int(bad.sum())} of {bad.numel()} targets of a batch: its weights, or "
+            "the precision it runs in, are broken, and there is no loss"
+        )
+    return losses.double()
+
+
+def _trunk(model, inputs: torch.Tensor, **kwargs) -> torch.Tensor | None:
+    trunk = model.base_model
+    return getattr(trunk(input_ids=inputs, **_cacheless(trunk), **kwargs), "last_hidden_state", None)
+
+
+def _cacheless(model) -> dict:
+    return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
+
+
+def _splits(model, prefix: list[int], ids) -> bool:
+    """Whether head(trunk(x)) is bit for bit what the model says, on a short input: some scale or cap their logits."""
+    head = model.get_output_embeddings()
+    if head is None or model.base_model is model:
+        return False
+    inputs = torch.tensor([[*prefix, *ids[:8].tolist()]], device=model.device)
+    kwargs = {"attention_mask": torch.ones_like(inputs)}
+    hidden = _trunk(model, inputs, **kwargs)
+    return hidden is not None and torch.equal(head(hidden), model(input_ids=inputs, **kwargs).logits)
+
+
+def _mask(config, tokenizer, mask_token_id, num_ids: int, known: set[int]) -> int:
+    candidates = (mask_token_id, getattr(tokenizer, "mask_token_id", None), getattr(config, "mask_token_id", None))
+    mask = next((m for m in candidates if m is not None), None)
+    if mask is None or not 0 <= mask < num_ids or mask in known:
+        raise ValueError(
+            f"mask_token_id={mask!r}: a masked model needs its MASK, one of its ids (0 to {num_ids - 1}) that is no "
+            "token of the text; pass mask_token_id="
+        )
+    return mask
+
+
+def _around(config, tokenizer, bos, num_ids: int, known: set[int], masked: bool) -> tuple[list[int], list[int]]:
+    """The ids before and after what is visible."""
+    if bos is False:
+        return [], []
+    if bos != "auto":
+        if isinstance(bos, bool) or not isinstance(bos, int) or not 0 <= bos < num_ids:
+            raise ValueError(f"bos={bos!r} must be 'auto', False, or an id of the model (0 to {num_ids - 1})")
+        return [bos], []
+    if masked and getattr(tokenizer, "cls_token_id", None) is not None:
+        return [tokenizer.cls_token_id], [] if tokenizer.sep_token_id is None else [tokenizer.sep_token_id]
+    own = config.bos_token_id
+    if own is not None and 0 <= own < num_ids and own not in known:
+        return [own], []
+    if masked:  # judged at the same targets without
+        return [], []
+    why = "has none" if own is None else f"is {own}, " + ("a token of the text" if own in known else "no id of it")
+    raise ValueError(
+        f"bos='auto' found no id to begin with: the model's bos_token_id {why}. Pass bos=<id> if texts began with one "
+        "in training, or bos=False to begin at one visible token"
+    )

@@ -1,0 +1,588 @@
+"""context_loss: exact laws of grammars, Markov models that saturate at their order, plain loops, bad input."""
+
+import json
+import math
+import pydoc_data.topics
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import CausalLMOutput
+
+from rhm_hf import Grammar, RHMForCausalLM, RHMForMaskedLM, char_corpus, load_metric
+from rhm_hf.grammar.enumeration import enumerate_sentences
+from rhm_hf.inference import position_entropies
+from rhm_hf.metrics.context_loss import fit_decay, log_spaced, loss_by_context, saturation_length
+from rhm_hf.metrics.context_loss import reader as reader_module
+
+
+SYMBOLS, BOS = 3, 3
+
+
+class MarkovConfig(PretrainedConfig):
+    model_type = "markov_of_a_test"
+
+
+class MarkovForCausalLM(PreTrainedModel):
+    """The exact law of a stationary Markov chain of order k given the last min(n, k) tokens after BOS.
+
+    `laws[n]` has shape `(symbols,) * n + (symbols,)`. Its loss saturates at k, exactly.
+    """
+
+    config_class = MarkovConfig
+    base_model_prefix = ""
+
+    def __init__(self, laws):
+        super().__init__(MarkovConfig(vocab_size=SYMBOLS + 1, bos_token_id=BOS, max_position_embeddings=512))
+        self.anchor = torch.nn.Parameter(torch.zeros(()))
+        self.laws = laws
+
+    def get_output_embeddings(self):
+        return None
+
+    def forward(self, input_ids, attention_mask=None):
+        tokens = input_ids[:, 1:] if (input_ids[:, 0] == BOS).all() else input_ids
+        shift = input_ids.shape[1] - tokens.shape[1]
+        logits = torch.full((*input_ids.shape, SYMBOLS + 1), -math.inf, dtype=torch.float64)
+        for i in range(input_ids.shape[1]):
+            seen = i + 1 - shift
+            n = min(seen, len(self.laws) - 1)
+            law = self.laws[n][tuple(tokens[:, seen - n : seen].T)] if n else self.laws[0].expand(len(tokens), -1)
+            logits[:, i, :SYMBOLS] = law.log()
+        return CausalLMOutput(logits=logits)
+
+
+def markov(order: int, seed: int = 0):
+    """A model, its exact conditional entropies H_0 .. H_order, and a sampler of documents."""
+    rng = np.random.default_rng(seed)
+    kernel = rng.dirichlet(np.full(SYMBOLS, 0.5), size=(SYMBOLS,) * order)
+    joint = np.full((SYMBOLS,) * order, SYMBOLS**-order)  # stationary law of `order` tokens in a row
+    for _ in range(5000):
+        joint = (joint[..., None] * kernel).sum(0)
+    joint = joint[..., None] * kernel  # of order + 1 tokens in a row
+    laws, entropies = [], []
+    for n in range(order + 1):
+        context = joint.sum(tuple(range(order - n)))
+        law = context / context.sum(-1, keepdims=True)
+        laws.append(torch.from_numpy(law))
+        entropies.append(float(-(context * np.log(law)).sum()))
+
+    def sample(documents: int, length: int) -> np.ndarray:
+        flat = joint.sum(-1).ravel()
+        state = np.stack(np.unravel_index(rng.choice(len(flat), documents, p=flat), (SYMBOLS,) * order), 1)
+        tokens = np.empty((documents, length), dtype=np.int64)
+        tokens[:, :order] = state
+        for i in range(order, length):
+            law = kernel[tuple(tokens[:, i - order : i].T)]
+            tokens[:, i] = (rng.random((documents, 1)) > law.cumsum(1)[:, :-1]).sum(1)
+        return tokens
+
+    return MarkovForCausalLM(laws), entropies, sample
+
+
+def gpt2(vocab_size=20, bos=None, positions=64, seed=0, scale=4.0, **kwargs):
+    torch.manual_seed(seed)
+    bos = vocab_size - 1 if bos is None else bos
+    config = GPT2Config(
+        vocab_size=vocab_size, n_positions=positions, n_embd=16, n_layer=2, n_head=2, bos_token_id=bos, **kwargs
+    )
+    model = GPT2LMHeadModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(scale)
+    return model
+
+
+def bert(vocab_size=20, seed=0, **kwargs):
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+        **kwargs,
+    )
+    return BertForMaskedLM(config).eval()
+
+
+def documents_of_tokens(count=6, low=30, high=60, ids=10, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(ids, size=rng.integers(low, high)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_markov_model_saturates_at_its_order_with_its_entropies(order, paired):
+    model, entropies, sample = markov(order, seed=order)
+    result = loss_by_context(model, sample(64, 200), max_context=12, paired=paired, num_windows=3000)
+    for n, loss, stderr in zip(result["context_lengths"], result["loss"], result["loss_stderr"], strict=True):
+        assert 0 < stderr < 0.05
+        assert abs(loss - entropies[min(n, order)]) < 5 * stderr
+    assert entropies[order - 1] - entropies[order] > 0.03  # saturation is there to be seen
+    assert result["n_sat"] == order
+    assert result["mode"] == ("paired" if paired else "one pass")
+    assert result["num_rows"] == result["num_documents"] == 64
+    if paired:
+        after = result["context_lengths"].index(order)
+        assert result["delta"][after:] == [0.0] * len(result["delta"][after:])
+
+
+def test_paired_differences_are_sharper_than_those_of_one_pass():
+    model, _, sample = markov(2, seed=2)
+    tokens = sample(64, 200)
+    kwargs = {"max_context": 12, "num_windows": 2000}
+    paired, fast = (loss_by_context(model, tokens, paired=p, **kwargs) for p in (True, False))
+    for n in range(3):
+        difference = paired["delta"][n] - fast["delta"][n]
+        assert abs(difference) < 5 * math.hypot(paired["delta_stderr"][n], fast["delta_stderr"][n])
+        assert paired["delta_stderr"][n] < fast["delta_stderr"][n]
+
+
+def plain_losses(model, windows, prefix, lengths, paired=True) -> np.ndarray:
+    """Losses (windows, lengths), one call of the model for each."""
+    losses = np.empty((len(windows), len(lengths)))
+    for i, window in enumerate(windows):
+        for j, n in enumerate(lengths):
+            visible = window[len(window) - 1 - n : -1] if paired else window[:n]
+            target = window[-1] if paired else window[n]
+            with torch.no_grad():
+                logits = model(input_ids=torch.tensor([[*prefix, *visible]])).logits[0, -1].double()
+            losses[i, j] = -logits.log_softmax(-1)[target]
+    return losses
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("bos", ["auto", False, 15])
+def test_all_windows_against_plain_loops(paired, bos):
+    model, documents = gpt2(), documents_of_tokens(3, 8, 12)
+    result = loss_by_context(model, documents, max_context=6, paired=paired, bos=bos, num_windows=10**6, batch_size=4)
+    windows = [d[i : i + 7] for d in documents for i in range(len(d) - 6)]
+    prefix = {"auto": [19], False: [], 15: [15]}[bos]
+    assert result["context_lengths"] == [0, 1, 2, 3, 4, 6][0 if prefix else 1 :]
+    assert result["num_windows"] == len(windows)
+    expected = plain_losses(model, windows, prefix, result["context_lengths"], paired)
+    assert np.allclose(result["loss"], expected.mean(0), rtol=1e-5)
+    assert np.allclose(result["delta"], (expected - expected[:, -1:]).mean(0), atol=1e-5)
+
+
+def test_masked_models_against_plain_loops():
+    model, documents = bert(), documents_of_tokens(3, 8, 12)
+    result = loss_by_context(model, documents, max_context=5, mask_token_id=18, num_windows=10**6)
+    windows = [d[i : i + 6] for d in documents for i in range(len(d) - 5)]
+    assert result["context_lengths"] == [0, 1, 2, 3, 4, 5]
+    assert result["bos"] is None
+    for j, n in enumerate(result["context_lengths"]):
+        losses = []
+        for window in windows:
+            with torch.no_grad():
+                logits = model(input_ids=torch.tensor([[*window[5 - n : -1], 18]])).logits[0, -1].double()
+            losses.append(-logits.log_softmax(-1)[window[-1]].item())
+        assert result["loss"][j] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["v4-m2-s2-L2", "v3-m2-s3-L2"])
+def test_the_masked_oracle_gives_the_exact_entropies_of_the_last_token(name):
+    grammar = Grammar.from_name(name, rules_seed=1)
+    tokens, probs = enumerate_sentences(grammar)
+    assert np.ptp(probs) < 1e-15  # all sentences, each once, are the law
+    result = loss_by_context(
+        RHMForMaskedLM.from_grammar(grammar), tokens, windows="rows", context_lengths=range(tokens.shape[1])
+    )
+    for n, loss in zip(result["context_lengths"], result["loss"], strict=True):
+        _, inverse = np.unique(tokens[:, tokens.shape[1] - 1 - n : -1], axis=0, return_inverse=True)
+        joint = np.bincount(inverse * grammar.vocab_size + tokens[:, -1], probs)
+        context = np.bincount(inverse, probs)
+        entropy = (context * np.log(context)).sum() - (joint[joint > 0] * np.log(joint[joint > 0])).sum()
+        assert loss == pytest.approx(entropy, abs=1e-12)
+    assert result["mode"] == "paired"
+    assert result["num_rows"] == len(tokens)
+
+
+@pytest.mark.parametrize("window", [None, 1, 2])
+def test_the_causal_oracle_gives_the_exact_entropies_of_every_position(window):
+    grammar = Grammar.from_name("v4-m2-s2-L2", rules_seed=1)
+    tokens, probs = enumerate_sentences(grammar)
+    oracle = RHMForCausalLM.from_grammar(grammar, context_length=window)
+    result = loss_by_context(oracle, tokens, windows="rows", context_lengths=range(4))
+    for i, loss in enumerate(result["loss"]):
+        _, inverse = np.unique(tokens[:, max(0, i - (window or i)) : i], axis=0, return_inverse=True)
+        joint = np.bincount(inverse * 4 + tokens[:, i], probs)
+        context = np.bincount(inverse, probs)
+        entropy = (context * np.log(context)).sum() - (joint[joint > 0] * np.log(joint[joint > 0])).sum()
+        assert loss == pytest.approx(entropy, abs=1e-12)
+    if window is None:
+        assert np.allclose(result["loss"], position_entropies(grammar, 2), atol=1e-12)
+    assert result["n_sat"] is None  # each place has targets of its own
+    assert result["gamma"] is None
+
+
+def test_tokens_hidden_in_place_do_not_matter_and_the_others_keep_their_positions():
+    model, rng = gpt2(), np.random.default_rng(0)
+    rows = rng.integers(10, size=(40, 9))
+    kwargs = {"windows": "rows", "paired": True, "context_lengths": [0, 2, 8]}
+    result = loss_by_context(model, rows, **kwargs)
+    others = rows.copy()
+    others[:, :6] = rng.integers(10, size=(40, 6))
+    changed = loss_by_context(model, others, **kwargs)
+    assert np.allclose(changed["loss"][:2], result["loss"][:2], rtol=1e-5)  # n = 0 and 2 see the last two at most
+    assert abs(changed["loss"][2] - result["loss"][2]) > 1e-3
+    assert result["loss"][2] == pytest.approx(plain_losses(model, rows, [19], [8]).mean(), rel=1e-5)
+    out_of_place = plain_losses(model, rows, [19], [2]).mean()  # at positions 1 and 2 instead of 7 and 8
+    assert abs(result["loss"][1] - out_of_place) > 1e-3
+    assert np.isfinite(loss_by_context(model, rows, bos=False, **kwargs | {"context_lengths": [1, 8]})["loss"]).all()
+
+
+def test_the_head_in_chunks_or_as_a_whole_changes_nothing(monkeypatch):
+    model, documents = gpt2(), documents_of_tokens()
+    whole = loss_by_context(model, documents, max_context=20, num_windows=40)
+    heads = []
+    model.lm_head.register_forward_hook(lambda module, inputs, logits: heads.append(logits.numel()))
+    monkeypatch.setattr(reader_module, "LOGITS_CHUNK", 60)  # 3 positions of 20 ids
+    chunked = loss_by_context(model, documents, max_context=20, num_windows=40, batch_size=7)
+    assert max(heads[2:]) == 60  # the first two calls compare the ways
+    assert len(heads) == 2 + sum(-(-min(7, 40 - i) * 21 // 3) for i in range(0, 40, 7))
+    assert np.allclose(chunked["loss"], whole["loss"], rtol=1e-6)
+    monkeypatch.setattr(reader_module, "_splits", lambda *args: False)
+    unsplit = loss_by_context(model, documents, max_context=20, num_windows=40)
+    assert np.allclose(unsplit["loss"], whole["loss"], rtol=1e-6)
+
+
+def test_models_that_cap_their_logits_are_read_through_their_own_forward():
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=20,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=64,
+        final_logit_softcapping=2.0,
+        bos_token_id=19,
+    )
+    model = Gemma2ForCausalLM(config).eval()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(50)
+    documents = documents_of_tokens(2, 8, 10)
+    windows = [d[i : i + 7] for d in documents for i in range(len(d) - 6)]
+    for paired in (True, False):
+        result = loss_by_context(model, documents, max_context=6, paired=paired, num_windows=10**6)
+        expected = plain_losses(model, windows, [19], result["context_lengths"], paired)
+        assert np.allclose(result["loss"], expected.mean(0), rtol=1e-5)
+
+
+def test_half_precision_models_are_judged_in_single_precision():
+    model, documents = gpt2(scale=1.0).bfloat16(), documents_of_tokens(2, 12, 14)
+    result = loss_by_context(model, documents, max_context=8, num_windows=50)
+    windows = [d[i : i + 9] for d in documents for i in range(len(d) - 8)]
+    exact = loss_by_context(gpt2(scale=1.0), documents, max_context=8, num_windows=50)
+    assert np.allclose(result["loss"], exact["loss"], atol=0.01)
+    everything = loss_by_context(model, documents, max_context=8, num_windows=10**6, paired=True)
+    assert np.allclose(everything["loss"], plain_losses(model, windows, [19], everything["context_lengths"]).mean(0))
+
+
+def char_model():
+    corpus = char_corpus_of_topics()
+    v = corpus.num_symbols
+    return gpt2(v + 3, bos=v), corpus
+
+
+def char_corpus_of_topics():
+    import datasets
+
+    texts = [text[:400] for text in list(pydoc_data.topics.topics.values())[:40]]
+    return char_corpus(datasets.Dataset.from_dict({"text": texts}))
+
+
+def test_characters_as_texts_and_as_ids_give_the_same():
+    model, corpus = char_model()
+    texts = [corpus.tokenizer.decode(d) for d in corpus.splits["train"].documents]
+    kwargs = {"max_context": 16, "num_windows": 60}
+    by_ids = loss_by_context(model, corpus.splits["train"], **kwargs)
+    by_text = loss_by_context(model, texts=texts, tokenizer=corpus.tokenizer, **kwargs)
+    assert by_ids == by_text
+    assert by_ids["characters_per_token"] == 1
+    per_character = loss_by_context(model, corpus.splits["train"], per="character", **kwargs)
+    assert per_character["loss"] == by_ids["loss"]
+
+
+def words_tokenizer(texts):
+    from tokenizers import Tokenizer, decoders
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel
+    from tokenizers.trainers import BpeTrainer
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(BPE())
+    backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=400, special_tokens=["<s>"], initial_alphabet=ByteLevel.alphabet(), show_progress=False
+    )
+    backend.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>")
+
+
+def test_losses_per_character_are_those_per_token_over_the_characters_of_the_targets():
+    texts = [text[:250] + " naïve \U0001f600" for text in list(pydoc_data.topics.topics.values())[:10]]
+    tokenizer = words_tokenizer(texts)
+    model = gpt2(len(tokenizer), bos=tokenizer.bos_token_id, scale=1.0)
+    kwargs = {"texts": texts, "tokenizer": tokenizer, "max_context": 8, "num_windows": 10**6}
+    per_token, per_character = (
+        loss_by_context(model, per=per, paired=True, **kwargs) for per in ("token", "character")
+    )
+    kept = [len(tokenizer(text)["input_ids"]) for text in texts]
+    assert per_token["characters_per_token"] == pytest.approx(sum(map(len, texts)) / sum(kept))
+    assert 1.5 < per_token["characters_per_token"] < 6
+    characters = 0
+    for text in texts:
+        ids = tokenizer(text)["input_ids"]
+        characters += len(text) - len(tokenizer.decode(ids[:8]))  # of all targets: those after the first 8 tokens
+    ratio = characters / per_token["num_windows"]
+    assert np.allclose(np.array(per_token["loss"]) / ratio, per_character["loss"], rtol=1e-9)
+    fast = loss_by_context(model, per="character", paired=False, **kwargs)
+    assert np.allclose(fast["loss"], per_character["loss"], rtol=0.1)  # other targets: all but the last few
+
+
+def test_few_documents_are_cut_into_blocks_and_their_errors_are_right():
+    """The spread of the estimate over fresh texts is what the standard error says."""
+    model, _, sample = markov(1, seed=5)
+    results = [
+        loss_by_context(model, sample(1, 4000)[0], max_context=4, num_windows=300, context_lengths=[1], seed=i)
+        for i in range(30)
+    ]
+    assert all(30 < r["num_rows"] <= 64 and r["num_documents"] == 1 for r in results)
+    spread = np.std([r["loss"][0] for r in results], ddof=1)
+    assert 0.6 < np.mean([r["loss_stderr"][0] for r in results]) / spread < 1.6
+
+
+class _Share:
+    """One process of an accelerator; `reduce` collects what it is given."""
+
+    def __init__(self, index, of, collected):
+        self.process_index, self.num_processes, self.collected = index, of, collected
+
+    def unwrap_model(self, model):
+        return model
+
+    def reduce(self, tensor, reduction):
+        assert reduction == "sum"
+        self.collected.append(tensor.clone())
+        return tensor + 1e-9  # a row that no window of this process fell into must not divide by 0 here
+
+
+def test_the_shares_of_several_processes_add_up_to_the_whole():
+    model, documents = gpt2(), documents_of_tokens()
+    whole = loss_by_context(model, documents, max_context=8, num_windows=41)
+    parts = []
+    for index in range(3):
+        collected = []
+        loss_by_context(model, documents, max_context=8, num_windows=41, accelerator=_Share(index, 3, collected))
+        parts.append(collected)
+    sums, counts = (sum(part[i] for part in parts) for i in range(2))
+    assert counts.sum() == 41
+    assert np.allclose(sums.sum(0) / counts.sum(), whole["loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.3, 1.0, 2.5])
+def test_the_exponent_of_a_power_law_is_found_with_its_interval(gamma):
+    lengths = [n for n in log_spaced(128) if n >= 1]
+    rng = np.random.default_rng(0)
+    exact = 1.2 + 0.8 * np.array(lengths) ** -gamma
+    noise = rng.normal(size=(200, 1)) + 0.05 * rng.normal(size=(200, len(lengths)))  # mostly common to all n
+    counts = torch.from_numpy(rng.integers(1, 9, size=200).astype(float))
+    sums = torch.from_numpy(exact + 0.3 * noise) * counts[:, None]
+    fit = fit_decay(lengths, sums, counts)
+    low, high = fit["gamma_interval"]
+    assert low < gamma < high
+    assert high - low < 0.5 * gamma
+    assert low < fit["gamma"] < high
+    noiseless = fit_decay(lengths, torch.from_numpy(exact) * counts[:, None], counts)
+    assert noiseless["gamma"] == pytest.approx(gamma, rel=2e-3)
+    assert noiseless["loss_inf"] == pytest.approx(1.2, abs=2e-3)
+
+
+def test_what_is_no_power_law_has_no_exponent():
+    lengths, ones = [1, 2, 4, 8, 16], torch.ones(20, dtype=torch.float64)
+    rising = torch.tensor([1.0, 1.1, 1.3, 1.4, 1.5], dtype=torch.float64).expand(20, -1)
+    abrupt = torch.tensor([2.0, 1.0, 1.0, 1.0, 1.0], dtype=torch.float64).expand(20, -1)
+    for sums in (rising, abrupt, torch.full((20, 5), math.inf, dtype=torch.float64)):
+        assert fit_decay(lengths, sums, ones)["gamma"] is None
+    falling = 1 / torch.tensor(lengths, dtype=torch.float64).expand(20, -1)
+    assert fit_decay(lengths, falling, ones)["gamma"] == pytest.approx(1, rel=2e-3)
+    assert fit_decay(lengths[:3], falling[:, :3], ones)["gamma"] is None
+    assert fit_decay(lengths, falling[:5], ones[:5])["gamma"] is None
+
+
+@pytest.mark.parametrize(
+    ("delta", "stderr", "expected"),
+    [
+        ([1.0, 0.1, 0.005, 0.0], [0.001] * 4, 4),
+        ([1.0, 0.1, 0.02, 0.0], [0.001] * 4, 8),  # falls up to the longest
+        ([1.0, 0.1, 0.02, 0.0], [0.015] * 4, 4),  # or not, within the errors
+        ([0.5, 0.005, 0.5, 0.0], [0.001] * 4, 8),  # from there on
+        ([0.0, 0.0, 0.0, 0.0], [0.0] * 4, 0),
+        ([1.0, 0.1, 0.0, 0.0], [math.inf] * 4, None),
+        ([math.inf, 0.1, 0.0, 0.0], [0.1] * 4, None),
+    ],
+)
+def test_saturation_is_where_the_difference_stays_small(delta, stderr, expected):
+    assert saturation_length([0, 2, 4, 8], delta, stderr, 0.01) == expected
+
+
+def test_lengths_are_spaced_evenly_in_their_logarithm():
+    assert log_spaced(20) == [0, 1, 2, 3, 4, 6, 8, 11, 16, 20]
+    assert log_spaced(16)[-2:] == [11, 16]
+    assert log_spaced(1) == [0, 1]
+
+
+def test_evaluate_loads_the_metric_by_name_with_models_from_directories(tmp_path):
+    import evaluate
+
+    metric = evaluate.load("context_loss")
+    model, corpus = char_model()
+    texts = [corpus.tokenizer.decode(d) for d in corpus.splits["train"].documents]
+    expected = loss_by_context(model, corpus.splits["train"], max_context=8, num_windows=50)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"tokenizer=None.*pass tokenizer="):
+        metric.compute(texts=texts, model=gpt2())
+    corpus.tokenizer.save_pretrained(tmp_path)
+    kwargs = {"max_context": 8, "num_windows": 50}
+    assert metric.compute(texts=texts, model=str(tmp_path), **kwargs) == expected
+    assert metric.compute(texts=texts, model=tmp_path, tokenizer=str(tmp_path), **kwargs) == expected
+    ids = [d.tolist() for d in corpus.splits["train"].documents]
+    given = metric.compute(input_ids=ids, model=model, **kwargs)
+    assert given == expected | {"characters_per_token": None}
+    metric.add_batch(input_ids=ids[:10])
+    metric.add_batch(input_ids=ids[10:])
+    assert metric.compute(model=model, **kwargs) == given
+    assert load_metric("context_loss").compute(input_ids=corpus.splits["train"], model=model, **kwargs) == expected
+    json.dumps(given)
+    with pytest.raises(ValueError, match="model=None"):
+        metric.compute(input_ids=ids)
+
+
+def test_cls_and_sep_of_a_masked_models_tokenizer_stand_around_what_it_sees():
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
+    words = [*map(str, range(10)), "[CLS]", "[SEP]", "[MASK]"]
+    backend = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}))
+    backend.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]", model_max_length=9
+    )
+    model, inputs = bert(13), []
+    model.register_forward_pre_hook(lambda module, args, kwargs: inputs.append(kwargs["input_ids"]), with_kwargs=True)
+    text = " ".join(str(i % 10) for i in range(30))
+    result = loss_by_context(model, texts=text, tokenizer=tokenizer, num_windows=1)
+    assert result["context_lengths"][-1] == 6  # of 9 places, 3 are special
+    assert inputs[0].tolist() == [[10, 12, 11]]
+    last = inputs[-1][0].tolist()
+    assert (last[0], last[-2:], len(last)) == (10, [12, 11], 9)
+    assert (np.diff(last[1:7]) % 10 == 1).all()
+
+
+def nan_model():
+    model = gpt2()
+    with torch.no_grad():
+        model.transformer.wpe.weight[7] = math.nan
+    return model
+
+
+TOKENS = [np.arange(40) % 10]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "match"),
+    [
+        ({"input_ids": []}, "the text is empty|input_ids"),
+        ({"input_ids": [[], []]}, "the text is empty"),
+        ({"input_ids": None}, "give one of input_ids= "),
+        ({"input_ids": TOKENS, "texts": ["a"]}, "give one of input_ids= "),
+        ({"input_ids": None, "texts": ["a"]}, "texts= needs tokenizer="),
+        ({"input_ids": [[3] * 50]}, r"one distinct token \(3\)"),
+        ({"input_ids": [[0.5, 1.0] * 9]}, "token ids are integers"),
+        ({"input_ids": [[[0, 1]]]}, "a sequence of ids or a sequence of such"),
+        ({"input_ids": [np.arange(40)]}, "the id 39 and the model has ids 0 to 19"),
+        ({"input_ids": [np.arange(-1, 10)]}, "the id -1"),
+        ({"max_context": 50}, "max_context=50 needs documents of 51 tokens and the longest has 40"),
+        ({"max_context": 64, "input_ids": [np.arange(400) % 10]}, "max_context=64.*at most 63 tokens"),
+        ({"max_context": 0}, "max_context=0"),
+        ({"input_ids": [[1, 2]], "bos": False}, "windows need at least 3 tokens"),
+        ({"context_lengths": [0, 50]}, r"context_lengths=\[0, 50\]"),
+        ({"context_lengths": [-1]}, "context_lengths=-1"),
+        ({"context_lengths": [0, 3], "bos": False}, "without BOS nothing is predicted"),
+        ({"windows": "some"}, "windows='some'"),
+        ({"windows": "rows", "input_ids": [[1, 2, 3], [1, 2]]}, "have 2 to 3 tokens"),
+        ({"windows": "rows", "max_context": 5}, "max_context=5: with windows='rows'"),
+        ({"per": "byte"}, "per='byte'"),
+        ({"per": "character"}, "per='character' needs texts="),
+        ({"num_windows": 0}, "num_windows=0"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"fit_range": (1, 2)}, "4 are needed"),
+        ({"bos": 20}, "bos=20 must be"),
+        ({"bos": True}, "bos=True must be"),
+        ({"model": lambda: gpt2(bos=3)}, "is 3, a token of the text.*bos=False"),
+        ({"model": lambda: gpt2(bos=50256)}, "is 50256, no id of it.*bos=False"),
+        ({"model": nan_model}, "logits give NaN"),
+        ({"model": bert}, "mask_token_id=None"),
+        ({"model": bert, "mask_token_id": 3}, "mask_token_id=3"),
+        ({"model": bert, "mask_token_id": 18, "paired": False}, "paired=False: a masked model"),
+        ({"model": lambda: RHMForCausalLM.from_grammar(Grammar.from_name("v16-m4-s2-L3"))}, "windows='rows'"),
+        (
+            {
+                "model": lambda: RHMForCausalLM.from_grammar(Grammar.from_name("v10-m4-s2-L3")),
+                "windows": "rows",
+                "paired": True,
+            },
+            "takes no position_ids",
+        ),
+    ],
+)
+def test_bad_input_is_refused_with_the_argument_named(kwargs, match):
+    kwargs = {"model": gpt2, "input_ids": TOKENS} | kwargs
+    with pytest.raises(ValueError, match=match):
+        loss_by_context(kwargs.pop("model")(), **kwargs)
+
+
+def test_texts_that_are_none_are_refused():
+    _, corpus = char_model()
+    for texts in ("", [], ["", ""]):
+        with pytest.raises(ValueError, match="texts is empty"):
+            loss_by_context(gpt2(), texts=texts, tokenizer=corpus.tokenizer)
+    with pytest.raises(ValueError, match="every document must be a string"):
+        loss_by_context(gpt2(), texts=[["a"]], tokenizer=corpus.tokenizer)
+
+
+def test_infinite_losses_are_infinite_and_saturate_nowhere():
+    other = RHMForMaskedLM.from_grammar(Grammar.from_name("v4-m2-s2-L2", rules_seed=7))
+    tokens, _ = enumerate_sentences(Grammar.from_name("v4-m2-s2-L2", rules_seed=1))
+    result = loss_by_context(other, tokens, windows="rows")
+    assert math.inf in result["loss"]
+    assert result["n_sat"] is None
+    assert result["gamma"] is None
+    numbers = [x for key in ("loss", "loss_stderr", "delta", "delta_stderr") for x in result[key] if x is not None]
+    assert not any(map(math.isnan, numbers))
+    assert result["delta"][-1] is None  # inf - inf
+
+
+def test_a_training_model_stays_in_training_mode():
+    model = gpt2().train()
+    loss_by_context(model, TOKENS, max_context=4, num_windows=2)
+    assert model.training
