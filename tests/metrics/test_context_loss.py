@@ -437,6 +437,8 @@ def test_what_is_no_power_law_has_no_exponent():
         ([0.0, 0.0, 0.0, 0.0], [0.0] * 4, 0),
         ([1.0, 0.1, 0.0, 0.0], [math.inf] * 4, None),
         ([math.inf, 0.1, 0.0, 0.0], [0.1] * 4, None),
+        ([1.0, -0.1, -0.1, 0.0], [0.02] * 4, None),  # worse with more context
+        ([1.0, -0.1, -0.1, 0.0], [0.03] * 4, 2),  # or not, within the errors
     ],
 )
 def test_saturation_is_where_the_difference_stays_small(delta, stderr, expected):
@@ -568,6 +570,16 @@ def test_texts_that_are_none_are_refused():
             loss_by_context(gpt2(), texts=texts, tokenizer=corpus.tokenizer)
     with pytest.raises(ValueError, match="every document must be a string"):
         loss_by_context(gpt2(), texts=[["a"]], tokenizer=corpus.tokenizer)
+
+
+def test_by_default_the_last_position_predicts_nothing():
+    result = loss_by_context(gpt2(positions=9), [np.arange(400) % 10], num_windows=4)
+    assert result["context_lengths"][-1] == 7  # BOS and 7 tokens: 8 of 9 positions
+    assert loss_by_context(gpt2(positions=9), [np.arange(400) % 10], max_context=8, num_windows=4)["bos"] == 19
+    assert loss_by_context(bert(), [np.arange(400) % 10], mask_token_id=18)["context_lengths"][-1] == 31
+    short = [np.arange(12) % 10] * 3 + [np.arange(5)] * 4  # 12-token documents hold half of all tokens
+    result = loss_by_context(gpt2(), short, num_windows=4)
+    assert (result["context_lengths"][-1], result["num_documents"], result["num_too_short"]) == (11, 3, 4)
 
 
 def test_infinite_losses_are_infinite_and_saturate_nowhere():

@@ -7,7 +7,7 @@ every n, each at targets of its own.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,8 +56,9 @@ def loss_by_context(
             document, without special tokens.
         texts (`str` or `Sequence[str]`, *optional*): instead, documents; each is tokenised as a whole, then cut.
         tokenizer (`PreTrainedTokenizerFast`, *optional*): for `texts`, and for the special ids of a masked model.
-        max_context (`int`, *optional*): N. By default what the model was trained on, but at most what the documents
-            that hold half of all tokens have room for; shorter documents are left out.
+        max_context (`int`, *optional*): N. By default what the model has positions for, less one for a causal model
+            (labels are shifted, so that many were never trained to predict from the last), but at most what the
+            documents that hold half of all tokens have room for; shorter documents are left out.
         context_lengths (`Sequence[int]`, *optional*): the n to report, N among them; by default 0, 1, 2, 3, 4, 6, 8,
             11, 16, .. N, see [`log_spaced`].
         windows (`str`, *optional*, defaults to `"random"`): where windows of N + 1 tokens begin: at uniformly random
@@ -164,7 +165,7 @@ def _length(reader: Reader, documents: Documents, max_context, tokenizer, window
         length = check_integer("max_context", max_context, 1)
     else:
         length, longest = default_context(documents), reader.longest_context(tokenizer)
-        length = length if longest is None else min(length, longest)
+        length = length if longest is None else min(length, longest - (not reader.masked))
     if length <= reader.first:
         raise ValueError(
             f"the documents have {documents.sizes.max()} tokens at most, which leaves a context of {length}: windows "
@@ -190,29 +191,38 @@ def _row_sums(
     reader: Reader, documents: Documents, windows: Windows, lengths, paired, in_place, per, batch_size, accelerator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Losses `(rows, lengths)` and targets, or their characters, `(rows,)`, summed over the windows of a row."""
-    width = max(lengths) + 1
+    width = lengths[-1] + 1
     device = reader.model.device
     sums = torch.zeros(windows.num_rows, len(lengths), dtype=torch.float64, device=device)
     counts = torch.zeros(windows.num_rows, dtype=torch.float64, device=device)
     mine = _share(len(windows.starts), accelerator)
-    size = reader.batch_size(width, 1 if paired else width) if batch_size is None else batch_size
-    size = check_integer("batch_size", size, 1)
+
+    def batches(context: int, targets: int) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
+        """Places of the tokens `(batch, width)`, the tokens, and their rows `(batch,)`."""
+        size = reader.batch_size(context, targets) if batch_size is None else batch_size
+        for start in range(mine.start, mine.stop, check_integer("batch_size", size, 1)):
+            batch = slice(start, min(start + size, mine.stop))
+            places = windows.starts[batch, None] + np.arange(width)
+            tokens = torch.from_numpy(documents.ids[places].astype(np.int64)).to(device)
+            yield places, tokens, torch.from_numpy(windows.rows[batch]).to(device)
+
     if paired:
         read = reader.truncated_in_place if in_place else reader.truncated
-    for start in range(mine.start, mine.stop, size):
-        batch = slice(start, min(start + size, mine.stop))
-        places = windows.starts[batch, None] + np.arange(width)
-        tokens = torch.from_numpy(documents.ids[places].astype(np.int64)).to(device)
-        if paired:
-            losses = torch.stack([read(tokens, n) for n in lengths], 1)
-        else:
-            losses = reader.one_pass(tokens)[:, [n - reader.first for n in lengths]]
+        for i, n in enumerate(lengths):
+            for _, tokens, rows in batches(width if in_place else n, 1):
+                sums[:, i].index_add_(0, rows, read(tokens, n))
+    else:
+        columns = [n - reader.first for n in lengths]
+        for _, tokens, rows in batches(width, width):
+            sums.index_add_(0, rows, reader.one_pass(tokens)[:, columns])
+    starts = windows.starts[mine.start : mine.stop]
+    units = np.ones(len(starts))
+    if per == "character":
         # In one pass every n has targets of its own, but a common unit: the mean characters of the window's targets.
-        judged = places[:, -1:] if paired else places[:, reader.first :]
-        units = documents.characters[judged].mean(1) if per == "character" else np.ones(len(places))
-        rows = torch.from_numpy(windows.rows[batch]).to(device)
-        sums.index_add_(0, rows, losses)
-        counts.index_add_(0, rows, torch.from_numpy(units.astype(np.float64)).to(device))
+        judged = starts[:, None] + np.arange(lengths[-1] if paired else reader.first, width)
+        units = documents.characters[judged].mean(1)
+    rows = torch.from_numpy(windows.rows[mine.start : mine.stop]).to(device)
+    counts.index_add_(0, rows, torch.from_numpy(units).to(device))
     if accelerator is not None and accelerator.num_processes > 1:
         sums, counts = (accelerator.reduce(tensor, reduction="sum") for tensor in (sums, counts))
     return sums, counts

@@ -43,10 +43,13 @@ def saturation_length(lengths: Sequence[int], delta, stderr, tolerance: float) -
         tolerance (`float`): nats.
 
     Returns:
-        `int`, N itself where the loss still falls before it; None where the errors are unknown (a single row) or a
-        loss is infinite.
+        `int`, N itself where the loss falls up to there; None where the errors are unknown (a single row), a loss is
+        infinite, or the one at N is above one with less context by more than max(tolerance, 4 standard errors): there
+        the model does worse than it can, as at positions that it was not trained to predict from.
     """
     if not np.isfinite([*delta, *stderr]).all():
+        return None
+    if any(value < -max(tolerance, 4 * error) for value, error in zip(delta, stderr, strict=True)):
         return None
     above = [n for n, value, error in zip(lengths, delta, stderr, strict=True) if value > max(tolerance, 2 * error)]
     return next((n for n in lengths if n > above[-1]), lengths[-1]) if above else lengths[0]
