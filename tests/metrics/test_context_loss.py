@@ -29,6 +29,15 @@ from rhm_hf.metrics.context_loss import reader as reader_module
 SYMBOLS, BOS = 3, 3
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """These models are tiny: threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 class MarkovConfig(PretrainedConfig):
     model_type = "markov_of_a_test"
 
@@ -226,6 +235,18 @@ def test_the_causal_oracle_gives_the_exact_entropies_of_every_position(window):
         assert np.allclose(result["loss"], position_entropies(grammar, 2), atol=1e-12)
     assert result["n_sat"] is None  # each place has targets of its own
     assert result["gamma"] is None
+
+
+def test_rows_of_an_rhm_dataset_are_judged_as_they_are(tmp_path):
+    from datasets import load_dataset
+
+    sizes = {"train_size": 0, "validation_size": 0, "test_size": 50}
+    rows = load_dataset("rhm", "v16-m4-s2-L3", cache_dir=tmp_path, **sizes)["test"]
+    model = gpt2(19, bos=16, positions=9)
+    result = load_metric("context_loss").compute(input_ids=rows["input_ids"], model=model, windows="rows")
+    assert result["context_lengths"] == [0, 1, 2, 3, 4, 6, 7]
+    expected = plain_losses(model, np.array(rows["input_ids"]), [16], result["context_lengths"], paired=False)
+    assert np.allclose(result["loss"], expected.mean(0), rtol=1e-5)
 
 
 def test_tokens_hidden_in_place_do_not_matter_and_the_others_keep_their_positions():

@@ -66,7 +66,8 @@ def loss_by_context(
             For sentences of a grammar: nothing then loses its place in the sentence.
         paired (`bool`, *optional*): the same targets for every n, or one pass for all n; by default one pass for
             causal models. Masked models are always paired. With `windows="rows"` the target is the last token of a row
-            and hidden tokens keep their places: MASK stands there, or a causal model has no attention to them.
+            and hidden tokens keep their places: MASK stands there, or a causal model has no attention to them. (It was
+            not trained so: where it uses tokens further back, its loss at n may be far above what n tokens allow.)
         num_windows (`int`, *optional*, defaults to 512): random windows; all of them where there are not more.
         per (`str`, *optional*, defaults to `"token"`): unit of the losses, nats per token or per character of the
             targets, which makes tokenizers comparable.
@@ -215,17 +216,24 @@ def _row_sums(
         columns = [n - reader.first for n in lengths]
         for _, tokens, rows in batches(width, width):
             sums.index_add_(0, rows, reader.one_pass(tokens)[:, columns])
-    starts = windows.starts[mine.start : mine.stop]
-    units = np.ones(len(starts))
-    if per == "character":
-        # In one pass every n has targets of its own, but a common unit: the mean characters of the window's targets.
-        judged = starts[:, None] + np.arange(lengths[-1] if paired else reader.first, width)
-        units = documents.characters[judged].mean(1)
+    units = _units(
+        documents, windows.starts[mine.start : mine.stop], lengths[-1] if paired else reader.first, width, per
+    )
     rows = torch.from_numpy(windows.rows[mine.start : mine.stop]).to(device)
     counts.index_add_(0, rows, torch.from_numpy(units).to(device))
     if accelerator is not None and accelerator.num_processes > 1:
         sums, counts = (accelerator.reduce(tensor, reduction="sum") for tensor in (sums, counts))
     return sums, counts
+
+
+def _units(documents: Documents, starts: np.ndarray, first: int, width: int, per: str) -> np.ndarray:
+    """What a window's losses are divided by: 1, or the characters of its targets, which are its tokens from `first`.
+
+    In one pass every n has targets of its own, but a common unit: the mean characters of the window's targets.
+    """
+    if per == "token":
+        return np.ones(len(starts))
+    return documents.characters[starts[:, None] + np.arange(first, width)].mean(1)
 
 
 def _summary(lengths, sums, counts, fit_range, seed: int, comparable: bool) -> dict:

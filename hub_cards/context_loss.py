@@ -1,0 +1,106 @@
+"""Card of the metric `context_loss`: its example figures are measured here, on a law that is known exactly."""
+
+import inspect
+
+from huggingface_hub import SpaceCard, SpaceCardData
+
+import rhm_hf
+from rhm_hf.data import facts
+from rhm_hf.grammar.enumeration import enumerate_sentences
+from rhm_hf.metrics.context_loss import loss_by_context
+
+
+NAME = "v8-m2-s2-L3"  # 1024 sentences of 8 tokens: all of them are judged
+
+
+def context_loss_card() -> SpaceCard:
+    """Builds the card."""
+    data = SpaceCardData(
+        title="context_loss",
+        sdk="static",
+        license="mit",
+        tags=["evaluate", "metric", "random-hierarchy-model", "arxiv:2406.00048", "arxiv:2602.07488"],
+        short_description="Loss of a language model by visible tokens",
+    )
+    return SpaceCard(f"---\n{data.to_yaml()}\n---\n\n{_body()}")
+
+
+def _measured() -> dict:
+    grammar = rhm_hf.Grammar.from_name(NAME)
+    tokens, _ = enumerate_sentences(grammar)
+    oracle = rhm_hf.RHMForMaskedLM.from_grammar(grammar)
+    return loss_by_context(oracle, tokens, windows="rows", context_lengths=range(grammar.sentence_length))
+
+
+def _body() -> str:
+    result = _measured()
+    columns = ("loss", "loss_stderr", "delta", "delta_stderr")
+    rows = [
+        [str(n), *(f"{abs(result[column][i]):.4f}" for column in columns)]
+        for i, n in enumerate(result["context_lengths"])
+    ]
+    parameters = inspect.signature(loss_by_context).parameters
+    defaults = [[f"`{p.name}`", f"`{p.default!r}`"] for p in parameters.values() if p.default is not p.empty]
+    return f"""# context_loss
+
+The mean loss L_n of a causal or masked Hugging Face model, given n visible tokens, for n = 0, 1, 2, 3, 4, 6, 8, 11,
+16, ..: how far back a model looks, on any text or token stream, in nats per token or per character.
+
+```python
+import evaluate
+import rhm_hf
+
+metric = evaluate.load("context_loss")  # or rhm_hf.load_metric("context_loss"); both work offline
+metric.compute(texts=documents, model="path-or-hub-id-or-model")  # one pass a window: fast
+metric.compute(texts=documents, model="path-or-hub-id-or-model", paired=True, per="character")
+```
+
+## What comes out
+
+- `loss` and `loss_stderr` at every n of `context_lengths`; documents are independent in the standard errors, or their
+  blocks where documents are few.
+- `delta` = mean of l(n) - l(N), N the longest context, and its own `delta_stderr`.
+- `n_sat`: the smallest n from which on `delta` is at most 0.01 nats or two standard errors, whichever is more; N where
+  the loss falls up to there. `n_sat_relative`: the same with 5 % of the whole fall instead of 0.01 nats.
+- `gamma` of L_n = `loss_inf` + A n^-gamma over `fit_range`, with a 95 % interval. With the exponent beta of the decay
+  of correlations, the theory's learning exponent is gamma / (2 beta) (arXiv 2602.07488).
+- How it was measured: `mode`, `windows`, `per`, `bos`, `num_windows`, `num_documents`, `num_too_short`, `num_rows`,
+  `characters_per_token`.
+
+## Example
+
+The exact law of `{NAME}` as a masked language model, judged with `windows="rows"` on all {result["num_windows"]} sentences:
+the losses are the conditional entropies of the last token given the n before it.
+
+{facts.markdown_table(["n", *columns], rows)}
+
+`n_sat` = {result["n_sat"]}, `n_sat_relative` = {result["n_sat_relative"]}.
+
+## Two ways to measure
+
+`paired=True` reads the same targets again for every n: differences between lengths are then free of the targets' own
+spread. `paired=False` reads windows that start at uniformly random places once, the token at depth n having n visible
+ones before it; every n has targets of its own. Masked models predict the last token of a window and are always paired.
+
+Before the visible tokens stands the model's BOS (or [CLS]): with n = 0 the model sees it alone, and every context
+begins at the model's first positions. Contexts longer than the model's positions are refused. `windows="rows"` is for
+sentences whose places matter, such as those of a grammar: rows are the windows, hidden tokens keep their places.
+
+## Arguments
+
+`model`: an instance, a directory or a Hub id; `tokenizer`: by default the one beside it. With their defaults:
+
+{facts.markdown_table(["argument", "default"], defaults)}
+
+## Limits
+
+A model's loss is an upper bound of the entropy of the text at that context, not the entropy. A causal model from which
+tokens were hidden in place was not trained so, and may do worse than it could. `n_sat` is no finer than the list of
+lengths, and no sharper than `delta_stderr`: compare it with 0.01.
+
+## Citation
+
+```bibtex
+{facts.CITATION}
+```
+"""
