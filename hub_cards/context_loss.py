@@ -69,8 +69,8 @@ metric.compute(texts=documents, model="path-or-hub-id-or-model", paired=True, pe
 
 ## Example
 
-The exact law of `{NAME}` as a masked language model, judged with `windows="rows"` on all {result["num_windows"]} sentences:
-the losses are the conditional entropies of the last token given the n before it.
+The exact law of `{NAME}` as a masked language model, judged with `windows="rows"` on all of its
+{result["num_windows"]} sentences: the losses are the conditional entropies of the last token given the n before it.
 
 {facts.markdown_table(["n", *columns], rows)}
 
