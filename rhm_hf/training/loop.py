@@ -1,0 +1,362 @@
+"""The training loop: any task, any model of transformers, one process or several.
+
+- Step k is a function of (arguments, k): its batch, its random numbers, its learning rate. Resuming skips nothing.
+- The host never waits for the device between evaluations: losses are summed there and read at evaluations.
+- Everything a run has found out is in its checkpoint; `results.csv` is written from it, whole, at each evaluation.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+from transformers import get_scheduler
+
+from ..grammar import Grammar
+from ..tasks import TASKS
+from . import checkpoint, results
+from .arguments import Arguments
+from .batches import Batches
+from .data import load_splits
+from .models import scratch_config, scratch_model
+
+
+RUN_FILE = "run.json"  # arguments, and whether the run is finished
+RESULTS_FILE = "results.csv"
+LOG_FILE = "log.jsonl"
+MODEL_FOLDER = "model"  # the best model
+
+
+def train(arguments: Arguments) -> list[dict]:
+    """Trains, or resumes, or only reads, the run in `arguments.training.output_dir`.
+
+    Args:
+        arguments ([`Arguments`]): the run. Run under `accelerate launch` it uses all its processes.
+
+    Returns:
+        `list[dict]`: the rows of `results.csv`, one per evaluation; [`~results.best_row`] picks the one to report.
+
+    Raises:
+        `ValueError`: if the folder holds a run with other arguments, or the number of processes is not what was asked.
+        `RuntimeError`: if another process is at work in the folder.
+    """
+    if (rows := finished(arguments)) is not None:
+        return rows
+    run = Run(arguments)
+    with _owned(run.folder, run.accelerator.is_main_process):
+        return run.train()
+
+
+def finished(arguments: Arguments) -> list[dict] | None:
+    """The rows of a finished run with these very arguments, None where it is not there or not finished."""
+    folder = Path(arguments.training.output_dir)
+    if not (folder / RUN_FILE).exists():
+        return None
+    known = json.loads((folder / RUN_FILE).read_text())
+    wanted = json.loads(json.dumps(arguments.identity()))
+    differing = sorted(k for k in wanted | known["arguments"] if wanted.get(k) != known["arguments"].get(k))
+    if differing:
+        pairs = ", ".join(f"{k}={known['arguments'].get(k)!r} (now {wanted.get(k)!r})" for k in differing)
+        raise ValueError(
+            f"output_dir={str(folder)!r} holds a run with {pairs}: choose another output_dir or delete it"
+        )
+    return results.read_csv(folder / RESULTS_FILE) if known["finished"] else None
+
+
+def evaluation_steps(max_steps: int, num_evaluations: int) -> list[int]:
+    """Steps 1 .. max_steps, evenly spaced in their logarithm, both ends included, without repeats."""
+    return sorted({round(step) for step in np.geomspace(1, max_steps, num_evaluations)} | {max_steps})
+
+
+class Run:
+    """One run: its parts, its place in time and what it has found so far."""
+
+    def __init__(self, arguments: Arguments):
+        self.arguments, t = arguments, arguments.training
+        self.folder = Path(t.output_dir)
+        if t.num_threads is not None:
+            torch.set_num_threads(t.num_threads)
+        self.accelerator = Accelerator(
+            mixed_precision=t.mixed_precision,
+            log_with=None if t.report_to == "none" else t.report_to,
+            project_dir=self.folder,
+            cpu=torch.backends.mps.is_available(),  # Apple's GPUs have no float64, which the exact laws need
+        )
+        check_processes(self.accelerator.num_processes, t.num_processes)
+        self.grammar = Grammar.from_name(arguments.data.grammar, rules_seed=arguments.data.rules_seed)
+        self.task = TASKS[t.task](self.grammar, kl_sentences=t.kl_sentences)
+        self._load_data()
+        self._make_model()
+        self.evaluations = evaluation_steps(t.max_steps, t.num_evaluations)
+        self.step, self.rows, self.stopped, self.seconds = 0, [], False, 0.0
+        self.loss_sum = torch.zeros(
+            (), dtype=torch.float64, device=self.accelerator.device
+        )  # since the last evaluation
+
+    def _load_data(self) -> None:
+        accelerator, t = self.accelerator, self.arguments.training
+        splits = load_splits(self.arguments.data, self.grammar)
+        self.batches = Batches(
+            splits["train"],
+            t.batch_size,
+            self.arguments.model.model_seed,
+            t.gradient_accumulation_steps,
+            accelerator.process_index,
+            accelerator.num_processes,
+            accelerator.device,
+        )
+        self.held_out = {split: splits[split].to(accelerator.device) for split in ("validation", "test")}
+
+    def _make_model(self) -> None:
+        m, t = self.arguments.model, self.arguments.training
+        config = scratch_config(m.model_type, m.config_overrides, self.grammar, self.task.context_length)
+        model = scratch_model(config, self.task.auto_class, m.model_seed, self.grammar).to(self.accelerator.device)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=t.learning_rate, betas=(0.9, t.adam_beta2), weight_decay=t.weight_decay, fused=True
+        )
+        self.scheduler = get_scheduler(
+            t.lr_scheduler_type, optimizer, num_warmup_steps=t.warmup_steps, num_training_steps=t.max_steps
+        )
+        # The schedule is not prepared: Accelerate would step it once per process.
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+
+    @property
+    def bare_model(self):
+        """The model without what Accelerate put around it."""
+        return self.accelerator.unwrap_model(self.model)
+
+    # The loop.
+
+    def train(self) -> list[dict]:
+        """Steps until the end, an early stop included."""
+        t, main = self.arguments.training, self.accelerator.is_main_process
+        self._begin()
+        start = time.perf_counter() - self.seconds
+        bar = tqdm(total=t.max_steps, initial=self.step, unit="step", disable=not (main and sys.stderr.isatty()))
+        self.model.train()
+        while self.step < t.max_steps and not self.stopped:
+            self.train_step()
+            bar.update()
+            due = self.step in self.evaluations
+            if due:
+                self.seconds = time.perf_counter() - start
+                self._evaluate()
+                bar.set_postfix(validation_loss=self.rows[-1]["validation_loss"])
+            if due or self.step % t.save_steps == 0:
+                self.seconds = time.perf_counter() - start
+                self._save()
+        bar.close()
+        self._end()
+        return self.rows
+
+    def train_step(self) -> None:
+        """One optimizer step on one global batch."""
+        accelerator, t = self.accelerator, self.arguments.training
+        # Whatever is random in the model, dropout say, is a function of (seed, step, rank) too.
+        torch.manual_seed(_key(self.arguments.model.model_seed, self.step, accelerator.process_index))
+        parts = self.batches(self.step)
+        for number, sentences in enumerate(parts, start=1):
+            last = number == len(parts)
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
+                loss = self.task.loss(self.model, self.task.collate(sentences)) / len(parts)
+                accelerator.backward(loss)
+            self.loss_sum += loss.detach()
+        if t.max_grad_norm > 0:
+            accelerator.clip_grad_norm_(self.model.parameters(), t.max_grad_norm)
+        self.optimizer.step()
+        if not self.optimizer.step_was_skipped:  # only ever by fp16's loss scaling
+            self.scheduler.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+
+    def mean_loss(self, sentences: torch.Tensor) -> float:
+        """The task's loss over sentences on the device, all processes sharing the work."""
+        accelerator, total = self.accelerator, torch.zeros(2, dtype=torch.float64, device=sentences.device)
+        self.model.eval()
+        mine = sentences[accelerator.process_index :: accelerator.num_processes]
+        with torch.no_grad():
+            for chunk in mine.split(self.arguments.training.eval_batch_size):
+                loss = self.task.loss(self.bare_model, self.task.collate(chunk)).double()
+                total += torch.stack([loss * len(chunk), torch.full_like(loss, len(chunk))])
+        self.model.train()
+        loss_sum, count = accelerator.reduce(total, reduction="sum").tolist()
+        return loss_sum / count
+
+    def _evaluate(self) -> None:
+        a, accelerator = self.arguments, self.accelerator
+        steps = self.step - (self.rows[-1]["step"] if self.rows else 0)
+        train_loss = (accelerator.reduce(self.loss_sum.clone(), reduction="mean") / steps).item()
+        self.loss_sum.zero_()
+        seen = self.step * a.training.batch_size
+        row = {
+            "run": self.folder.name,
+            "task": self.task.name,
+            "model": a.model.model_type,
+            "num_train": a.data.num_train,
+            "rules_seed": a.data.rules_seed,
+            "sample_seed": a.data.sample_seed,
+            "model_seed": a.model.model_seed,
+            "step": self.step,
+            "epoch": seen / a.data.num_train,
+            "train_loss": train_loss,
+            **{f"{split}_loss": self.mean_loss(rows) for split, rows in self.held_out.items()},
+            **self.task.judge(self.bare_model, accelerator, a.training.eval_batch_size),
+            "seconds": round(self.seconds, 3),
+            "tokens_seen": seen * self.task.tokens_per_sentence,
+            **results.versions(),
+        }
+        self.rows = results.mark_best([*self.rows, row])
+        best = next(i for i, r in enumerate(self.rows) if r["best"])
+        self.stopped = 0 < a.training.patience <= len(self.rows) - 1 - best
+        self._log("evaluation", **{k: v for k, v in row.items() if k not in results.versions()})
+        accelerator.log({k: v for k, v in row.items() if isinstance(v, int | float)}, step=self.step)
+
+    # On the disk.
+
+    def _begin(self) -> None:
+        if self.accelerator.is_main_process:
+            arguments = {"arguments": self.arguments.identity(), "finished": False}
+            checkpoint.write_atomically(self.folder / RUN_FILE, json.dumps(arguments, indent=2) + "\n")
+        self.accelerator.wait_for_everyone()
+        for step in checkpoint.steps(self.folder):
+            try:
+                self._restore(*checkpoint.load(self.folder, step))
+                break
+            except ValueError as error:
+                self._log("damaged checkpoint", step=step, reason=str(error))
+        self._log(
+            "start",
+            step=self.step,
+            processes=self.accelerator.num_processes,
+            device=str(self.accelerator.device),
+            threads=torch.get_num_threads(),
+            parameters=self.bare_model.num_parameters(),
+            **results.versions(),
+        )
+        if self.accelerator.log_with:
+            self.accelerator.init_trackers("rhm_hf", {k: str(v) for k, v in self.arguments.to_dict().items()})
+
+    def _save(self) -> None:
+        # Each process's sum by itself: adding them here would change the last bits of a run that is not killed.
+        loss_sums = self.accelerator.gather(self.loss_sum.reshape(1))
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            tensors = {
+                "model": _unshared(self.bare_model.state_dict()),
+                "optimizer": checkpoint.optimizer_tensors(self.optimizer),
+                "losses": {"loss_sums": loss_sums},
+            }
+            state = {
+                "step": self.step,
+                "rows": self.rows,
+                "stopped": self.stopped,
+                "seconds": self.seconds,
+                "scheduler": self.scheduler.state_dict(),
+                "scaler": None if scaler is None else scaler.state_dict(),
+            }
+            checkpoint.save(self.folder, self.step, tensors, state)
+            self._write_rows()
+        self.accelerator.wait_for_everyone()
+
+    def _restore(self, tensors: dict, state: dict) -> None:
+        self.bare_model.load_state_dict(tensors["model"], strict=False)  # tied weights are stored once
+        checkpoint.restore_optimizer(self.optimizer, tensors["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if state["scaler"] is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.step, self.rows, self.stopped = state["step"], state["rows"], state["stopped"]
+        self.seconds = state["seconds"]
+        sums, rank = tensors["losses"]["loss_sums"], self.accelerator.process_index
+        if len(sums) == self.accelerator.num_processes:
+            self.loss_sum.copy_(sums[rank])
+        else:  # resumed on another number of processes: reduced as a mean, so each takes the old mean
+            self.loss_sum.copy_(sums.mean())
+        if self.accelerator.is_main_process:
+            self._write_rows()
+
+    def _write_rows(self) -> None:
+        """`results.csv`, and the best model where it is the one of this step.
+
+        Called after the checkpoint of the step is safe, and again when it is restored, so the model on the disk is
+        always that of the best row.
+        """
+        if not self.rows:
+            return
+        results.write_csv(self.folder / RESULTS_FILE, self.rows, results.columns(self.task.columns))
+        if results.best_row(self.rows)["step"] == self.step:
+            save_model(self.bare_model, self.grammar, self.folder / MODEL_FOLDER)
+
+    def _end(self) -> None:
+        if self.accelerator.is_main_process:
+            self._log("end", step=self.step, stopped_early=self.stopped, seconds=round(self.seconds, 3))
+            done = {"arguments": self.arguments.identity(), "finished": True}
+            checkpoint.write_atomically(self.folder / RUN_FILE, json.dumps(done, indent=2) + "\n")
+            checkpoint.remove_all(self.folder)
+        for tracker in self.accelerator.trackers:  # end_training() would end the process group too
+            tracker.finish()
+        self.accelerator.wait_for_everyone()
+
+    def _log(self, event: str, **values) -> None:
+        if self.accelerator.is_main_process:
+            results.append_log(self.folder / LOG_FILE, event, **values)
+
+
+def check_processes(running: int, asked: int | None) -> None:
+    """Raises a `ValueError` where a launcher silently started another number of processes than was asked for."""
+    if asked is not None and asked != running:
+        raise ValueError(
+            f"num_processes={asked} was asked for and {running} run. On CPUs, `accelerate launch --cpu` starts one "
+            "process whatever --num_processes says; use ACCELERATE_USE_CPU=true accelerate launch --multi_gpu "
+            f"--num_processes {asked}"
+        )
+
+
+def save_model(model, grammar: Grammar, folder: Path) -> None:
+    """Saves a model with its grammar beside it; a model that lies there is replaced file by file, weights last."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    grammar.save_pretrained(partial / "grammar")
+    for path in sorted((p for p in partial.rglob("*") if p.is_file()), key=lambda p: p.suffix == ".safetensors"):
+        target = folder / path.relative_to(partial)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+    shutil.rmtree(partial)
+
+
+@contextlib.contextmanager
+def _owned(folder: Path, is_main_process: bool):
+    """Holds the folder's lock, which the system releases when the process ends, however it ends."""
+    if not is_main_process:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RuntimeError(
+            f"another process is at work in {folder}: wait for it or choose another output_dir"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _key(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def _unshared(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Each tensor once: tied weights have one place and two names, which safetensors refuses."""
+    names = {tensor.data_ptr(): name for name, tensor in reversed(state.items())}
+    return {name: tensor for name, tensor in state.items() if names[tensor.data_ptr()] == name}
