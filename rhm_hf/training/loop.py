@@ -19,7 +19,9 @@ from accelerate import Accelerator
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 from transformers import get_scheduler
+from transformers.utils import logging as transformers_logging
 
+from ..data import rhm_tokenizer
 from ..grammar import Grammar
 from ..tasks import TASKS
 from . import checkpoint, results
@@ -323,7 +325,14 @@ def save_model(model, grammar: Grammar, folder: Path) -> None:
     """Saves a model with its grammar beside it; a model that lies there is replaced file by file, weights last."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        model.save_pretrained(partial)
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
+    rhm_tokenizer(grammar.vocab_size).save_pretrained(partial)
     grammar.save_pretrained(partial / "grammar")
     for path in sorted((p for p in partial.rglob("*") if p.is_file()), key=lambda p: p.suffix == ".safetensors"):
         target = folder / path.relative_to(partial)
