@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,9 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         print(f"rhm: no command {argv[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    command = {"train": _train, "sweep": _sweep, "info": _info, "export": _export}[argv[0]]
     try:
-        {"train": _train, "sweep": _sweep, "info": _info, "export": _export}[argv[0]](argv[1:])
-    except (ValueError, FileExistsError, RuntimeError) as error:
+        command(argv[1:])
+    except (ValueError, FileExistsError) as error:
         print(f"rhm {argv[0]}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -44,6 +46,8 @@ def _train(argv: list[str]) -> None:
 
     arguments = parse_arguments(argv, prog="rhm train")
     row = best_row(train(arguments))
+    if int(os.environ.get("RANK", 0)):  # under a launcher the first process speaks for all
+        return
     print(
         f"{arguments.training.output_dir}: best at step {row['step']}, validation loss {row['validation_loss']:.4f}, "
         f"KL {row['kl']:.4f} +- {row['kl_stderr']:.4f} nats per token"

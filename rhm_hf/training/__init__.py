@@ -5,4 +5,12 @@ from .loop import train
 from .results import best_row
 
 
-__all__ = ["Arguments", "DataArguments", "ModelArguments", "TrainingArguments", "best_row", "parse_arguments", "train"]
+__all__ = [
+    "Arguments",
+    "DataArguments",
+    "ModelArguments",
+    "TrainingArguments",
+    "best_row",
+    "parse_arguments",
+    "train",
+]

@@ -35,7 +35,8 @@ class Batches:
                 f"gradient_accumulation_steps={micro_batches}"
             )
         self.device = torch.device(device)
-        self.rows = rows.to(self.device) if _fits(rows, self.device) else rows
+        self.resident = _fits(rows, self.device)
+        self.rows = rows.to(self.device) if self.resident else rows
         self.batch_size, self.seed = batch_size, seed
         self.micro_batches, self.rank, self.num_processes = micro_batches, rank, num_processes
         self._permutations: dict[int, torch.Tensor] = {}
@@ -43,7 +44,7 @@ class Batches:
     def __call__(self, step: int) -> list[torch.Tensor]:
         """This process's micro-batches of step `step` = 0, 1, ..: each `(batch_size / processes / micro, length)`."""
         indices = self.indices(step).view(self.micro_batches, self.num_processes, -1)[:, self.rank]
-        if self.rows.device == self.device:
+        if self.resident:
             return [self.rows[chunk] for chunk in indices]
         return [self.rows[chunk].pin_memory().to(self.device, non_blocking=True) for chunk in indices]
 

@@ -90,7 +90,7 @@ class Run:
             mixed_precision=t.mixed_precision,
             log_with=None if t.report_to == "none" else t.report_to,
             project_dir=self.folder,
-            cpu=torch.backends.mps.is_available(),  # Apple's GPUs have no float64, which the exact laws need
+            cpu=_cpu_only(),
         )
         check_processes(self.accelerator.num_processes, t.num_processes)
         self.grammar = Grammar.from_name(arguments.data.grammar, rules_seed=arguments.data.rules_seed)
@@ -316,8 +316,8 @@ def check_processes(running: int, asked: int | None) -> None:
     if asked is not None and asked != running:
         raise ValueError(
             f"num_processes={asked} was asked for and {running} run. On CPUs, `accelerate launch --cpu` starts one "
-            "process whatever --num_processes says; use ACCELERATE_USE_CPU=true accelerate launch --multi_gpu "
-            f"--num_processes {asked}"
+            "process whatever --num_processes says: use --multi_gpu instead of --cpu, with ACCELERATE_USE_CPU=true where "
+            "there are GPUs"
         )
 
 
@@ -359,6 +359,12 @@ def _owned(folder: Path, is_main_process: bool):
         yield
     finally:
         lock.release()
+
+
+def _cpu_only() -> bool:
+    """Whether to say so to Accelerate, which else starts no process group on CPUs without ACCELERATE_USE_CPU."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return device is None or device.type == "mps"  # Apple's GPUs have no float64, which the exact laws need
 
 
 def _key(*numbers: int) -> int:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from accelerate import PartialState
 
 from . import results
 from .arguments import Arguments
@@ -82,7 +81,7 @@ def sweep(values: dict, num_workers: int = 1) -> list[dict]:
     else:
         _in_processes(todo, num_workers)
     rows = [row for run in runs for row in finished(run)]
-    if PartialState().is_main_process:
+    if int(os.environ.get("RANK", 0)) == 0:
         results.write_csv(Path(runs[0].training.output_dir).parent / RESULTS_FILE, rows)
     return rows
 
