@@ -4,21 +4,21 @@ Importing this package is cheap (no numpy, torch, transformers, datasets or eval
 `AutoModelForCausalLM.from_pretrained(oracle)` and `evaluate.load("rhm_kl")` work, whichever library is imported first.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ._lazy import lazy_attributes
 
 
 if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the same to Python
-    from . import data, grammar, metrics, models, statistics
+    from . import data, grammar, inference, metrics, models, statistics, theory
+    from ._version import __version__
     from .data import RHMCollator, RHMDatasetBuilder, export_parquet, grammar_of, resolve_grammar, rhm_tokenizer
     from .grammar import Grammar, GrammarParameters
     from .metrics import load_metric
     from .models.rhm.configuration_rhm import RHMConfig
     from .models.rhm.modeling_rhm import RHMForCausalLM, RHMForMaskedLM, RHMForSequenceClassification
 
-    __version__: str
-
-_EXPORTS = {  # public name -> the module that defines it, imported when the name is first used
+_EXPORTS = {  # public name -> the submodule that defines it; "" where it is a submodule
     "Grammar": "grammar",
     "GrammarParameters": "grammar",
     "RHMCollator": "data",
@@ -27,11 +27,19 @@ _EXPORTS = {  # public name -> the module that defines it, imported when the nam
     "RHMForCausalLM": "models.rhm.modeling_rhm",
     "RHMForMaskedLM": "models.rhm.modeling_rhm",
     "RHMForSequenceClassification": "models.rhm.modeling_rhm",
+    "__version__": "_version",
+    "data": "",
     "export_parquet": "data",
+    "grammar": "",
     "grammar_of": "data",
+    "inference": "",
     "load_metric": "metrics",
+    "metrics": "",
+    "models": "",
     "resolve_grammar": "data",
     "rhm_tokenizer": "data",
+    "statistics": "",
+    "theory": "",
 }
 
 __all__ = [  # written out, as type checkers ask for
@@ -48,32 +56,16 @@ __all__ = [  # written out, as type checkers ask for
     "export_parquet",
     "grammar",
     "grammar_of",
+    "inference",
     "load_metric",
     "metrics",
     "models",
     "resolve_grammar",
     "rhm_tokenizer",
     "statistics",
+    "theory",
 ]
-
-
-def __getattr__(name: str):
-    if name == "__version__":
-        from importlib.metadata import version
-
-        value = version("rhm-hf")
-    elif name in _EXPORTS:
-        value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
-    elif name in __all__:  # a subpackage
-        value = import_module(f"{__name__}.{name}")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value  # the next access does not come here
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
 
 
 from . import register  # noqa: E402  last: its hooks may run at once and need everything above

@@ -40,10 +40,15 @@ class RHMCollator:
 
 
 def _column(examples: Sequence[Mapping[str, Any]], name: str) -> torch.Tensor:
+    if not examples:
+        raise ValueError("examples=[] has no rows to collate")
     try:
         rows = [np.asarray(example[name]) for example in examples]
     except KeyError:
         raise ValueError(f"column {name!r} is missing: the rows have {', '.join(examples[0])}") from None
     if len({row.shape for row in rows}) > 1:
         raise ValueError(f"the rows of {name} differ in length: {sorted({row.shape for row in rows})}")
-    return torch.from_numpy(np.stack(rows).astype(np.int64))
+    stacked = np.stack(rows)
+    if stacked.dtype.kind not in "iu":
+        raise ValueError(f"{name} has dtype {stacked.dtype}: symbols are integers")
+    return torch.from_numpy(stacked.astype(np.int64))

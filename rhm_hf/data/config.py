@@ -9,7 +9,7 @@ from datasets.fingerprint import Hasher
 
 from ..grammar import Grammar, GrammarParameters
 from ..grammar.parameters import SEED_LIMIT, check_integer
-from ..grammar.sampling import check_split_sizes
+from ..grammar.sampling import check_split_sizes, resolve_sampling
 from .provenance import resolve_grammar
 
 
@@ -32,6 +32,8 @@ class RHMDatasetConfig(datasets.BuilderConfig):
         sample_seed (`int`, *optional*, defaults to 0): picks the sentences.
         sampling (`str`, *optional*): `"unique"` (all sentences of all splits differ; the default where all sentences
             have the same probability) or `"iid"` (with replacement; the default elsewhere).
+        disjoint (`bool`, *optional*, defaults to `False`): keeps iid splits from sharing a sentence; unique ones never
+            do.
         levels (`bool`, *optional*, defaults to `False`): adds the hidden symbols, columns `level_1` .. `level_{L-1}`;
             level 0 is `input_ids` and level L is `label`.
         grammar ([`~rhm_hf.Grammar`], directory, Hub id or dataset, *optional*): the grammar itself.
@@ -52,6 +54,7 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     test_size: int = 1024
     sample_seed: int = 0
     sampling: str | None = None
+    disjoint: bool = False
     levels: bool = False
     grammar: Any = None
 
@@ -69,12 +72,12 @@ class RHMDatasetConfig(datasets.BuilderConfig):
         if not any(self.split_sizes.values()):
             raise ValueError("train_size=0, validation_size=0 and test_size=0 leave no split: make one positive")
         self.sample_seed = check_integer("sample_seed", self.sample_seed, 0, SEED_LIMIT)
-        if not isinstance(self.levels, bool | np.bool_):
-            raise ValueError(f"levels={self.levels!r} must be True or False")
+        for name in ("disjoint", "levels"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be True or False")
+        self.sampling = resolve_sampling(self.grammar, self.sampling)
+        self.disjoint = bool(self.disjoint) and self.sampling == "iid"  # unique splits are disjoint either way
         self.levels = bool(self.levels)
-        if self.sampling not in (None, "unique", "iid"):
-            raise ValueError(f"sampling={self.sampling!r} is unknown: write 'unique' or 'iid'")
-        self.sampling = self.sampling or ("unique" if self.grammar.is_equiprobable else "iid")
         check_split_sizes(self.grammar, *self.split_sizes.values(), self.sampling)
         super().__post_init__()
 
@@ -92,7 +95,8 @@ class RHMDatasetConfig(datasets.BuilderConfig):
         parameters = self.grammar.parameters
         grammar = f"custom-{self.grammar.fingerprint}" if parameters is None else f"{self.name}-rules{self.rules_seed}"
         sizes = "-".join(str(size) for size in self.split_sizes.values())
-        config_id = f"{grammar}-{self.sampling}{self.sample_seed}-{sizes}{'-levels' * self.levels}"
+        sampling = f"{'disjoint-' * self.disjoint}{self.sampling}{self.sample_seed}"
+        config_id = f"{grammar}-{sampling}-{sizes}{'-levels' * self.levels}"
         return config_id if custom_features is None else f"{config_id}-{Hasher.hash(custom_features)}"
 
     def _resolved_grammar(self) -> Grammar:

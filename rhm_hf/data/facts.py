@@ -39,6 +39,15 @@ def big_integer(number: int) -> str:
     return f"{number:,}" if number <= 10**6 else f"10^{math.log10(number):.2f}"
 
 
+def size_category(rows: int) -> str:
+    """The Hub's name for a number of rows, such as `10K<n<100K`."""
+    bounds = ["1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T"]
+    decade = max(0, len(str(rows)) - 3)
+    if decade == 0:
+        return f"n<{bounds[0]}"
+    return f"{bounds[decade - 1]}<n<{bounds[decade]}" if decade < len(bounds) else f"n>{bounds[-1]}"
+
+
 def grammar_facts(grammar: Grammar) -> dict[str, str]:
     """The figures of a grammar that a card shows, by what they are called."""
     levels = range(grammar.depth, 0, -1)

@@ -39,6 +39,8 @@ def export_parquet(dataset: datasets.DatasetDict | datasets.Dataset, folder: str
         dataset = datasets.DatasetDict({str(dataset.split or "train"): dataset})
     if not isinstance(dataset, datasets.DatasetDict):
         raise ValueError(f"dataset is a {type(dataset).__name__}: pass a Dataset or a DatasetDict (not streaming)")
+    if not dataset:
+        raise ValueError("dataset has no splits: there is nothing to write")
     if empty := [name for name, split in dataset.items() if not len(split)]:
         raise ValueError(
             f"dataset has no rows in {', '.join(empty) or 'any split'}: Parquet readers refuse such files"
@@ -81,7 +83,11 @@ def _card(dataset: datasets.DatasetDict, grammar: Grammar, folder: Path) -> Data
         download_size=sum(file.stat().st_size for file in (folder / "data").iterdir()),
         dataset_size=sum(split.num_bytes for split in splits.values()),
     )
-    data = DatasetCardData(pretty_name=f"Random Hierarchy Model {grammar.name}", tags=["random-hierarchy-model"])
+    data = DatasetCardData(
+        pretty_name=f"Random Hierarchy Model {grammar.name}",
+        size_categories=[facts.size_category(sum(map(len, dataset.values())))],
+        tags=["random-hierarchy-model"],
+    )
     datasets.info.DatasetInfosDict({grammar.name: info}).to_dataset_card_data(data)
     files = [{"split": name, "path": f"data/{name}-*"} for name in dataset]
     MetadataConfigs({grammar.name: {"data_files": files}}).to_dataset_card_data(data)

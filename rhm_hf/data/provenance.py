@@ -71,9 +71,7 @@ def resolve_grammar(grammar: Any) -> Grammar:
         return grammar
     if isinstance(grammar, str | Path):
         return _loaded(grammar)
-    if hasattr(grammar, "info") or (
-        isinstance(grammar, Mapping) and all(hasattr(v, "info") for v in grammar.values())
-    ):
+    if (parts := _parts(grammar)) and all(hasattr(part, "info") for part in parts):
         return grammar_of(grammar)
     raise ValueError(
         f"grammar is a {type(grammar).__name__}: pass a Grammar, the directory or Hub id of a saved one, or a dataset "

@@ -50,7 +50,7 @@ class RHMDatasetBuilder(datasets.ArrowBasedBuilder):
 
     def _info(self) -> datasets.DatasetInfo:
         config = self.config
-        settings = {name: getattr(config, name) for name in ("sample_seed", "sampling", "levels")}
+        settings = {name: getattr(config, name) for name in ("sample_seed", "sampling", "disjoint", "levels")}
         return datasets.DatasetInfo(
             description=describe(config.grammar, **settings, **config.split_sizes),
             features=rows.features(config.grammar, config.levels),

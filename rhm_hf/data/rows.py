@@ -76,5 +76,7 @@ def table(derivation: list[np.ndarray], columns: Features) -> pa.Table:
 def tables(config, split: str, row_ranges: list[tuple[int, int]], columns: Features) -> Iterator[pa.Table]:
     """The tables of some ranges of a split of an [`RHMDatasetConfig`]."""
     for start, stop in row_ranges:
-        derivation = config.grammar.derivations(stop - start, config.sample_seed, split, config.sampling, start)
+        derivation = config.grammar.derivations(
+            stop - start, config.sample_seed, split, config.sampling, start, config.disjoint
+        )
         yield table(derivation, columns)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import indexing, storage, validation
+from . import indexing, parsing, storage, validation
 from . import sampling as sampling_module
 from .parameters import GrammarParameters
 from .prefix_tree import PrefixTree
@@ -208,21 +208,40 @@ class Grammar:
         """The index of a sentence, inverse of [`Grammar.sentence`]; `ValueError` where it is ungrammatical."""
         return indexing.index(self, tokens)
 
+    @cached_property
+    def sampling_plan(self):
+        """How random words become sentences, built once: a [`~rhm_hf.grammar.plan.Plan`]."""
+        from .plan import Plan  # numba takes a moment to import
+
+        return Plan(self)
+
     def sample(
-        self, num: int, seed: int = 0, split: str = "train", sampling: str | None = None, start: int = 0
+        self,
+        num: int,
+        seed: int = 0,
+        split: str = "train",
+        sampling: str | None = None,
+        start: int = 0,
+        disjoint: bool = False,
     ) -> np.ndarray:
         """Sentences `start .. start + num - 1` of a split: see [`~rhm_hf.grammar.sampling.sample`]."""
-        return sampling_module.sample(self, num, seed, split, sampling, start)
+        return sampling_module.sample(self, num, seed, split, sampling, start, disjoint)
 
     def derivations(
-        self, num: int, seed: int = 0, split: str = "train", sampling: str | None = None, start: int = 0
+        self,
+        num: int,
+        seed: int = 0,
+        split: str = "train",
+        sampling: str | None = None,
+        start: int = 0,
+        disjoint: bool = False,
     ) -> list[np.ndarray]:
         """The derivations of the same sentences: entry ℓ = 0..L of shape `(num, nodes at level ℓ)`, 0 the tokens."""
-        return sampling_module.parse(self, self.sample(num, seed, split, sampling, start))
+        return self.parse(self.sample(num, seed, split, sampling, start, disjoint))
 
     def parse(self, tokens: np.ndarray) -> list[np.ndarray]:
-        """The derivation of given sentences `(num, sentence_length)`; `ValueError` where one is ungrammatical."""
-        return sampling_module.parse(self, tokens)
+        """The derivation of given sentences `(num, sentence_length)`: see [`~rhm_hf.grammar.parsing.parse`]."""
+        return parsing.parse(self, tokens)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `grammar.json` and `grammar.safetensors` into `folder`."""

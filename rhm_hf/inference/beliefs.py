@@ -127,7 +127,9 @@ def _columns(is_open: torch.Tensor, symbols: torch.Tensor, num_symbols: int) -> 
 def _leaves(grammar, tokens, mask, evidence) -> Level:
     v = grammar.vocab_size
     if (tokens is None) == (evidence is None):
-        raise ValueError("give either tokens (with or without a mask) or evidence, of shape (sentences, d, vocab_size)")
+        raise ValueError(
+            "give either tokens (with or without a mask) or evidence, of shape (sentences, d, vocab_size)"
+        )
     if evidence is not None:
         if mask is not None:
             raise ValueError("mask goes with tokens; in evidence a hidden token is a row of ones")
@@ -189,9 +191,7 @@ def _upward(tables: Tables, leaves: Level) -> list[Level]:
         column = _columns(is_open, symbols.masked_fill(symbols == t.num_symbols, 0), t.num_symbols)
         sentence = is_open.nonzero()[:, 0]
         opened = children[is_open].t().contiguous()
-        messages = torch.empty(
-            t.num_symbols, t.num_symbols + len(sentence), dtype=tables.dtype, device=tables.device
-        )
+        messages = torch.empty(t.num_symbols, t.num_symbols + len(sentence), dtype=tables.dtype, device=tables.device)
         messages[:, : t.num_symbols] = torch.eye(t.num_symbols, dtype=tables.dtype, device=tables.device)
         own = messages[:, t.num_symbols :]
         for part in _parts(t, len(sentence), tables):

@@ -11,7 +11,9 @@ def checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
     if dtype is None:
         return torch.float64
     if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype={dtype!r} is not supported: exact laws come in torch.float64 (default) or torch.float32")
+        raise ValueError(
+            f"dtype={dtype!r} is not supported: exact laws come in torch.float64 (default) or torch.float32"
+        )
     return dtype
 
 

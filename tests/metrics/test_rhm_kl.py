@@ -43,22 +43,22 @@ def enumerated_kl(model, grammar, ids=None, bos=None) -> np.ndarray:
     tokens, probs = enumerate_sentences(grammar)
     ids = np.arange(grammar.vocab_size) if ids is None else np.asarray(ids)
     kl = np.zeros(grammar.sentence_length)
-    for sentence, prob in zip(tokens, probs, strict=True):
-        for i in range(0 if bos is not None else 1, grammar.sentence_length):
-            same = (tokens[:, :i] == sentence[:i]).all(1)
+    for i in range(0 if bos is not None else 1, grammar.sentence_length):
+        for prefix in np.unique(tokens[:, :i], axis=0):
+            same = (tokens[:, :i] == prefix).all(1)
             p = np.bincount(tokens[same, i], probs[same], minlength=grammar.vocab_size) / probs[same].sum()
-            prefix = ([] if bos is None else [bos]) + ids[sentence[:i]].tolist()
+            inputs = ([] if bos is None else [bos]) + ids[prefix].tolist()
             with torch.no_grad():
-                logits = model(input_ids=torch.tensor([prefix])).logits[0, -1].double()
+                logits = model(input_ids=torch.tensor([inputs])).logits[0, -1].double()
             q = logits.softmax(-1).numpy()[ids]
-            kl[i] += prob * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a > 0)
+            kl[i] += probs[same].sum() * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a > 0)
     return kl
 
 
 def test_the_oracle_has_no_divergence(small_grammar):
     result = kl_divergence(RHMForCausalLM.from_grammar(small_grammar), small_grammar)
     assert abs(result["kl"]) < 1e-9
-    assert result["leaked_mass"] == 0
+    assert result["leaked_mass"] < 1e-15
     assert result["num_infinite"] == 0
     assert result["entropy"] == pytest.approx(small_grammar.entropy / small_grammar.sentence_length, abs=1e-12)
 
@@ -176,7 +176,7 @@ def test_masked_models_against_plain_loops(small_grammar):
     for row, mask in zip(tokens, hidden, strict=True):
         fits = (sentences[:, ~mask] == row[~mask]).all(1)
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor([np.where(mask, v + 2, row)])).logits[0].double()
+            logits = model(input_ids=torch.from_numpy(np.where(mask, v + 2, row)[None])).logits[0].double()
         for i in np.flatnonzero(mask):
             p = np.bincount(sentences[fits, i], probs[fits], minlength=v) / probs[fits].sum()
             q = logits[i].softmax(-1).numpy()[:v]

@@ -3,6 +3,7 @@
 import datasets
 import evaluate
 
+from rhm_hf.data.facts import CITATION
 from rhm_hf.metrics.loading import ModelCache
 from rhm_hf.metrics.rhm_kl.divergence import kl_divergence
 
@@ -32,19 +33,6 @@ Examples:
     True
 """
 
-_CITATION = """
-@article{cagnetta2024deep,
-  title={How deep neural networks learn compositional data: The random hierarchy model},
-  author={Cagnetta, Francesco and Petrini, Leonardo and Tomasini, Umberto M and Favero, Alessandro and Wyart,
-          Matthieu},
-  journal={Physical Review X},
-  volume={14},
-  number={3},
-  pages={031001},
-  year={2024}
-}
-"""
-
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class RHMKL(evaluate.Metric):
@@ -53,7 +41,7 @@ class RHMKL(evaluate.Metric):
     def _info(self):
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
-            citation=_CITATION,
+            citation=CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
             features=datasets.Features({"input_ids": datasets.Sequence(datasets.Value("int64"))}),
         )

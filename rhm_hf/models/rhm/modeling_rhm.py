@@ -83,7 +83,8 @@ class RHMPreTrainedModel(PreTrainedModel):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the computation: float64 unless the configuration asks for less."""
-        return torch.float64 if self.config.dtype in (None, torch.float64) else torch.float32
+        asked = str(self.config.dtype).removeprefix("torch.")  # transformers keeps a dtype, or its name
+        return torch.float64 if asked in ("None", "float64") else torch.float32
 
     def save_pretrained(self, save_directory, **kwargs):
         """Saves the model, and the grammar in its folder `grammar/` for [`Grammar.from_pretrained`]."""
@@ -191,25 +192,19 @@ class _RHMBidirectional(RHMPreTrainedModel):
 
     def _posterior(self, input_ids, evidence, level) -> torch.Tensor:
         """The exact posterior of the nodes of a level, uniform where the evidence is impossible."""
-        config = self.config
-        if evidence is not None:
-            evidence = evidence.to(self.dtype)
-        else:
-            aligned, _ = self._align(input_ids)
-            length = config.sentence_length
+        given = {"evidence": evidence}
+        if evidence is None:
+            length = self.config.sentence_length
             if input_ids.shape[1] not in (length, length + 1):
                 raise ValueError(
                     f"input_ids has shape {tuple(input_ids.shape)}: sentences of this grammar have {length} tokens, "
                     f"{length + 1} with BOS"
                 )
-            aligned = aligned[:, :length]
-            one_hot = F.one_hot(aligned.clamp(max=config.num_symbols), config.num_symbols + 1)
-            hidden = aligned >= config.num_symbols
-            evidence = torch.where(hidden[..., None], 1, one_hot[..., :-1]).to(self.dtype)
-        laws, log_evidence = posteriors(
-            self.grammar, evidence=evidence, return_log_evidence=True, on_impossible="uniform"
-        )
-        return laws[level], log_evidence
+            tokens = self._align(input_ids)[0][:, :length]
+            hidden = tokens >= self.config.num_symbols
+            given = {"tokens": torch.where(hidden, 0, tokens), "mask": hidden}
+        laws, _ = posteriors(self.grammar, **given, dtype=self.dtype, return_log_evidence=True)
+        return laws[level]  # without return_log_evidence, impossible evidence would be an error
 
 
 class RHMForMaskedLM(_RHMBidirectional):
@@ -242,8 +237,7 @@ class RHMForMaskedLM(_RHMBidirectional):
             `MaskedLMOutput` with `logits` `(batch, length, vocab_size)`; `loss` in nats per label. BOS is
             its own law.
         """
-        probs, _ = self._posterior(input_ids, evidence, 0)
-        logits = self._log_probs(probs, self.config.vocab_size)
+        logits = self._log_probs(self._posterior(input_ids, evidence, 0), self.config.vocab_size)
         if input_ids is not None and input_ids.shape[1] > self.config.sentence_length:
             start = torch.full_like(logits[:, :1], -math.inf)
             start[..., self.config.bos_token_id] = 0
@@ -276,8 +270,7 @@ class RHMForSequenceClassification(_RHMBidirectional):
         Returns:
             `SequenceClassifierOutput` with `logits` `(batch, num_classes)`; `loss` in nats per sentence.
         """
-        probs, _ = self._posterior(input_ids, evidence, -1)
-        logits = probs[:, 0].log()
+        logits = self._posterior(input_ids, evidence, -1)[:, 0].log()
         loss = None if labels is None else F.cross_entropy(logits, labels.long())
         if return_dict:
             return SequenceClassifierOutput(loss, logits)

@@ -1,0 +1,218 @@
+"""How 64-bit words become a sentence: one flat list of steps in depth-first order, built once per grammar.
+
+Level by level, a grammar is a table `(symbol, rule) -> children`. Composing adjacent levels gives a grammar of the same
+sentences with fewer, larger rules, `(symbol, derivation) -> children`: the bottom levels are composed for as long as
+their table stays in the second-level cache, so that one look-up writes a whole block of tokens, and the class is
+composed with the root's rule. A step expands one node of this composed grammar, by one *digit*: which of its rules.
+Depth-first order makes the digits those of `grammar.index`, the first step's the most significant, whatever was
+composed. Sampling with replacement draws the digits, sampling without takes those of a permuted index.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from . import kernels
+
+
+# These three are part of what a seed means: other values, other sentences.
+TABLE_BYTES = 192 * 1024  # at most, of the composed bottom table
+WORD_LIMIT = 2**60  # uniform digits share a word while the product of their radices is at most this: few are redrawn
+HALF_LIMIT = 2**62  # indices up to WORD_LIMIT are permuted as one number, others as two halves of at most this size
+
+
+@dataclass(frozen=True)
+class Level:
+    """Rules of one composed level: `rules` of shape (symbols, rules, children), `probs` of shape (symbols, rules)."""
+
+    rules: np.ndarray
+    probs: np.ndarray
+
+    @property
+    def is_uniform(self) -> bool:
+        return bool(np.ptp(self.probs) == 0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which word each digit is taken from.
+
+    Args:
+        steps (`np.ndarray`): int64 of shape `(steps, 8)`, see [`Plan`]; the first column is the word a step begins.
+        products (`np.ndarray`): uint64 of shape `(words,)`, the product of the radices of a word's digits.
+        num_permuted (`int`): how many of the words come from a permuted index; the others are drawn.
+    """
+
+    steps: np.ndarray
+    products: np.ndarray
+    is_skewed: np.ndarray
+    num_permuted: int = 0
+
+    @cached_property
+    def thresholds(self) -> np.ndarray:
+        """See `kernels`; a skewed digit uses the whole word and is never redrawn."""
+        thresholds = [2**64 % int(product) for product in self.products]
+        return np.where(self.is_skewed, 0, np.array(thresholds, dtype=np.uint64))
+
+
+class Plan:
+    """The tables and steps that [`kernels.expand`] reads.
+
+    Attributes:
+        radices (`np.ndarray`): uint64 of shape `(steps,)`, the number of rules to choose from.
+        middle (`np.ndarray`): uint32 or uint64, the tables of all levels but the last, one after the other. A row
+            holds the children of a rule, as many as fit to a unit, child by child from the lowest bits.
+        mask (`np.uint64`): the bits of one child in a unit.
+        leaves (`np.ndarray`): the last level's table, its rows of tokens in the widest units that divide them.
+        limits, aliases (`np.ndarray`): alias tables of the skewed levels, flat indices of a level's rows.
+
+    The columns of a step: word it begins (-1: goes on with the one before), slot its node was written to, the node's
+    position in that unit in bits, whether it writes tokens, the slot or unit of the sentence it writes to, the number
+    of units, the start of its table in `middle`, the start of its alias table (-1: uniform).
+    """
+
+    def __init__(self, grammar):
+        *inner, last = composed_levels(grammar)
+        symbols = max([last.rules.shape[0], *(level.rules.shape[0] for level in inner[1:])])
+        bits = max(1, (symbols - 1).bit_length())
+        widest = max([level.rules.shape[2] for level in inner], default=0)
+        unit = np.dtype("u4" if widest * bits <= 32 else "u8")
+        tables = [_packed(level.rules, bits, unit) for level in inner]
+        self.mask = np.uint64(2**bits - 1)
+        self.middle = np.concatenate([table.ravel() for table in tables] or [np.zeros(1, unit)])
+        tokens = last.rules.reshape(-1, last.rules.shape[2]).astype(grammar.token_dtype)
+        self.leaves = widest_view(tokens)
+        skews = self._alias_tables([*inner, last])
+        self._steps, radices = [], []
+        offsets = np.cumsum([0] + [table.size for table in tables]).tolist()
+        first_slots = np.cumsum([1] + [table.shape[1] for table in tables]).tolist()
+        per_unit = unit.itemsize * 8 // bits
+        written = 0
+
+        def visit(height: int, source: int, shift: int):
+            nonlocal written
+            level = last if height == len(inner) else inner[height]
+            radices.append(level.rules.shape[1])
+            if level is last:
+                units = self.leaves.shape[1]
+                self._steps.append((-1, source, shift, 1, written, units, 0, skews[height]))
+                written += units
+                return
+            units, slot = tables[height].shape[1], first_slots[height]
+            self._steps.append((-1, source, shift, 0, slot, units, offsets[height], skews[height]))
+            for child in range(level.rules.shape[2]):
+                visit(height + 1, slot + child // per_unit, child % per_unit * bits)
+
+        visit(0, 0, 0)  # slot 0 holds the one symbol above the class
+        self.radices = np.array(radices, dtype=np.uint64)
+        # Few rows for long sentences: rows a power of two apart share few sets of the first-level cache.
+        self.block_size = min(max(2**16 // (grammar.sentence_length * grammar.token_dtype.itemsize), 64), 512)
+
+    def expand(self, words: np.ndarray, layout: Layout, sentences: np.ndarray) -> None:
+        """Writes the sentences of `words`, shape `(num, words)`, into `sentences`, shape `(num, sentence_length)`."""
+        kernels.expand(
+            words,
+            layout.steps,
+            self.radices,
+            self.middle,
+            self.mask,
+            self.leaves,
+            self.limits,
+            self.aliases,
+            self.block_size,
+            sentences.view(self.leaves.dtype),
+        )
+
+    def _alias_tables(self, levels: list[Level]) -> list[int]:
+        """Sets `limits` and `aliases`; returns where each level's begin, -1 for uniform levels."""
+        starts, limits, aliases = [], [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)]
+        for level in levels:
+            starts.append(-1 if level.is_uniform else sum(map(len, limits)))
+            if not level.is_uniform:
+                level_limits, level_aliases = (
+                    np.empty(level.probs.shape, np.uint64),
+                    np.empty(level.probs.shape, np.int32),
+                )
+                kernels.alias_tables(level.probs, level_limits, level_aliases)
+                limits.append(level_limits.ravel())
+                aliases.append(level_aliases.ravel())
+        self.limits, self.aliases = np.concatenate(limits), np.concatenate(aliases)
+        return starts
+
+    def _layout(self, ends: list[int]) -> Layout:
+        """Words for digits: the first ones end before the steps `ends`, the others take as many digits as fit."""
+        steps, products, skewed = np.array(self._steps, dtype=np.int64), [], []
+        begin = [0, *ends]
+        for j, radix in enumerate(self.radices.tolist()):
+            skew = self._steps[j][-1] >= 0
+            given = j < begin[-1] or j in begin
+            fits = bool(products) and not (skew or skewed[-1]) and products[-1] * radix <= WORD_LIMIT
+            if j in begin or not (given or fits):
+                steps[j, 0] = len(products)
+                products.append(1)
+                skewed.append(skew)
+            products[-1] *= radix
+        return Layout(steps, np.array(products, dtype=np.uint64), np.array(skewed), len(ends))
+
+    @cached_property
+    def drawn(self) -> Layout:
+        """All words are drawn."""
+        return self._layout([])
+
+    @cached_property
+    def permuted(self) -> Layout:
+        """The first one or two words are a permuted index, or its leading digits where it has more than 124 bits."""
+        sizes = np.cumprod(self.radices.astype(object))
+        if sizes[-1] <= WORD_LIMIT:
+            return self._layout([len(sizes)])
+        first = int((sizes <= HALF_LIMIT).sum())
+        total = int((sizes <= sizes[first - 1] * HALF_LIMIT).sum())
+        balanced = [k for k in range(1, first + 1) if sizes[total - 1] // sizes[k - 1] <= HALF_LIMIT]
+        half = min(balanced, key=lambda k: max(sizes[k - 1], sizes[total - 1] // sizes[k - 1]))
+        return self._layout([half, total])
+
+
+def composed_levels(grammar) -> list[Level]:
+    """The levels of the plan, root first: the class with the root's rule, single levels, the composed bottom."""
+    levels = [Level(r, p) for r, p in zip(grammar.rules, grammar.rule_probs, strict=True)]
+    classes = Level(np.arange(grammar.num_classes, dtype=np.int32)[None, :, None], grammar.root_probs[None])
+    levels[0] = compose(classes, levels[0])
+    while len(levels) > 1:
+        upper, lower = levels[-2:]
+        symbols, count, children = upper.rules.shape
+        rows = symbols * count * lower.rules.shape[1] ** children
+        alias_bytes = 0 if upper.is_uniform and lower.is_uniform else 12
+        if rows * (children * lower.rules.shape[2] * grammar.token_dtype.itemsize + alias_bytes) > TABLE_BYTES:
+            break
+        levels[-2:] = [compose(upper, lower)]
+    return levels
+
+
+def compose(upper: Level, lower: Level) -> Level:
+    """The level whose rules are a rule of `upper` and a rule of `lower` for each of its children, in this order."""
+    symbols, count, children = upper.rules.shape
+    rules, probs = np.empty((symbols * count, 1, 0), dtype=np.int32), upper.probs.reshape(-1, 1)
+    for child in range(children):
+        chosen = upper.rules[:, :, child].ravel()
+        below = lower.rules[chosen]  # (symbols * count, rules, children)
+        so_far = np.repeat(rules, below.shape[1], axis=1)
+        rules = np.concatenate([so_far, np.tile(below, (1, rules.shape[1], 1))], axis=2)
+        probs = (probs[:, :, None] * lower.probs[chosen][:, None, :]).reshape(len(probs), -1)
+    return Level(rules.reshape(symbols, -1, rules.shape[2]), probs.reshape(symbols, -1))
+
+
+def widest_view(rows: np.ndarray) -> np.ndarray:
+    """The same memory as the widest unsigned integers, up to 8 bytes, that divide a row."""
+    row_bytes = rows.shape[1] * rows.itemsize
+    return rows.view(f"u{max(size for size in (1, 2, 4, 8) if row_bytes % size == 0)}")
+
+
+def _packed(rules: np.ndarray, bits: int, unit: np.dtype) -> np.ndarray:
+    """The children of each rule, `bits` each, in as few units as hold them: shape `(symbols * rules, units)`."""
+    per_unit = unit.itemsize * 8 // bits
+    children = rules.reshape(-1, rules.shape[2]).astype(unit)
+    packed = np.zeros((len(children), -(-children.shape[1] // per_unit)), dtype=unit)
+    for child in range(children.shape[1]):
+        packed[:, child // per_unit] |= children[:, child] << unit.type(child % per_unit * bits)
+    return packed
