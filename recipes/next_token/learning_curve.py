@@ -25,6 +25,8 @@ def main(argv: list[str] | None = None) -> None:
     start = time.perf_counter()
     values = parse_sweep(argv, extra=["num_workers"])
     num_workers = values.pop("num_workers", 1)
+    if listed := [name for name, value in values.items() if isinstance(value, list) and name != "num_train"]:
+        raise ValueError(f"{', '.join(listed)}: only num_train may be listed in a learning curve")
     runs = expand(values)
     folder = Path(runs[0].training.output_dir).parent
     grammar = Grammar.from_name(runs[0].data.grammar, rules_seed=runs[0].data.rules_seed)

@@ -85,6 +85,22 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
+def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The model's state, tied weights under one of their names: safetensors refuses shared memory."""
+    return {name: value for name, value in model.state_dict().items() if name not in _second_names(model)}
+
+
+def restore_model(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Inverse of [`model_tensors`]; `ValueError` where names are missing or unknown."""
+    missing, unknown = model.load_state_dict(tensors, strict=False)
+    if unknown or set(missing) - _second_names(model):
+        raise ValueError(f"the checkpoint is of another model: it lacks {missing} and has {unknown}")
+
+
+def _second_names(model: torch.nn.Module) -> set[str]:
+    return dict(model.named_parameters(remove_duplicate=False)).keys() - dict(model.named_parameters()).keys()
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """The optimizer's state as flat tensors: `<parameter>.<name>`."""
     state = optimizer.state_dict()["state"]

@@ -7,8 +7,6 @@
 
 import contextlib
 import json
-import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -16,25 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 from transformers import get_scheduler
-from transformers.utils import logging as transformers_logging
 
-from ..data import rhm_tokenizer
-from ..grammar import Grammar
 from ..tasks import TASKS
 from . import checkpoint, results
 from .arguments import Arguments
 from .batches import Batches
 from .data import load_splits
+from .folder import LOG_FILE, MODEL_FOLDER, RESULTS_FILE, RUN_FILE, finished, owned, save_model
 from .models import scratch_config, scratch_model
-
-
-RUN_FILE = "run.json"  # arguments, and whether the run is finished
-RESULTS_FILE = "results.csv"
-LOG_FILE = "log.jsonl"
-MODEL_FOLDER = "model"  # the best model
 
 
 def train(arguments: Arguments) -> list[dict]:
@@ -53,24 +42,8 @@ def train(arguments: Arguments) -> list[dict]:
     if (rows := finished(arguments)) is not None:
         return rows
     run = Run(arguments)
-    with _owned(run.folder, run.accelerator.is_main_process):
+    with owned(run.folder, run.accelerator.is_main_process):
         return run.train()
-
-
-def finished(arguments: Arguments) -> list[dict] | None:
-    """The rows of a finished run with these very arguments, None where it is not there or not finished."""
-    folder = Path(arguments.training.output_dir)
-    if not (folder / RUN_FILE).exists():
-        return None
-    known = json.loads((folder / RUN_FILE).read_text())
-    wanted = json.loads(json.dumps(arguments.identity()))
-    differing = sorted(k for k in wanted | known["arguments"] if wanted.get(k) != known["arguments"].get(k))
-    if differing:
-        pairs = ", ".join(f"{k}={known['arguments'].get(k)!r} (now {wanted.get(k)!r})" for k in differing)
-        raise ValueError(
-            f"output_dir={str(folder)!r} holds a run with {pairs}: choose another output_dir or delete it"
-        )
-    return results.read_csv(folder / RESULTS_FILE) if known["finished"] else None
 
 
 def evaluation_steps(max_steps: int, num_evaluations: int) -> list[int]:
@@ -93,9 +66,8 @@ class Run:
             cpu=_cpu_only(),
         )
         check_processes(self.accelerator.num_processes, t.num_processes)
-        self.grammar = Grammar.from_name(arguments.data.grammar, rules_seed=arguments.data.rules_seed)
-        self.task = TASKS[t.task](self.grammar, kl_sentences=t.kl_sentences)
         self._load_data()
+        self.task = TASKS[t.task](self.grammar, kl_sentences=t.kl_sentences)
         self._make_model()
         self.evaluations = evaluation_steps(t.max_steps, t.num_evaluations)
         self.step, self.rows, self.stopped, self.seconds = 0, [], False, 0.0
@@ -105,7 +77,7 @@ class Run:
 
     def _load_data(self) -> None:
         accelerator, t = self.accelerator, self.arguments.training
-        splits = load_splits(self.arguments.data, self.grammar)
+        self.grammar, splits = load_splits(self.arguments.data)
         self.batches = Batches(
             splits["train"],
             t.batch_size,
@@ -213,6 +185,7 @@ class Run:
             **self.task.judge(self.bare_model, accelerator, a.training.eval_batch_size),
             "seconds": round(self.seconds, 3),
             "tokens_seen": seen * self.task.tokens_per_sentence,
+            "best": 0,  # marked below
             **results.versions(),
         }
         self.rows = results.mark_best([*self.rows, row])
@@ -252,7 +225,7 @@ class Run:
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             tensors = {
-                "model": _unshared(self.bare_model.state_dict()),
+                "model": checkpoint.model_tensors(self.bare_model),
                 "optimizer": checkpoint.optimizer_tensors(self.optimizer),
                 "losses": {"loss_sums": loss_sums},
             }
@@ -269,9 +242,11 @@ class Run:
         self.accelerator.wait_for_everyone()
 
     def _restore(self, tensors: dict, state: dict) -> None:
-        self.bare_model.load_state_dict(tensors["model"], strict=False)  # tied weights are stored once
+        checkpoint.restore_model(self.bare_model, tensors["model"])
         checkpoint.restore_optimizer(self.optimizer, tensors["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
+            group["lr"] = rate  # which the schedule itself sets at its next step only
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.rows, self.stopped = state["step"], state["rows"], state["stopped"]
@@ -316,49 +291,9 @@ def check_processes(running: int, asked: int | None) -> None:
     if asked is not None and asked != running:
         raise ValueError(
             f"num_processes={asked} was asked for and {running} run. On CPUs, `accelerate launch --cpu` starts one "
-            "process whatever --num_processes says: use --multi_gpu instead of --cpu, with ACCELERATE_USE_CPU=true where "
-            "there are GPUs"
+            "process whatever --num_processes says: use --multi_gpu instead of --cpu, and on a machine with GPUs "
+            "ACCELERATE_USE_CPU=true"
         )
-
-
-def save_model(model, grammar: Grammar, folder: Path) -> None:
-    """Saves a model with its grammar beside it; a model that lies there is replaced file by file, weights last."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        model.save_pretrained(partial)
-    finally:
-        if bars:
-            transformers_logging.enable_progress_bar()
-    rhm_tokenizer(grammar.vocab_size).save_pretrained(partial)
-    grammar.save_pretrained(partial / "grammar")
-    for path in sorted((p for p in partial.rglob("*") if p.is_file()), key=lambda p: p.suffix == ".safetensors"):
-        target = folder / path.relative_to(partial)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, target)
-    shutil.rmtree(partial)
-
-
-@contextlib.contextmanager
-def _owned(folder: Path, is_main_process: bool):
-    """Holds the folder's lock, which the system releases when the process ends, however it ends."""
-    if not is_main_process:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RuntimeError(
-            f"another process is at work in {folder}: wait for it or choose another output_dir"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _cpu_only() -> bool:
@@ -369,9 +304,3 @@ def _cpu_only() -> bool:
 
 def _key(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-
-
-def _unshared(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each tensor once: tied weights have one place and two names, which safetensors refuses."""
-    names = {tensor.data_ptr(): name for name, tensor in reversed(state.items())}
-    return {name: tensor for name, tensor in state.items() if names[tensor.data_ptr()] == name}

@@ -40,9 +40,12 @@ def scratch_config(model_type: str, overrides: dict, grammar: Grammar, context_l
     v = grammar.vocab_size
     dropouts = {key: 0.0 for key, value in plain.to_dict().items() if "drop" in key and isinstance(value, float)}
     ids = {"vocab_size": v + 3, "bos_token_id": v, "eos_token_id": v, "pad_token_id": v + 1}
-    return AutoConfig.for_model(
-        model_type, **{**dropouts, **ids, "max_position_embeddings": context_length, **overrides}
-    )
+    wanted = {**dropouts, **ids, "max_position_embeddings": context_length, **overrides}
+    # Under the config's own names: given both max_position_embeddings and n_positions, GPT-2 takes the former.
+    own = {}
+    for key, value in wanted.items():
+        own[plain.attribute_map.get(key, key)] = value
+    return AutoConfig.for_model(model_type, **own)
 
 
 def scratch_model(config, auto_class: str, seed: int, grammar: Grammar):

@@ -18,7 +18,8 @@ import yaml
 from . import results
 from .arguments import Arguments
 from .checkpoint import write_atomically
-from .loop import RESULTS_FILE, finished, train
+from .folder import RESULTS_FILE, finished
+from .loop import train
 
 
 ARGUMENTS_FILE = "arguments.yaml"
