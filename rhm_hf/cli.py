@@ -86,8 +86,11 @@ def _info(argv: list[str]) -> None:
     print("\nBest loss of a model that sees only its own aligned block (nats per token)")
     print(f"{'level':>5} {'block':>6} {'all positions':>14} {'last position':>14}")
     for level in range(grammar.depth + 1):
-        last = float(position_entropies(grammar, level)[-1])
-        print(f"{level:5} {grammar.block_length(level):6} {plateau(grammar, level):14.6f} {last:14.6f}")
+        try:
+            last = f"{float(position_entropies(grammar, level)[-1]):.6f}"
+        except ValueError:  # too many contexts to enumerate
+            last = "-"
+        print(f"{level:5} {grammar.block_length(level):6} {plateau(grammar, level):14.6f} {last:>14}", flush=True)
 
 
 def _export(argv: list[str]) -> None:

@@ -1,6 +1,5 @@
 """Every recipe is parsed, and run at a tiny size; the learning curve writes its table and figure."""
 
-import csv
 import importlib.util
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from rhm_hf import Grammar
 from rhm_hf.inference import plateau
 from rhm_hf.training import train
 from rhm_hf.training.arguments import parse_sweep
+from rhm_hf.training.results import read_csv
 from rhm_hf.training.sweep import expand
 
 
@@ -85,12 +85,12 @@ def test_learning_curve_writes_table_figure_and_model(tmp_path, capsys, monkeypa
     module.main(argv)
     printed = capsys.readouterr().out
     grammar = Grammar.from_name("v4-m2-s2-L3")
-    best = list(csv.DictReader((tmp_path / "demo" / "learning_curve.csv").open()))
-    assert [row["num_train"] for row in best] == ["16", "64"]
-    assert all(row["best"] == "1" for row in best)
+    best = read_csv(tmp_path / "demo" / "learning_curve.csv")
+    assert [row["num_train"] for row in best] == [16, 64]
+    assert all(row["best"] == 1 for row in best)
     lines = [line.split() for line in printed.splitlines()]
     for row in best:
-        (line,) = [line for line in lines if line and line[0] == row["num_train"]]
+        (line,) = [line for line in lines if line and line[0] == str(row["num_train"])]
         assert line[1:3] == [f"{float(row['test_loss']):.4f}", f"{float(row['kl']):.4f}"]
     for level in range(4):
         (line,) = [line for line in lines if line[:2] == ["level", f"{level},"]]
@@ -98,7 +98,7 @@ def test_learning_curve_writes_table_figure_and_model(tmp_path, capsys, monkeypa
     image = imread(tmp_path / "demo" / "learning_curve.png")
     assert image.shape[0] > 400
     assert image.std() > 0.05  # something is drawn
-    assert len(list(csv.DictReader((tmp_path / "demo" / "results.csv").open()))) == 6
+    assert len(read_csv(tmp_path / "demo" / "results.csv")) == 6
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "demo" / "model")
     assert model.config.vocab_size == 7
     assert Grammar.from_pretrained(tmp_path / "demo" / "model") == grammar

@@ -21,17 +21,14 @@ class NextToken:
 
     name = "next_token"
     auto_class = "AutoModelForCausalLM"
-    columns = ("kl", "kl_stderr", "entropy", "kl_last", "entropy_last")
+    columns = ("kl", "kl_stderr", "entropy", "kl_last")
 
     def __init__(self, grammar: Grammar, kl_sentences: int = 2048):
-        from ..inference import position_entropies
-
         self.grammar, self.kl_sentences = grammar, kl_sentences
         self.bos = grammar.vocab_size
         self.context_length = grammar.sentence_length + 1
         self.tokens_per_sentence = grammar.sentence_length
         self.entropy = grammar.entropy / grammar.sentence_length
-        self.entropy_last = float(position_entropies(grammar, grammar.depth)[-1])
 
     def collate(self, sentences: torch.Tensor) -> dict[str, torch.Tensor]:
         """`(batch, d)` symbols of any integer type to int64 `input_ids` and `labels`, `(batch, d)`, where they are."""
@@ -53,8 +50,8 @@ class NextToken:
             batch_size (`int`, *optional*): sentences a call of the model.
 
         Returns:
-            `dict`: `kl` and `kl_stderr` (nats per token), `entropy` (of the law, exact, nats per token), `kl_last`
-            and `entropy_last` (the same of the last token alone; its cross-entropy is their sum).
+            `dict`: `kl` and `kl_stderr` (nats per token), `entropy` (of the law, exact, nats per token) and `kl_last`,
+            the KL of the last token alone.
         """
         from ..metrics.rhm_kl import kl_divergence
 
@@ -66,5 +63,4 @@ class NextToken:
             "kl_stderr": result["kl_stderr"],
             "entropy": self.entropy,
             "kl_last": result["kl_per_position"][-1],
-            "entropy_last": self.entropy_last,
         }

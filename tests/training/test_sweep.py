@@ -16,19 +16,19 @@ def values(tiny, tmp_path):
 
 
 def starts(folder):
-    lines = (json.loads(line) for path in Path(folder).glob("*/log.jsonl") for line in path.open())
-    return sum(line["event"] == "start" for line in lines)
+    logs = [path.read_text().splitlines() for path in Path(folder).glob("*/log.jsonl")]
+    return sum(json.loads(line)["event"] == "start" for log in logs for line in log)
 
 
 def test_every_combination_has_a_folder_named_by_what_varies(values):
     runs = expand(values | {"model_seed": [0, 1]})
     assert [Path(run.training.output_dir).name for run in runs] == [
-        "num_train-64_model_seed-0",
-        "num_train-64_model_seed-1",
-        "num_train-32_model_seed-0",
-        "num_train-32_model_seed-1",
+        "model_seed-0_num_train-64",
+        "model_seed-0_num_train-32",
+        "model_seed-1_num_train-64",
+        "model_seed-1_num_train-32",
     ]
-    assert [(run.data.num_train, run.model.model_seed) for run in runs] == [(64, 0), (64, 1), (32, 0), (32, 1)]
+    assert [(run.data.num_train, run.model.model_seed) for run in runs] == [(64, 0), (32, 0), (64, 1), (32, 1)]
     assert [Path(run.training.output_dir).name for run in expand(values | {"num_train": 64})] == ["run"]
 
 
@@ -47,33 +47,28 @@ def test_mistakes_are_named_before_anything_runs(values, change, message):
         expand(values | change)
 
 
-def test_workers_and_this_process_give_the_same_rows_and_finished_runs_are_skipped(values, tmp_path, monkeypatch):
-    rows = sweep(values, num_workers=2)
-    assert [row["num_train"] for row in rows] == [64] * 3 + [32] * 3
-    assert rows == read_csv(tmp_path / "sweep" / "results.csv")
-    assert starts(tmp_path / "sweep") == 2
-    assert sweep(values, num_workers=2) == rows  # nothing left to do
-    assert starts(tmp_path / "sweep") == 2
+def test_workers(values, tmp_path, monkeypatch):
+    folder = tmp_path / "sweep"
+    too_many = {"num_train": [64, 500, 32]}  # of 512 sentences, 64 held out
+    with pytest.raises(RuntimeError, match=r"1 of 3 runs failed: see .*num_train-500.*output\.txt"):
+        sweep(values | too_many, num_workers=2)
+    assert "do not fit" in (folder / "num_train-500" / "output.txt").read_text()
+    assert starts(folder) == 2  # the others are done
 
-    here = sweep(values | {"output_dir": str(tmp_path / "here")})
+    rows = sweep(values, num_workers=2)
+    assert starts(folder) == 2  # and not done again
+    assert [row["num_train"] for row in rows] == [64] * 3 + [32] * 3
+    assert rows == read_csv(folder / "results.csv")
+
+    here = sweep(values | {"output_dir": str(tmp_path / "here")})  # in this process
     names = ("num_train", "step", "train_loss", "validation_loss", "kl", "best")
     assert [[row[name] for name in names] for row in here] == [[row[name] for name in names] for row in rows]
 
     trained = []
     monkeypatch.setattr(module, "train", lambda run: trained.append(run.data.num_train))
-    more = values | {"num_train": [64, 16, 32]}
     with pytest.raises(TypeError):  # nobody trained the new one
-        sweep(more)
+        sweep(values | {"num_train": [64, 16, 32]})
     assert trained == [16]
-
-
-def test_a_failing_worker_is_reported_with_its_output_and_the_others_finish(values, tmp_path):
-    with pytest.raises(RuntimeError, match=r"1 of 2 runs failed: see .*num_train-400.*output\.txt"):
-        sweep(
-            values | {"num_train": [400, 64], "num_validation": 100, "num_test": 100}, num_workers=2
-        )  # 512 sentences
-    assert "do not fit" in (tmp_path / "sweep" / "num_train-400" / "output.txt").read_text()
-    assert len(read_csv(tmp_path / "sweep" / "num_train-64" / "results.csv")) == 3
 
 
 def test_bad_numbers_of_workers_are_refused(values, monkeypatch):
