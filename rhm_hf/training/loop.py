@@ -22,6 +22,7 @@ from . import checkpoint, results
 from .arguments import Arguments
 from .batches import Batches
 from .data import load_splits
+from .devices import check_processes, cpu_only, generators, key_of
 from .folder import LOG_FILE, MODEL_FOLDER, RESULTS_FILE, RUN_FILE, finished, owned, save_model
 from .models import scratch_config, scratch_model
 
@@ -63,17 +64,17 @@ class Run:
             mixed_precision=t.mixed_precision,
             log_with=None if t.report_to == "none" else t.report_to,
             project_dir=self.folder,
-            cpu=_cpu_only(),
+            cpu=cpu_only(),
         )
         check_processes(self.accelerator.num_processes, t.num_processes)
         self._load_data()
         self.task = TASKS[t.task](self.grammar, kl_sentences=t.kl_sentences)
         self._make_model()
+        self.generators = generators(self.accelerator.device)
         self.evaluations = evaluation_steps(t.max_steps, t.num_evaluations)
         self.step, self.rows, self.stopped, self.seconds = 0, [], False, 0.0
-        self.loss_sum = torch.zeros(
-            (), dtype=torch.float64, device=self.accelerator.device
-        )  # since the last evaluation
+        # Since the last evaluation.
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
 
     def _load_data(self) -> None:
         accelerator, t = self.accelerator, self.arguments.training
@@ -99,8 +100,10 @@ class Run:
         self.scheduler = get_scheduler(
             t.lr_scheduler_type, optimizer, num_warmup_steps=t.warmup_steps, num_training_steps=t.max_steps
         )
-        # The schedule is not prepared: Accelerate would step it once per process.
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        # The schedule is not prepared: Accelerate would step it once per process. Nor is the optimizer, but for fp16's
+        # loss scaling: its wrapper looks on the disk for a package (lomo_optim) at each step, which takes 0.2 ms.
+        self.model = self.accelerator.prepare(model)
+        self.optimizer = optimizer if self.accelerator.scaler is None else self.accelerator.prepare(optimizer)
 
     @property
     def bare_model(self):
@@ -135,7 +138,9 @@ class Run:
         """One optimizer step on one global batch."""
         accelerator, t = self.accelerator, self.arguments.training
         # Whatever is random in the model, dropout say, is a function of (seed, step, rank) too.
-        torch.manual_seed(_key(self.arguments.model.model_seed, self.step, accelerator.process_index))
+        key = key_of(self.arguments.model.model_seed, self.step, accelerator.process_index)
+        for generator in self.generators:
+            generator.manual_seed(key)
         parts = self.batches(self.step)
         for number, sentences in enumerate(parts, start=1):
             last = number == len(parts)
@@ -146,7 +151,7 @@ class Run:
         if t.max_grad_norm > 0:
             accelerator.clip_grad_norm_(self.model.parameters(), t.max_grad_norm)
         self.optimizer.step()
-        if not self.optimizer.step_was_skipped:  # only ever by fp16's loss scaling
+        if not getattr(self.optimizer, "step_was_skipped", False):  # by fp16's loss scaling
             self.scheduler.step()
         self.optimizer.zero_grad()
         self.step += 1
@@ -284,23 +289,3 @@ class Run:
     def _log(self, event: str, **values) -> None:
         if self.accelerator.is_main_process:
             results.append_log(self.folder / LOG_FILE, event, **values)
-
-
-def check_processes(running: int, asked: int | None) -> None:
-    """Raises a `ValueError` where a launcher silently started another number of processes than was asked for."""
-    if asked is not None and asked != running:
-        raise ValueError(
-            f"num_processes={asked} was asked for and {running} run. On CPUs, `accelerate launch --cpu` starts one "
-            "process whatever --num_processes says: use --multi_gpu instead of --cpu, and on a machine with GPUs "
-            "ACCELERATE_USE_CPU=true"
-        )
-
-
-def _cpu_only() -> bool:
-    """Whether to say so to Accelerate, which else starts no process group on CPUs without ACCELERATE_USE_CPU."""
-    device = torch.accelerator.current_accelerator(check_available=True)
-    return device is None or device.type == "mps"  # Apple's GPUs have no float64, which the exact laws need
-
-
-def _key(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

@@ -18,8 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rhm_hf import Grammar
 from rhm_hf.metrics.rhm_kl import kl_divergence
 from rhm_hf.training import best_row, checkpoint, loop, results, train
+from rhm_hf.training.devices import check_processes, key_of
 from rhm_hf.training.folder import owned
-from rhm_hf.training.loop import Run, check_processes, evaluation_steps
+from rhm_hf.training.loop import Run, evaluation_steps
 
 
 LLAMA = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -222,6 +223,25 @@ def test_evaluation_steps_are_log_spaced_with_both_ends():
     assert evaluation_steps(1000, 4) == [1, 10, 100, 1000]
     assert evaluation_steps(5, 100) == [1, 2, 3, 4, 5]
     assert evaluation_steps(7, 1) == [1, 7]
+
+
+def test_keys_differ_wherever_a_number_does():
+    keys = {
+        key_of(*numbers) for numbers in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 11, 0), (1, 1, 0), (11, 0)]
+    }
+    assert len(keys) == 7
+    assert all(0 <= key < 2**64 for key in keys)
+
+
+def test_mixed_precision_learns_too(tiny):
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process, one precision: as a script would have it
+    try:
+        rows = train(tiny(mixed_precision="bf16", max_steps=40, num_evaluations=2))
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    assert rows[1]["kl"] < rows[0]["kl"] - 0.1
 
 
 def test_the_wrong_number_of_processes_is_refused(tiny):
