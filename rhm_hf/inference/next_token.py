@@ -21,7 +21,7 @@ from .tables import LevelTables, Tables, look_up, normalised, tables_for
 
 
 # Sentences are handled in chunks whose largest tensors have about this many bytes: what caches hold, or a GPU likes.
-CHUNK_BYTES = {"cpu": 2**20, "cuda": 2**27}
+CHUNK_BYTES = {"cpu": 2**22, "cuda": 2**27}
 
 
 def next_token_probs(
@@ -60,7 +60,7 @@ def next_token_probs(
 
 
 def next_token_log_probs(grammar, tokens: Any, **kwargs) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-    """The logarithms (nats) of [`next_token_probs`], which takes the same arguments; -inf where a token is impossible."""
+    """The logarithms of [`next_token_probs`], with the same arguments: nats, -inf where a token is impossible."""
     result = next_token_probs(grammar, tokens, **kwargs)
     return (result[0].log_(), result[1]) if isinstance(result, tuple) else result.log_()
 
@@ -144,7 +144,9 @@ def read_prefix(tables: Tables, tokens: torch.Tensor, positions: int) -> list[tu
         t = tables[level]
         nodes = math.ceil(positions / tables.blocks[level])
         missing = nodes * t.tuple_size - symbols.shape[1]
-        children = F.pad(symbols, (0, missing), value=t.num_child_symbols).view(len(tokens), nodes, t.tuple_size)
+        if missing:
+            symbols = F.pad(symbols, (0, missing), value=t.num_child_symbols)
+        children = symbols.view(len(tokens), nodes, t.tuple_size)
         states = t.read(children)
         read.append((children, states))
         symbols = look_up(t.parents, states[-1])
@@ -169,9 +171,8 @@ def _children(t: LevelTables, laws: torch.Tensor, states: list[torch.Tensor], is
     """From the laws of a level's nodes, `(n, nodes, V)`, to those of their children, `(n, nodes * s, v)`."""
     n, nodes, _ = laws.shape
     flat = laws.reshape(n * nodes, -1)
-    children = laws.new_empty(n * nodes, t.tuple_size, t.num_child_symbols)
-    possible = torch.empty(n * nodes, t.tuple_size, dtype=torch.bool, device=laws.device)
-    for child in range(t.tuple_size):
-        joint = t.child_law(flat, child, states[child - 1].reshape(-1) if child else None)
-        children[:, child], possible[:, child] = normalised(joint, fill=is_last)
-    return children.view(n, -1, t.num_child_symbols), possible.view(n, -1)
+    joint = [
+        t.child_law(flat, child, states[child - 1].reshape(-1) if child else None) for child in range(t.tuple_size)
+    ]
+    children, valid = normalised(torch.stack(joint, 1), fill=is_last)
+    return children.view(n, -1, t.num_child_symbols), valid.view(n, -1)

@@ -142,7 +142,7 @@ def test_chain_rule_at_full_size(name, num):
 
 
 def test_a_wider_window_predicts_better():
-    """At (32,8,2,6), windows that end at position averages: the cross-entropy falls from the marginal to the full law."""
+    """At (32,8,2,6) the cross-entropy falls with the window, from the marginal laws' to the full law's."""
     grammar = Grammar.from_name("v32-m8-s2-L6")
     tokens = torch.as_tensor(grammar.sample(64).astype(np.int64))
     losses = []
