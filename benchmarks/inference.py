@@ -105,9 +105,7 @@ def against_prefixes():
         return next_token_probs(grammar, tokens, dtype=torch.float32)
 
     torch.testing.assert_close(ours(), repeated(), rtol=0, atol=1e-5)
-    row = compare(
-        "next-token laws, one (32,8,2,6) sentence, vs BP for every prefix", ours, repeated, ">= 50", repeats=5
-    )
+    row = compare("next-token laws, one (32,8,2,6) sentence, vs BP for every prefix", ours, repeated, "-", repeats=5)
     return noted(row, f"{tokens.numel() / row.ours / 1e6:.3f} M tokens/s")
 
 

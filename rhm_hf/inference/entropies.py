@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 
+from ..grammar.parameters import check_integer
 from .tables import LevelTables, Tables, tables_for
 
 
@@ -23,7 +24,7 @@ def node_marginals(grammar, level: int) -> torch.Tensor:
     Returns:
         `torch.Tensor`: float64 `(nodes at the level, symbols)`, on the CPU. Nodes of one level differ in their laws.
     """
-    grammar.num_nodes_at(level)  # checks the level
+    level = check_integer("level", level, 0, grammar.depth + 1)
     return tables_for(grammar, torch.device("cpu")).marginals[level].clone()
 
 

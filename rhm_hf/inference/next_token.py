@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..grammar.parameters import check_integer
 from .inputs import checked_dtype, checked_tokens
 from .sliding import windowed_laws
 from .tables import LevelTables, Tables, look_up, normalised, tables_for
@@ -111,18 +112,14 @@ def _checked_context(grammar, context_level, context_length) -> tuple[int, int |
             f"context_level={context_level!r} and context_length={context_length!r} are two different truncations: "
             "give one of them"
         )
-    for name, value, highest in (
-        ("context_level", context_level, grammar.depth),
-        ("context_length", context_length, None),
-    ):
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0 or (highest and value > highest):
-            allowed = f"an integer from 0 to {highest}" if highest else "an integer >= 0"
-            raise ValueError(f"{name}={value!r} is out of range: it must be {allowed}")
-    if context_length is not None and context_length < grammar.sentence_length - 1:
-        return (grammar.depth, context_length) if context_length else (0, None)
-    return (grammar.depth if context_level is None else context_level), None
+    if context_level is not None:
+        return check_integer("context_level", context_level, 0, grammar.depth + 1), None
+    if context_length is None:
+        return grammar.depth, None
+    window = check_integer("context_length", context_length, 0)
+    if window == 0:
+        return 0, None  # the marginal laws of the tokens
+    return grammar.depth, window if window < grammar.sentence_length - 1 else None
 
 
 def _sentences_per_chunk(tables: Tables, positions: int, window: int | None) -> int:

@@ -201,7 +201,7 @@ def test_empty_batches_and_prefixes(small_grammar):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"context_level": 3}, "context_level=3 is out of range: it must be an integer from 0 to 2"),
+        ({"context_level": 3}, "context_level=3 is out of range: it must be an integer >= 0 and < 3"),
         ({"context_level": -1}, "context_level=-1"),
         ({"context_level": 1.0}, "context_level=1.0"),
         ({"context_length": -1}, "context_length=-1 is out of range: it must be an integer >= 0"),
