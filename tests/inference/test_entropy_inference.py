@@ -92,7 +92,7 @@ def test_bad_levels_and_too_many_contexts():
         for level in (-1, 11):
             with pytest.raises(ValueError, match=f"level={level} is out of range"):
                 function(grammar, level)
-        with pytest.raises(ValueError, match="level=0.5 is not an integer"):
+        with pytest.raises(ValueError, match=r"level=0\.5 is not an integer"):
             function(grammar, 0.5)
         assert function(grammar, np.int64(0)) is not None
 
