@@ -179,14 +179,19 @@ def feistel(left, right, a, b, keys):
 
 @_compiled
 def walk(left, right, a, b, keys, size):
-    """Permutes again, until they lie in [0, size), the pairs whose number `left * b + right` does not; into `left`."""
+    """Turns pairs into numbers `left * b + right`, in `left`; permutes again those of `size` or more until below it."""
+    beyond = False
     for i in range(left.shape[0]):
-        number = left[i] * b + right[i]
-        while number >= size:
+        left[i] = left[i] * b + right[i]
+        beyond |= left[i] >= size
+    if not beyond:
+        return
+    for i in range(left.shape[0]):
+        while left[i] >= size:
             one, other = left[i : i + 1], right[i : i + 1]
+            one[0] //= b  # `right` still holds the other half
             feistel(one, other, a, b, keys)
-            number = one[0] * b + other[0]
-        left[i] = number
+            one[0] = one[0] * b + other[0]
 
 
 @_compiled
@@ -266,25 +271,25 @@ def expand(words, steps, radices, middle, mask, leaves, limits, aliases, block_s
             if skew >= 0:
                 for i in range(size):
                     column, position = multiply(remaining[i], radix)
-                    row = ((np.uint64(parents[i]) >> shift) & mask) * radix + column
+                    row = ((np.uint64(parents[i]) >> shift) & mask) + column
                     entry = np.uint64(skew) + row
                     rows[i] = row if position < limits[entry] else np.uint64(aliases[entry])
             elif units == 1 and is_leaf:  # the two common cases in one loop each
                 column_out = block[:, target]
                 for i in range(size):
                     digit, remaining[i] = multiply(remaining[i], radix)
-                    column_out[i] = leaves[((np.uint64(parents[i]) >> shift) & mask) * radix + digit, 0]
+                    column_out[i] = leaves[((np.uint64(parents[i]) >> shift) & mask) + digit, 0]
                 continue
             elif units == 1:
                 slot = slots[target]
                 for i in range(size):
                     digit, remaining[i] = multiply(remaining[i], radix)
-                    slot[i] = table[((np.uint64(parents[i]) >> shift) & mask) * radix + digit]
+                    slot[i] = table[((np.uint64(parents[i]) >> shift) & mask) + digit]
                 continue
             else:
                 for i in range(size):
                     digit, remaining[i] = multiply(remaining[i], radix)
-                    rows[i] = ((np.uint64(parents[i]) >> shift) & mask) * radix + digit
+                    rows[i] = ((np.uint64(parents[i]) >> shift) & mask) + digit
             for u in range(units):
                 if is_leaf:
                     for i in range(size):
