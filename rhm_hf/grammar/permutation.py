@@ -15,8 +15,6 @@ from .kernels import compiled, multiply
 
 SMALL = 2**16
 ROUNDS = 8  # of which each changes one half; statistical tests find nothing from 4 on
-
-
 M32 = np.uint64(2**32 - 1)
 
 
