@@ -1,0 +1,74 @@
+"""rhm_hf: the Random Hierarchy Model for Hugging Face.
+
+Importing this package is cheap (no numpy, torch, transformers, datasets or evaluate) and makes `load_dataset("rhm")`,
+`AutoModelForCausalLM.from_pretrained(oracle)` and `evaluate.load("rhm_kl")` work, whichever library is imported first.
+"""
+
+from typing import TYPE_CHECKING
+
+from ._lazy import lazy_attributes
+
+
+if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the same to Python
+    from . import data, grammar, inference, metrics, models, statistics, theory
+    from ._version import __version__
+    from .data import RHMCollator, RHMDatasetBuilder, export_parquet, grammar_of, resolve_grammar, rhm_tokenizer
+    from .grammar import Grammar, GrammarParameters
+    from .metrics import load_metric
+    from .models.rhm.configuration_rhm import RHMConfig
+    from .models.rhm.modeling_rhm import RHMForCausalLM, RHMForMaskedLM, RHMForSequenceClassification
+
+_EXPORTS = {  # public name -> the submodule that defines it; "" where it is a submodule
+    "Grammar": "grammar",
+    "GrammarParameters": "grammar",
+    "RHMCollator": "data",
+    "RHMConfig": "models.rhm.configuration_rhm",
+    "RHMDatasetBuilder": "data",
+    "RHMForCausalLM": "models.rhm.modeling_rhm",
+    "RHMForMaskedLM": "models.rhm.modeling_rhm",
+    "RHMForSequenceClassification": "models.rhm.modeling_rhm",
+    "__version__": "_version",
+    "data": "",
+    "export_parquet": "data",
+    "grammar": "",
+    "grammar_of": "data",
+    "inference": "",
+    "load_metric": "metrics",
+    "metrics": "",
+    "models": "",
+    "resolve_grammar": "data",
+    "rhm_tokenizer": "data",
+    "statistics": "",
+    "theory": "",
+}
+
+__all__ = [  # written out, as type checkers ask for
+    "Grammar",
+    "GrammarParameters",
+    "RHMCollator",
+    "RHMConfig",
+    "RHMDatasetBuilder",
+    "RHMForCausalLM",
+    "RHMForMaskedLM",
+    "RHMForSequenceClassification",
+    "__version__",
+    "data",
+    "export_parquet",
+    "grammar",
+    "grammar_of",
+    "inference",
+    "load_metric",
+    "metrics",
+    "models",
+    "resolve_grammar",
+    "rhm_tokenizer",
+    "statistics",
+    "theory",
+]
+__getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
+
+
+from . import register  # noqa: E402  last: its hooks may run at once and need everything above
+
+
+register.register_all()

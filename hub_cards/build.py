@@ -1,0 +1,39 @@
+"""`python -m hub_cards.build` writes every card beside this file; `--check` says which ones are out of date."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import RepoCard
+
+from hub_cards.rhm import dataset_card
+from hub_cards.rhm_kl import metric_card
+
+
+CARDS: dict[str, Callable[[], RepoCard]] = {"rhm.md": dataset_card, "rhm_kl.md": metric_card}  # file -> what builds it
+FOLDER = Path(__file__).parent
+
+
+def stale_cards() -> list[str]:
+    """The cards whose file is not what the code builds."""
+    return [name for name, build in CARDS.items() if _text(FOLDER / name) != str(build())]
+
+
+def _text(file: Path) -> str | None:
+    return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the cards, or with `--check` returns 1 where one of them is out of date."""
+    stale = stale_cards()
+    if "--check" in arguments:
+        print(f"out of date: {', '.join(stale)}; run python -m hub_cards.build" if stale else "all up to date")
+        return int(bool(stale))
+    for name in stale:
+        (FOLDER / name).write_text(str(CARDS[name]()), encoding="utf-8")
+        print(f"wrote {FOLDER / name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

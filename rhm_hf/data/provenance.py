@@ -1,0 +1,123 @@
+"""Which grammar made a dataset: one JSON line in `info.description`, which `map`, `select` and `save_to_disk` keep.
+
+The line holds the parameters, or the rules themselves where they were given by hand (JSON keeps float64 exactly), and
+the fingerprint of the grammar, which is checked when the line is read.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from ..grammar import Grammar, GrammarParameters
+
+
+def describe(grammar: Grammar, **settings: Any) -> str:
+    """One JSON line: the grammar, and how it was sampled.
+
+    Args:
+        grammar ([`~rhm_hf.Grammar`]): the grammar.
+        settings: other values to record (`sample_seed=`, `sampling=`, ..).
+    """
+    line = {"name": grammar.name, "fingerprint": grammar.fingerprint}
+    if grammar.parameters is not None:
+        line["parameters"] = grammar.parameters.to_dict()
+    else:
+        line["rules"] = [r.tolist() for r in grammar.rules]
+        line["rule_probs"] = [p.tolist() for p in grammar.rule_probs]
+        line["root_probs"] = grammar.root_probs.tolist()
+        line["vocab_size"] = grammar.vocab_size
+    return json.dumps({"grammar": line, **settings})
+
+
+def grammar_of(dataset: Any) -> Grammar:
+    """The grammar that made a dataset.
+
+    Args:
+        dataset (`Dataset`, `DatasetDict`, their iterable kinds, or `DatasetBuilder`): made by `load_dataset("rhm")`,
+            also after `map`, `select`, `train_test_split`, `save_to_disk`, ..
+
+    Raises:
+        `ValueError`: if the dataset does not say which grammar made it, or names several.
+    """
+    lines = {line for part in _parts(dataset) for line in (part.info.description or "").splitlines()}
+    records = [record for record in map(_parsed, lines) if record is not None]
+    fingerprints = {record["fingerprint"] for record in records}
+    if not fingerprints:
+        raise ValueError(
+            "the dataset does not say which grammar made it (info.description holds no such line): pass grammar=, a "
+            "Grammar or a directory; a Parquet export keeps it in its folder grammar/"
+        )
+    if len(fingerprints) > 1:
+        names = ", ".join(sorted(f"{record['name']} ({record['fingerprint'][:12]})" for record in records))
+        raise ValueError(f"the dataset mixes sentences of several grammars: {names}; pass grammar= or split it")
+    return _rebuilt(records[0])
+
+
+def resolve_grammar(grammar: Any) -> Grammar:
+    """The grammar that an argument `grammar=` stands for.
+
+    Args:
+        grammar: a [`~rhm_hf.Grammar`], a dataset (see [`grammar_of`]), or the directory or Hub id (of a model or a
+            dataset) of a saved grammar, a saved model or a Parquet export.
+
+    Raises:
+        `ValueError`: if it is none of these.
+        `FileNotFoundError`: if the directory or repository holds no grammar.
+    """
+    if isinstance(grammar, Grammar):
+        return grammar
+    if isinstance(grammar, str | Path):
+        return _loaded(grammar)
+    if (parts := _parts(grammar)) and all(hasattr(part, "info") for part in parts):
+        return grammar_of(grammar)
+    raise ValueError(
+        f"grammar is a {type(grammar).__name__}: pass a Grammar, the directory or Hub id of a saved one, or a dataset "
+        "made by load_dataset('rhm', ..)"
+    )
+
+
+def _parts(dataset: Any) -> list:
+    """The splits of a dict of them, or the dataset itself."""
+    return list(dataset.values()) if isinstance(dataset, Mapping) else [dataset]
+
+
+def _parsed(line: str) -> dict | None:
+    """The record of a line written by [`describe`], None for any other line."""
+    try:
+        record = json.loads(line)["grammar"]
+        return record if isinstance(record["fingerprint"], str) else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _rebuilt(record: dict) -> Grammar:
+    if "parameters" in record:
+        grammar = Grammar.from_parameters(GrammarParameters(**record["parameters"]))
+    else:
+        grammar = Grammar.from_rules(
+            record["rules"], record["rule_probs"], record["root_probs"], vocab_size=record["vocab_size"]
+        )
+    if grammar.fingerprint != record["fingerprint"]:
+        raise ValueError(
+            f"the dataset was made by another grammar of the name {record['name']} than this version of rhm_hf draws "
+            f"(fingerprint {record['fingerprint'][:12]} there, {grammar.fingerprint[:12]} here): pass grammar="
+        )
+    return grammar
+
+
+def _loaded(place: str | Path) -> Grammar:
+    if Path(place).is_dir():
+        return Grammar.from_pretrained(place)
+    try:
+        try:
+            return Grammar.from_pretrained(place)
+        except (HfHubHTTPError, LocalEntryNotFoundError, FileNotFoundError):  # no such model: perhaps a dataset
+            return Grammar.from_pretrained(place, repo_type="dataset")
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise ValueError(
+            f"grammar={str(place)!r} is no directory, and no grammar of that id could be read from the Hub "
+            f"({type(error).__name__}); a short name is Grammar.from_name({str(place)!r})"
+        ) from error

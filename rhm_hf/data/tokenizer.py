@@ -1,0 +1,40 @@
+"""A tokenizer whose symbol k has id k: a stock `PreTrainedTokenizerFast`, which loads without this package."""
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import PreTrainedTokenizerFast
+
+from ..grammar.parameters import MAX_VOCAB_SIZE, check_integer
+
+
+BOS_TOKEN, PAD_TOKEN, MASK_TOKEN = "<s>", "<pad>", "<mask>"
+
+
+def rhm_tokenizer(num_symbols: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of sentences written as decimal numbers: `"3 1 4"` is `[3, 1, 4]` and back.
+
+    Symbol k has id k; BOS = EOS = `num_symbols`, PAD = `num_symbols + 1`, MASK = `num_symbols + 2`, as in the oracle
+    models. Other words are an error, not an unknown token. No special token is added by itself.
+
+    Args:
+        num_symbols (`int`): v, the number of leaf symbols (`grammar.vocab_size`).
+
+    Returns:
+        `PreTrainedTokenizerFast`: `save_pretrained` and `AutoTokenizer.from_pretrained` work as for any other.
+
+    Raises:
+        `ValueError`: if `num_symbols` is no positive integer.
+    """
+    num_symbols = check_integer("num_symbols", num_symbols, 1, MAX_VOCAB_SIZE)
+    tokens = [*map(str, range(num_symbols)), BOS_TOKEN, PAD_TOKEN, MASK_TOKEN]
+    backend = Tokenizer(WordLevel({token: i for i, token in enumerate(tokens)}))
+    backend.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=BOS_TOKEN,
+        eos_token=BOS_TOKEN,
+        pad_token=PAD_TOKEN,
+        mask_token=MASK_TOKEN,
+        clean_up_tokenization_spaces=False,
+    )

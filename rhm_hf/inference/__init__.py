@@ -1,0 +1,23 @@
+"""Exact probabilities under a grammar, in torch: tensors in and out on the input's device, arrays and lists on the CPU.
+
+Laws are float64 by default, float32 on request. Tables are built once for every grammar, device and dtype.
+"""
+
+from .beliefs import posteriors, sample_posterior
+from .entropies import node_marginals, plateau, position_entropies
+from .next_token import next_token_log_probs, next_token_probs, prefix_probs
+from .parsing import log_prob, parse
+
+
+__all__ = [
+    "log_prob",
+    "next_token_log_probs",
+    "next_token_probs",
+    "node_marginals",
+    "parse",
+    "plateau",
+    "position_entropies",
+    "posteriors",
+    "prefix_probs",
+    "sample_posterior",
+]

@@ -1,0 +1,86 @@
+"""Checks of what people pass in. On CUDA each public function synchronises with the host once, to look at the values."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
+    """float64 unless told otherwise."""
+    if dtype is None:
+        return torch.float64
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"dtype={dtype!r} is not supported: exact laws come in torch.float64 (default) or torch.float32"
+        )
+    return dtype
+
+
+def checked_tokens(grammar, tokens: Any, whole: bool = True, hidden: torch.Tensor | None = None) -> torch.Tensor:
+    """Integer tokens `(sentences, length)` of any type as int64, on their own device (CPU where they are no tensor).
+
+    Args:
+        grammar (`Grammar`): gives the vocabulary and the sentence length.
+        tokens (tensor, array or list): shape `(n, d)`, or `(n, t)`, t <= d, where `whole` is False.
+        whole (`bool`, *optional*, defaults to `True`): whether the length must be d.
+        hidden (`torch.Tensor`, *optional*): bool `(n, d)`; hidden entries may hold anything and become 0.
+    """
+    tokens = _tensor("tokens", tokens)
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise ValueError(f"tokens has dtype {tokens.dtype}: symbols must be integers")
+    length = grammar.sentence_length
+    if tokens.ndim != 2 or (tokens.shape[1] != length if whole else tokens.shape[1] > length):
+        allowed = f"(sentences, {length})" if whole else f"(sentences, t) with t <= {length}"
+        raise ValueError(f"tokens has shape {tuple(tokens.shape)}: it must be {allowed}; one sentence is tokens[None]")
+    tokens = tokens.to(torch.int64)
+    if hidden is not None:
+        tokens = torch.where(hidden, 0, tokens)
+    if tokens.numel():
+        lowest, highest = torch.stack(tokens.aminmax()).tolist()
+        if lowest < 0 or highest >= grammar.vocab_size:
+            raise ValueError(
+                f"tokens holds {lowest if lowest < 0 else highest}, out of range: vocab_size={grammar.vocab_size}, so "
+                f"symbols are 0 to {grammar.vocab_size - 1}; special ids such as BOS must be removed or masked"
+            )
+    return tokens
+
+
+def checked_mask(mask: Any, tokens: Any) -> torch.Tensor:
+    """A bool mask of the tokens' shape, on the tokens' device; True hides a token."""
+    tokens = _tensor("tokens", tokens)
+    mask = _tensor("mask", mask)
+    if mask.dtype != torch.bool:
+        raise ValueError(f"mask has dtype {mask.dtype}: it must be bool, True where a token is hidden")
+    if mask.shape != tokens.shape:
+        raise ValueError(f"mask has shape {tuple(mask.shape)}: it must be that of tokens, {tuple(tokens.shape)}")
+    return mask.to(tokens.device)
+
+
+def checked_evidence(grammar, evidence: Any) -> torch.Tensor:
+    """Soft evidence `(sentences, d, v)`: floating point, finite and nowhere negative."""
+    evidence = _tensor("evidence", evidence)
+    shape = (grammar.sentence_length, grammar.vocab_size)
+    if evidence.ndim != 3 or evidence.shape[1:] != shape:
+        raise ValueError(f"evidence has shape {tuple(evidence.shape)}: it must be (sentences, {shape[0]}, {shape[1]})")
+    if evidence.is_complex():
+        raise ValueError(f"evidence has dtype {evidence.dtype}: likelihoods must be real")
+    evidence = evidence.to(torch.float64)
+    if evidence.numel() and not bool(((evidence >= 0) & (evidence < torch.inf)).all()):
+        bad = evidence[~((evidence >= 0) & (evidence < torch.inf))][0].item()
+        raise ValueError(f"evidence holds {bad}: likelihoods must be finite and >= 0")
+    return evidence
+
+
+def _tensor(name: str, value: Any) -> torch.Tensor:
+    if isinstance(value, torch.Tensor):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} is ragged: all rows must have the same length") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} has dtype {array.dtype}: pass numbers, as a tensor, an array or lists")
+    if array.dtype.kind == "u":  # torch handles few unsigned types
+        array = array.astype(np.int64)
+    return torch.from_numpy(np.array(array, order="C"))  # a copy: read-only and reversed arrays are welcome

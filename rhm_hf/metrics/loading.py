@@ -1,0 +1,70 @@
+"""Models and grammars for metrics: instances as they are, paths and Hub ids loaded once."""
+
+from pathlib import Path
+
+
+class ModelCache:
+    """Keeps the last model that was loaded from a path, so that a metric does not reload it at every call."""
+
+    def __init__(self):
+        self._key, self._model = None, None
+
+    def resolve(self, model, grammar=None, accelerator=None):
+        """A model and the grammar to judge it by.
+
+        Args:
+            model: a model, a directory or a Hub id; weights are read as safetensors and no code of theirs is run.
+            grammar (*optional*): what [`~rhm_hf.data.resolve_grammar`] takes. By default an oracle's own grammar, or
+                the folder `grammar/` beside the model.
+            accelerator (`accelerate.Accelerator`, *optional*): a loaded model goes to its device.
+
+        Raises:
+            `ValueError`: if no grammar is given and none lies beside the model.
+        """
+        from rhm_hf.data import resolve_grammar
+
+        path = model if isinstance(model, str | Path) else None
+        if path is not None:
+            model = self._load(str(path), accelerator)
+        if grammar is not None:
+            return model, resolve_grammar(grammar)
+        if getattr(model, "grammar", None) is not None:
+            return model, model.grammar
+        beside = path if path is not None else getattr(model, "name_or_path", "")
+        try:
+            return model, resolve_grammar(str(beside))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"grammar=None, and no grammar lies beside the model ({str(beside) or 'an instance without a path'}): "
+                "pass grammar=, a Grammar, a directory, a Hub id, or a dataset made by rhm_hf"
+            ) from error
+
+    def _load(self, path: str, accelerator):
+        key = (path, _last_change(path))
+        if key != self._key:
+            self._model = load_model(path, None if accelerator is None else accelerator.device)
+            self._key = key
+        return self._model
+
+
+def _last_change(path: str) -> int:
+    """Newest modification in a directory, so that a model saved again is loaded again; 0 for a Hub id."""
+    return max((file.stat().st_mtime_ns for file in Path(path).glob("*")), default=0)
+
+
+def load_model(path: str, device=None):
+    """Loads a causal or masked model, whichever its configuration names, in the dtype it was saved in.
+
+    Args:
+        path (`str`): a directory or a Hub id.
+        device (`torch.device`, *optional*, defaults to CUDA where there is one): where it goes.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    config = AutoConfig.from_pretrained(path)
+    masked = any(name.endswith("ForMaskedLM") for name in config.architectures or [])
+    auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+    model = auto.from_pretrained(path, dtype="auto", use_safetensors=True)
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return model.to(device).eval()

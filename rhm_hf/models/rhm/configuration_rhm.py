@@ -1,0 +1,72 @@
+"""Configuration of the oracle models: the shape of a grammar, its special ids and the context that is visible."""
+
+from transformers import PretrainedConfig
+
+
+class RHMConfig(PretrainedConfig):
+    """Configuration of [`RHMForCausalLM`], [`RHMForMaskedLM`] and [`RHMForSequenceClassification`].
+
+    Rules and probabilities are the model's buffers; the configuration holds their shapes, so that the model can be
+    built before they are loaded. Get one with [`RHMConfig.from_grammar`].
+
+    Args:
+        rule_shapes (`list[list[int]]`, *optional*, defaults to one trivial level): root first, for every level
+            (symbols, rules per symbol, children).
+        num_symbols (`int`, *optional*, defaults to 2): v, leaf symbols; symbol k has token id k.
+        grammar_parameters (`dict`, *optional*): the [`GrammarParameters`] of a grammar of the ensemble.
+        context_level (`int`, *optional*): the causal model sees only the tokens of its own aligned level-ℓ block.
+        context_length (`int`, *optional*): the causal model sees only that many tokens before the one it predicts.
+
+    Special ids follow the symbols: BOS = EOS = v, PAD = v + 1, MASK = v + 2, and `vocab_size` = v + 3 counts all ids.
+    """
+
+    model_type = "rhm"
+
+    def __init__(
+        self,
+        rule_shapes=((1, 1, 2),),
+        num_symbols=2,
+        grammar_parameters=None,
+        context_level=None,
+        context_length=None,
+        **kwargs,
+    ):
+        self.rule_shapes = [list(shape) for shape in rule_shapes]
+        self.num_symbols = num_symbols
+        self.grammar_parameters = grammar_parameters
+        self.context_level = context_level
+        self.context_length = context_length
+        self._check_context()
+        self.vocab_size = num_symbols + 3
+        self.mask_token_id = num_symbols + 2
+        specials = {"bos_token_id": num_symbols, "eos_token_id": num_symbols, "pad_token_id": num_symbols + 1}
+        derived = ("vocab_size", "mask_token_id", *specials)  # never taken from elsewhere, always consistent
+        kwargs = {name: value for name, value in kwargs.items() if name not in derived}
+        if "id2label" not in kwargs and "label2id" not in kwargs:
+            kwargs["num_labels"] = self.rule_shapes[0][0]
+        super().__init__(**specials, **kwargs)
+        self.use_cache = False  # after super().__init__, where it would be dropped: every call needs the whole prefix
+
+    @classmethod
+    def from_grammar(cls, grammar, **kwargs) -> "RHMConfig":
+        """The configuration of a grammar's oracle."""
+        parameters = None if grammar.parameters is None else grammar.parameters.to_dict()
+        shapes = [list(rules.shape) for rules in grammar.rules]
+        return cls(rule_shapes=shapes, num_symbols=grammar.vocab_size, grammar_parameters=parameters, **kwargs)
+
+    def _check_context(self) -> None:
+        depth, level, length = len(self.rule_shapes), self.context_level, self.context_length
+        if level is not None and length is not None:
+            raise ValueError(f"context_level={level} and context_length={length} exclude each other: give one of them")
+        if level is not None and not 0 <= level <= depth:
+            raise ValueError(f"context_level={level} is out of range: this grammar has levels 0 to {depth}")
+        if length is not None and length < 0:
+            raise ValueError(f"context_length={length} must be 0 or more visible tokens")
+
+    @property
+    def sentence_length(self) -> int:
+        """d, in tokens."""
+        length = 1
+        for _, _, children in self.rule_shapes:
+            length *= children
+        return length

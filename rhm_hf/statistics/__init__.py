@@ -1,0 +1,6 @@
+"""Statistics of any token stream."""
+
+from .accumulator import Accumulator
+
+
+__all__ = ["Accumulator"]
