@@ -8,7 +8,7 @@ import datasets
 from huggingface_hub import DatasetCard, DatasetCardData
 
 import rhm_hf
-from rhm_hf.data import RHMDatasetBuilder, RHMDatasetConfig, facts
+from rhm_hf.data import RHMDatasetBuilder, RHMDatasetConfig, checksum, facts
 from rhm_hf.data.config import DEFAULT_NAME, SPLIT_SIZES
 
 
@@ -59,7 +59,7 @@ def _body(loaded: dict[str, datasets.DatasetDict], with_levels: datasets.Dataset
     grammars = [facts.grammar_facts(rhm_hf.grammar_of(dataset)) for dataset in loaded.values()]
     figures = [[what, *(each[what] for each in grammars)] for what in grammars[0] if what != "grammar"]
     checksums = [
-        [name, split, f"{len(rows):,}", f"`{facts.checksum(rows)}`"]
+        [name, split, f"{len(rows):,}", f"`{checksum(rows)}`"]
         for name, dataset in zip(names, loaded.values(), strict=True)
         for split, rows in dataset.items()
     ]

@@ -1,12 +1,11 @@
 """What cards say about grammars and datasets: measured or computed here, nothing typed by hand."""
 
-import hashlib
 import math
 
 import datasets
-import numpy as np
 
 from ..grammar import Grammar
+from .reading import checksum
 
 
 CITATION = """@article{cagnetta2024how,
@@ -23,15 +22,6 @@ CITATION = """@article{cagnetta2024how,
 
 FEATURE_HEADER = ["column", "type", "meaning"]
 SPLIT_HEADER = ["split", "sentences", "bytes", "SHA-256 of the tokens, first 16 digits"]
-
-
-def checksum(dataset: datasets.Dataset, column: str = "input_ids") -> str:
-    """SHA-256, in hexadecimal, of a column's symbols row after row, each little-endian in its storage type."""
-    digest = hashlib.sha256()
-    for batch in dataset.select_columns(column).with_format("arrow").iter(batch_size=2**14):
-        symbols = batch.column(0).combine_chunks().flatten().to_numpy()
-        digest.update(symbols.astype(symbols.dtype.newbyteorder("<"), copy=False).tobytes())
-    return digest.hexdigest()
 
 
 def big_integer(number: int) -> str:
@@ -101,9 +91,3 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def tokens_of(dataset: datasets.Dataset) -> np.ndarray:
-    """The sentences of a split, `(rows, d)`, in their storage type."""
-    column = dataset.select_columns("input_ids").with_format("arrow")[:].column(0).combine_chunks()
-    return column.flatten().to_numpy().reshape(len(dataset), -1)

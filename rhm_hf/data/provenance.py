@@ -118,6 +118,6 @@ def _loaded(place: str | Path) -> Grammar:
             return Grammar.from_pretrained(place, repo_type="dataset")
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise ValueError(
-            f"grammar={str(place)!r} is no directory, and no model or dataset of that id could be read from the Hub "
-            f"({type(error).__name__})"
+            f"grammar={str(place)!r} is no directory, and no grammar of that id could be read from the Hub "
+            f"({type(error).__name__}); a short name is Grammar.from_name({str(place)!r})"
         ) from error

@@ -10,9 +10,12 @@ import datasets
 from datasets.builder import Key
 
 from . import rows
-from .config import DEFAULT_NAME, RHMDatasetConfig
+from .config import DEFAULT_NAME, SPLIT_SIZES, RHMDatasetConfig
 from .provenance import describe
 from .rows import source_hash
+
+
+RECORDED = ("sample_seed", "sampling", "disjoint", "levels", *SPLIT_SIZES.values())  # beside the grammar, in the info
 
 
 class RHMDatasetBuilder(datasets.ArrowBasedBuilder):
@@ -50,9 +53,9 @@ class RHMDatasetBuilder(datasets.ArrowBasedBuilder):
 
     def _info(self) -> datasets.DatasetInfo:
         config = self.config
-        settings = {name: getattr(config, name) for name in ("sample_seed", "sampling", "disjoint", "levels")}
+        settings = {name: getattr(config, name) for name in RECORDED}
         return datasets.DatasetInfo(
-            description=describe(config.grammar, **settings, **config.split_sizes),
+            description=describe(config.grammar, **settings),
             features=rows.features(config.grammar, config.levels),
             license="mit",
         )

@@ -1,8 +1,8 @@
 """How 64-bit words become a sentence: one flat list of steps in depth-first order, built once per grammar.
 
-Level by level, a grammar is a table `(symbol, rule) -> children`. Composing adjacent levels gives a grammar of the same
-sentences with fewer, larger rules, `(symbol, derivation) -> children`: the bottom levels are composed for as long as
-their table stays in the second-level cache, so that one look-up writes a whole block of tokens, and the class is
+Level by level, a grammar is a table `(symbol, rule) -> children`. Composing adjacent levels gives a grammar of the
+same sentences with fewer, larger rules, `(symbol, derivation) -> children`: the bottom levels are composed for as long
+as their table stays in the second-level cache, so that one look-up writes a whole block of tokens, and the class is
 composed with the root's rule. A step expands one node of this composed grammar, by one *digit*: which of its rules.
 Depth-first order makes the digits those of `grammar.index`, the first step's the most significant, whatever was
 composed. Sampling with replacement draws the digits, sampling without takes those of a permuted index.
@@ -41,19 +41,20 @@ class Layout:
     Args:
         steps (`np.ndarray`): int64 of shape `(steps, 8)`, see [`Plan`]; the first column is the word a step begins.
         products (`np.ndarray`): uint64 of shape `(words,)`, the product of the radices of a word's digits.
-        num_permuted (`int`): how many of the words come from a permuted index; the others are drawn.
+        is_skewed (`np.ndarray`): bool of shape `(words,)`, whether the word is one digit of an alias table.
+        num_permuted (`int`): how many words, the first ones, are a permuted index in `unique` sampling.
     """
 
     steps: np.ndarray
     products: np.ndarray
     is_skewed: np.ndarray
-    num_permuted: int = 0
+    num_permuted: int
 
     @cached_property
     def thresholds(self) -> np.ndarray:
-        """See `kernels`; a skewed digit uses the whole word and is never redrawn."""
-        thresholds = [2**64 % int(product) for product in self.products]
-        return np.where(self.is_skewed, 0, np.array(thresholds, dtype=np.uint64))
+        """Below which words are redrawn, see `kernels`; never where the rest of the word decides about an alias."""
+        thresholds = np.array([2**64 % product for product in self.products.tolist()], dtype=np.uint64)
+        return np.where(self.is_skewed, np.uint64(0), thresholds)
 
 
 class Plan:
@@ -62,7 +63,8 @@ class Plan:
     Attributes:
         radices (`np.ndarray`): uint64 of shape `(steps,)`, the number of rules to choose from.
         middle (`np.ndarray`): uint32 or uint64, the tables of all levels but the last, one after the other. A row
-            holds the children of a rule, as many as fit to a unit, child by child from the lowest bits.
+            holds the children of a rule, as many as fit to a unit, child by child from the lowest bits; for each child
+            the first of its own rows in the next level's table.
         mask (`np.uint64`): the bits of one child in a unit.
         leaves (`np.ndarray`): the last level's table, its rows of tokens in the widest units that divide them.
         limits, aliases (`np.ndarray`): alias tables of the skewed levels, flat indices of a level's rows.
@@ -74,11 +76,12 @@ class Plan:
 
     def __init__(self, grammar):
         *inner, last = composed_levels(grammar)
-        symbols = max([last.rules.shape[0], *(level.rules.shape[0] for level in inner[1:])])
-        bits = max(1, (symbols - 1).bit_length())
+        counts = [level.rules.shape[1] for level in [*inner, last]]
+        symbols = [level.rules.shape[0] for level in [*inner, last]]
+        bits = max(1, *(((size - 1) * count).bit_length() for size, count in zip(symbols, counts, strict=True)))
         widest = max([level.rules.shape[2] for level in inner], default=0)
         unit = np.dtype("u4" if widest * bits <= 32 else "u8")
-        tables = [_packed(level.rules, bits, unit) for level in inner]
+        tables = [_packed(level.rules, count, bits, unit) for level, count in zip(inner, counts[1:], strict=True)]
         self.mask = np.uint64(2**bits - 1)
         self.middle = np.concatenate([table.ravel() for table in tables] or [np.zeros(1, unit)])
         tokens = last.rules.reshape(-1, last.rules.shape[2]).astype(grammar.token_dtype)
@@ -93,7 +96,7 @@ class Plan:
         def visit(height: int, source: int, shift: int):
             nonlocal written
             level = last if height == len(inner) else inner[height]
-            radices.append(level.rules.shape[1])
+            radices.append(counts[height])
             if level is last:
                 units = self.leaves.shape[1]
                 self._steps.append((-1, source, shift, 1, written, units, 0, skews[height]))
@@ -130,28 +133,23 @@ class Plan:
         for level in levels:
             starts.append(-1 if level.is_uniform else sum(map(len, limits)))
             if not level.is_uniform:
-                level_limits, level_aliases = (
-                    np.empty(level.probs.shape, np.uint64),
-                    np.empty(level.probs.shape, np.int32),
-                )
-                kernels.alias_tables(level.probs, level_limits, level_aliases)
-                limits.append(level_limits.ravel())
-                aliases.append(level_aliases.ravel())
+                tables = np.empty(level.probs.shape, np.uint64), np.empty(level.probs.shape, np.int32)
+                kernels.alias_tables(level.probs, *tables)
+                limits.append(tables[0].ravel())
+                aliases.append(tables[1].ravel())
         self.limits, self.aliases = np.concatenate(limits), np.concatenate(aliases)
         return starts
 
     def _layout(self, ends: list[int]) -> Layout:
-        """Words for digits: the first ones end before the steps `ends`, the others take as many digits as fit."""
+        """Words for the digits: the first words end before the steps `ends`, the others hold as many as fit."""
         steps, products, skewed = np.array(self._steps, dtype=np.int64), [], []
-        begin = [0, *ends]
-        for j, radix in enumerate(self.radices.tolist()):
-            skew = self._steps[j][-1] >= 0
-            given = j < begin[-1] or j in begin
-            fits = bool(products) and not (skew or skewed[-1]) and products[-1] * radix <= WORD_LIMIT
-            if j in begin or not (given or fits):
+        begins, free = {0, *ends}, max(ends, default=0)
+        for j, (radix, step) in enumerate(zip(self.radices.tolist(), self._steps, strict=True)):
+            is_skewed = step[-1] >= 0
+            if j in begins or (j > free and (is_skewed or skewed[-1] or products[-1] * radix > WORD_LIMIT)):
                 steps[j, 0] = len(products)
                 products.append(1)
-                skewed.append(skew)
+                skewed.append(is_skewed)
             products[-1] *= radix
         return Layout(steps, np.array(products, dtype=np.uint64), np.array(skewed), len(ends))
 
@@ -163,14 +161,18 @@ class Plan:
     @cached_property
     def permuted(self) -> Layout:
         """The first one or two words are a permuted index, or its leading digits where it has more than 124 bits."""
-        sizes = np.cumprod(self.radices.astype(object))
+        sizes = []  # of the indices that the first 1, 2, .. digits make
+        for radix in self.radices.tolist():
+            sizes.append(radix * (sizes[-1] if sizes else 1))
+            if sizes[-1] > HALF_LIMIT**2:
+                break
         if sizes[-1] <= WORD_LIMIT:
             return self._layout([len(sizes)])
-        first = int((sizes <= HALF_LIMIT).sum())
-        total = int((sizes <= sizes[first - 1] * HALF_LIMIT).sum())
-        balanced = [k for k in range(1, first + 1) if sizes[total - 1] // sizes[k - 1] <= HALF_LIMIT]
-        half = min(balanced, key=lambda k: max(sizes[k - 1], sizes[total - 1] // sizes[k - 1]))
-        return self._layout([half, total])
+        longest = sum(size <= HALF_LIMIT for size in sizes)  # digits that the first half can hold
+        total = sum(size <= sizes[longest - 1] * HALF_LIMIT for size in sizes)
+        halves = {k: (sizes[k - 1], sizes[total - 1] // sizes[k - 1]) for k in range(1, longest + 1)}
+        fitting = [k for k, (_, second) in halves.items() if second <= HALF_LIMIT]
+        return self._layout([min(fitting, key=lambda k: max(halves[k])), total])
 
 
 def composed_levels(grammar) -> list[Level]:
@@ -208,10 +210,10 @@ def widest_view(rows: np.ndarray) -> np.ndarray:
     return rows.view(f"u{max(size for size in (1, 2, 4, 8) if row_bytes % size == 0)}")
 
 
-def _packed(rules: np.ndarray, bits: int, unit: np.dtype) -> np.ndarray:
-    """The children of each rule, `bits` each, in as few units as hold them: shape `(symbols * rules, units)`."""
+def _packed(rules: np.ndarray, rows: int, bits: int, unit: np.dtype) -> np.ndarray:
+    """`rows` times the children of each rule, `bits` each, in few units: shape `(symbols * rules, units)`."""
     per_unit = unit.itemsize * 8 // bits
-    children = rules.reshape(-1, rules.shape[2]).astype(unit)
+    children = rules.reshape(-1, rules.shape[2]).astype(unit) * unit.type(rows)
     packed = np.zeros((len(children), -(-children.shape[1] // per_unit)), dtype=unit)
     for child in range(children.shape[1]):
         packed[:, child // per_unit] |= children[:, child] << unit.type(child % per_unit * bits)

@@ -1,30 +1,22 @@
-"""Belief propagation on the tree, exact for any evidence on the leaves; and sampling from the posterior.
+"""Posteriors of every node given any evidence on the leaves, and derivations drawn from them; exact.
 
-Up: the message of a node is P(evidence below | its symbol), up to a constant whose logarithm is kept,
-
-    up(a) = sum over rules r of a of w_r,      w_r = p(r) prod over children i of up_i(r_i).
-
-Down: given a node's symbol, its rule has the posterior w_r / up(a), so posteriors follow from posteriors,
+The messages of `messages` have gone up to the root. Given a node's symbol, its rule has the posterior w_r / up(a), so
+that posteriors follow from posteriors, from the root down:
 
     post_i(x) = sum over rules r with r_i = x of post(parent(r)) w_r / up(parent(r)).
-
-A node whose tokens are all observed has one possible symbol, as rules are unambiguous: it is parsed, and only *open*
-nodes, with something hidden below, have messages. Messages are matrices `(symbols, v + open nodes)`, open nodes of all
-sentences side by side: the batch runs along the contiguous axis, and rules select whole rows. Their first v columns are
-the identity, the messages of known symbols, so that a node is told by the number of its column.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from .inputs import checked_dtype, checked_evidence, checked_mask, checked_tokens
-from .tables import LevelTables, Tables, tables_for
+from .messages import Level, guarded, leaves_of, parts, rule_weights, upward, with_identity
+from .tables import Tables, tables_for
 
 
-# The rules' weights are handled for as many nodes at a time as make a tensor of this many bytes: what caches hold.
-CHUNK_BYTES = {"cpu": 2**19, "cuda": 2**27}
+# Sentences are handled in chunks of about this many tokens: what caches hold, or what a GPU likes.
+CHUNK_TOKENS = {"cpu": 2**16, "cuda": 2**20}
 
 
 @torch.no_grad()
@@ -41,28 +33,37 @@ def posteriors(
     Args:
         grammar (`Grammar`): the grammar.
         tokens (tensor, array or list, *optional*): integers of shape `(n, d)`; hidden entries may hold anything.
-        mask (tensor, array or list, *optional*, defaults to nothing hidden): bool `(n, d)`, True where a token is hidden.
-        evidence (tensor, array or list, *optional*): instead of tokens, `(n, d, v)`, likelihoods >= 0 of every symbol at
-            every leaf: a one-hot row is an observed token, a constant row a hidden one. Masking, uniform and Gaussian
+        mask (tensor, array or list, *optional*): bool `(n, d)`, True where a token is hidden; without it, none is.
+        evidence (tensor, array or list, *optional*): instead of tokens, likelihoods >= 0 of all symbols at all leaves,
+            `(n, d, v)`: a one-hot row is an observed token, a constant row a hidden one. Masking, uniform and Gaussian
             diffusion noise all take this form.
-        dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation, or `torch.float32`.
+        dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation, or `torch.float32`. Symbols
+            whose likelihood is below 1e-230 of that of a node's likeliest (1e-28 in float32) count as impossible.
         return_log_evidence (`bool`, *optional*, defaults to `False`): also return the log probability of the evidence.
 
     Returns:
-        `list[torch.Tensor]`: entry ℓ = 0 (leaves) .. L (root), of shape `(n, nodes at level ℓ, symbols of level ℓ)`. With
-        `return_log_evidence`, also float64 `(n,)`, nats: log of the sum over sentences of P(sentence) times the product of
-        their likelihoods; -inf where the evidence is impossible, and there all laws are uniform. On CUDA the number of
-        open nodes is read back once a level.
+        `list[torch.Tensor]`: entry ℓ = 0 (leaves) .. L (root), of shape `(n, nodes at level ℓ, symbols of level ℓ)`.
+        With `return_log_evidence`, also float64 `(n,)`, nats: the logarithm of the sum over sentences of P(sentence)
+        times the product of its likelihoods; -inf where the evidence is impossible, and there all laws are uniform. On
+        CUDA the number of nodes that are not fully observed is read back once a level.
 
     Raises:
         `ValueError`: for bad input, and for impossible evidence unless `return_log_evidence` is set.
     """
-    dtype, leaves = checked_dtype(dtype), _leaves(grammar, tokens, mask, evidence)
-    laws, log_evidence = _posteriors(grammar, leaves, dtype)
-    if dtype == torch.float32 and log_evidence.isneginf().any():
-        # Impossible, or products of likelihoods that float32 cannot hold: float64 tells.
-        laws, log_evidence = _posteriors(grammar, leaves, torch.float64)
-        laws = [law.to(dtype) for law in laws]
+    dtype, evidence = checked_dtype(dtype), _checked(grammar, tokens, mask, evidence)
+    n, device = len(evidence[0]), evidence[0].device
+    laws = [
+        torch.empty(n, grammar.num_nodes_at(level), grammar.num_symbols_at(level), dtype=dtype, device=device)
+        for level in range(grammar.depth + 1)
+    ]
+    log_evidence = torch.empty(n, dtype=torch.float64, device=device)
+    tables = tables_for(grammar, device, dtype)
+    for chunk in _chunks(tables, n):
+        part, out = [array[chunk] for array in evidence], [law[chunk] for law in laws]
+        log_evidence[chunk] = _posteriors(tables, part, out)
+        if dtype == torch.float32 and log_evidence[chunk].isneginf().any():
+            # Impossible, or products of likelihoods that float32 cannot hold: float64 tells.
+            log_evidence[chunk] = _posteriors(tables_for(grammar, device), part, out)
     if return_log_evidence:
         return laws, log_evidence
     _refuse_impossible(log_evidence)
@@ -84,48 +85,21 @@ def sample_posterior(
     Returns:
         `list[torch.Tensor]`: entry ℓ = 0 (tokens) .. L (root), int64 of shape `(n, nodes at level ℓ)`.
     """
-    leaves = _leaves(grammar, tokens, mask, evidence)
-    tables = tables_for(grammar, leaves.column.device)
-    up = _upward(tables, leaves)
-    root, log_evidence = _root_posterior(tables, up[-1])
-    _refuse_impossible(log_evidence)
-    return _sampled(tables, up, root, generator)
+    evidence = _checked(grammar, tokens, mask, evidence)
+    tables = tables_for(grammar, evidence[0].device)
+    samples, log_evidence = [], []
+    for chunk in _chunks(tables, len(evidence[0])):
+        up = upward(tables, leaves_of(tables, [array[chunk] for array in evidence]))
+        root, logs = _root_posterior(tables, up[-1])
+        log_evidence.append(logs)
+        if not logs.isneginf().any():
+            samples.append(_sampled(tables, up, root, generator))
+    _refuse_impossible(torch.cat(log_evidence))
+    return [torch.cat(level) for level in zip(*samples, strict=True)]
 
 
-@dataclass
-class Level:
-    """What goes up from one level.
-
-    Attributes:
-        column (`torch.Tensor`): int64 `(n, nodes)`: the symbol of a known node, v + rank of an open one.
-        messages (`torch.Tensor`): `(v, v + open nodes)`, the identity and the open nodes' messages, which sum to 1.
-        log_evidence (`torch.Tensor`): float64 `(n,)`, the logarithm of all constants taken out so far.
-        children (`torch.Tensor`): int64 `(s, open nodes)`, the columns of the open nodes' children one level below.
-        scale (`torch.Tensor`): `(open nodes,)`, the sum of each message before it was normalised.
-    """
-
-    column: torch.Tensor
-    messages: torch.Tensor
-    log_evidence: torch.Tensor
-    children: torch.Tensor | None = None
-    scale: torch.Tensor | None = None
-
-    @property
-    def num_symbols(self) -> int:
-        return self.messages.shape[0]
-
-    def is_open(self) -> torch.Tensor:
-        return self.column >= self.num_symbols
-
-
-def _columns(is_open: torch.Tensor, symbols: torch.Tensor, num_symbols: int) -> torch.Tensor:
-    """Symbols where nodes are known; v, v+1, .. for the open ones in order."""
-    rank = is_open.flatten().cumsum(0).view(is_open.shape) + (num_symbols - 1)
-    return torch.where(is_open, rank, symbols)
-
-
-def _leaves(grammar, tokens, mask, evidence) -> Level:
-    v = grammar.vocab_size
+def _checked(grammar, tokens, mask, evidence) -> list[torch.Tensor]:
+    """`[evidence]`, or `[tokens, hidden]` with symbol 0 where a token is hidden."""
     if (tokens is None) == (evidence is None):
         raise ValueError(
             "give either tokens (with or without a mask) or evidence, of shape (sentences, d, vocab_size)"
@@ -133,36 +107,15 @@ def _leaves(grammar, tokens, mask, evidence) -> Level:
     if evidence is not None:
         if mask is not None:
             raise ValueError("mask goes with tokens; in evidence a hidden token is a row of ones")
-        return _soft_leaves(checked_evidence(grammar, evidence))
+        return [checked_evidence(grammar, evidence)]
     hidden = None if mask is None else checked_mask(mask, tokens)
     tokens = checked_tokens(grammar, tokens, hidden=hidden)
-    eye = torch.eye(v, dtype=torch.float64, device=tokens.device)
-    log_evidence = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
-    if hidden is None:
-        return Level(tokens, eye, log_evidence)
-    column = _columns(hidden, tokens, v)
-    open_nodes = int(hidden.sum())
-    # Hidden tokens have likelihood 1, and messages sum to 1.
-    log_evidence += hidden.sum(1) * torch.tensor(v, dtype=torch.float64).log()
-    return Level(column, torch.cat([eye, eye.new_full((v, open_nodes), 1 / v)], 1), log_evidence)
+    return [tokens, torch.zeros_like(tokens, dtype=torch.bool) if hidden is None else hidden]
 
 
-def _soft_leaves(evidence: torch.Tensor) -> Level:
-    v = evidence.shape[-1]
-    peak, symbol = evidence.max(-1)  # taken out first: sums of huge likelihoods would overflow
-    is_open = (evidence > 0).sum(-1) != 1
-    column = _columns(is_open, symbol, v)
-    soft = evidence[is_open] / _guarded(peak[is_open]).unsqueeze(-1)
-    total = soft.sum(-1, keepdim=True)
-    log_evidence = peak.log()
-    log_evidence[is_open] += total.squeeze(-1).log()
-    eye = torch.eye(v, dtype=torch.float64, device=evidence.device)
-    return Level(column, torch.cat([eye, (soft / _guarded(total)).t()], 1), log_evidence.sum(1))
-
-
-def _guarded(divisor: torch.Tensor) -> torch.Tensor:
-    """Zeros replaced by ones: 0 / 0 is 0 here, the message of a node that cannot be."""
-    return divisor + (divisor == 0)
+def _chunks(tables: Tables, n: int) -> list[slice]:
+    size = max(1, tables.limit(CHUNK_TOKENS) // tables.sentence_length)
+    return [slice(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
 
 
 def _refuse_impossible(log_evidence: torch.Tensor) -> None:
@@ -175,124 +128,60 @@ def _refuse_impossible(log_evidence: torch.Tensor) -> None:
         )
 
 
-def _upward(tables: Tables, leaves: Level) -> list[Level]:
-    """Entry ℓ = 0..L: the messages of every level."""
-    messages = leaves.messages.to(tables.dtype)
-    up = [Level(leaves.column, messages, leaves.log_evidence)]
-    for level in range(1, tables.depth + 1):
-        t = tables[level]
-        n = len(leaves.column)
-        children = up[-1].column.view(n, -1, t.tuple_size)
-        is_open = up[-1].is_open().view(children.shape).any(-1)
-        rules = t.read(children.clamp(max=t.num_child_symbols))[-1]  # an open child leads to the dead state
-        log_evidence = t.log_probs[rules].masked_fill_(is_open, 0.0).sum(1) + up[-1].log_evidence
-        # A known node that fails is -inf now; symbol 0 stands in for it.
-        symbols = t.parents[rules]
-        column = _columns(is_open, symbols.masked_fill(symbols == t.num_symbols, 0), t.num_symbols)
-        sentence = is_open.nonzero()[:, 0]
-        opened = children[is_open].t().contiguous()
-        messages = torch.empty(t.num_symbols, t.num_symbols + len(sentence), dtype=tables.dtype, device=tables.device)
-        messages[:, : t.num_symbols] = torch.eye(t.num_symbols, dtype=tables.dtype, device=tables.device)
-        own = messages[:, t.num_symbols :]
-        for part in _parts(t, len(sentence), tables):
-            weights = _rule_weights(t, up[-1].messages, opened[:, part])
-            own[:, part] = weights.view(t.num_symbols, t.rules_per_symbol, -1).sum(1)
-        scale = own.sum(0)
-        own /= _guarded(scale)
-        log_evidence.index_add_(0, sentence, scale.double().log())
-        up.append(Level(column, messages, log_evidence, opened, scale))
-    return up
-
-
-def _parts(t: LevelTables, nodes: int, tables: Tables):
-    """Slices of the open nodes for which the weights of all rules fit the caches."""
-    rule_bytes = t.rules.shape[1] * tables.root_probs.element_size()
-    size = max(1, CHUNK_BYTES.get(tables.device.type, CHUNK_BYTES["cuda"]) // rule_bytes)
-    return [slice(start, min(start + size, nodes)) for start in range(0, nodes, size)]
-
-
-def _rule_weights(t: LevelTables, below: torch.Tensor, children: torch.Tensor) -> torch.Tensor:
-    """p(r) prod up_i(r_i): `(rules, nodes)` for nodes whose children have the columns `(s, nodes)` of `below`."""
-    weights = t.rule_probs
-    for rule_child, column in zip(t.rules, children, strict=True):
-        # gather takes columns several times faster than index_select does, in float64
-        message = below.gather(1, column.expand(t.num_child_symbols, -1))
-        factor = message.index_select(0, rule_child)
-        weights = factor.mul_(weights)
-    return weights
-
-
 def _root_posterior(tables: Tables, root: Level) -> tuple[torch.Tensor, torch.Tensor]:
-    """The posterior of the open roots, `(classes, open roots)`, and the log probability of all evidence, `(n,)`."""
-    v, column = root.num_symbols, root.column[:, 0]
-    joint = root.messages[:, v:] * tables.root_probs[:, None]
+    """The posterior of the roots, `(classes, classes + open roots)`, and the log probability of the evidence."""
+    joint = root.messages * tables.root_probs[:, None]
     total = joint.sum(0)
-    log_evidence = root.log_evidence.clone()
-    is_open = column >= v
-    log_evidence[is_open] += total.double().log()
-    log_evidence[~is_open] += tables.root_probs.double().log()[column[~is_open]]
-    return joint / _guarded(total), log_evidence
+    log_evidence = root.log_evidence + total.double().log()[root.column[:, 0]]
+    return with_identity(joint / guarded(total)), log_evidence
 
 
-def _posteriors(grammar, leaves: Level, dtype: torch.dtype) -> tuple[list[torch.Tensor], torch.Tensor]:
-    tables = tables_for(grammar, leaves.column.device, dtype)
-    up = _upward(tables, leaves)
+def _posteriors(tables: Tables, evidence: list[torch.Tensor], out: list[torch.Tensor]) -> torch.Tensor:
+    """Writes the laws of every level into `out` and returns the log probability of the evidence."""
+    up = upward(tables, leaves_of(tables, evidence))
     posterior, log_evidence = _root_posterior(tables, up[-1])
     impossible = log_evidence.isneginf()
-    laws = []
+    any_impossible = bool(impossible.any())
     for level in range(tables.depth, -1, -1):
-        law = _laws(up[level], posterior)
-        laws.append(torch.where(impossible[:, None, None], 1 / law.shape[-1], law))
+        rows = posterior.t().to(out[level].dtype).contiguous()
+        torch.index_select(rows, 0, up[level].column.view(-1), out=out[level].view(-1, len(posterior)))
+        if any_impossible:
+            out[level][impossible] = 1 / len(posterior)
         if level:
             posterior = _children_posterior(tables, level, up[level], up[level - 1], posterior)
-        up[level] = None  # free its messages
-    return laws[::-1], log_evidence
-
-
-def _laws(at: Level, posterior: torch.Tensor) -> torch.Tensor:
-    """`(n, nodes, v)` from the columns of open nodes `(v, open nodes)`; known nodes are one-hot."""
-    v = at.num_symbols
-    rows = torch.cat([torch.eye(v, dtype=posterior.dtype, device=posterior.device), posterior.t()])
-    return rows.index_select(0, at.column.flatten()).view(*at.column.shape, v)
+    return log_evidence
 
 
 def _children_posterior(tables: Tables, level: int, at: Level, below: Level, posterior: torch.Tensor) -> torch.Tensor:
-    """The posterior of the open nodes one level below, `(v, open nodes)`."""
+    """The posteriors one level below, in the columns `(v, v + open nodes)`."""
     t = tables[level]
-    v = t.num_child_symbols
-    result = posterior.new_empty(v, below.messages.shape[1] - v)
-    done = 0  # an open node's open children come in order, and the parent of an open node is open
-    for part in _parts(t, posterior.shape[1], tables):
-        weights = _rule_weights(t, below.messages, at.children[:, part])
-        message = at.messages[:, t.num_symbols :][:, part] * at.scale[part]
-        weights = weights.view(t.num_symbols, t.rules_per_symbol, -1)
-        weights = weights.mul_((posterior[:, part] / _guarded(message)).unsqueeze(1)).flatten(0, 1)
-        laws = posterior.new_zeros(v, t.tuple_size, weights.shape[1])
-        for child in range(t.tuple_size):
-            laws[:, child].index_add_(0, t.rules[child], weights)
-        is_open = (at.children[:, part] >= v).t().flatten()
-        opened = laws.transpose(1, 2).flatten(1)[:, is_open]
-        result[:, done : done + opened.shape[1]] = opened
-        done += opened.shape[1]
-    return result
+    result = torch.empty_like(below.messages)
+    for part in parts(t, len(at.open), tables):
+        weights = rule_weights(t, below.messages, at.children[:, part]).view(t.num_symbols, t.rules_per_symbol, -1)
+        ratio = posterior[:, t.num_symbols :][:, part] / guarded(at.own[:, part]) / guarded(at.scale[part])
+        weights = weights.mul_(ratio.unsqueeze(1)).flatten(0, 1)
+        for rule_child, column in zip(t.rules, at.children[:, part], strict=True):
+            law = posterior.new_zeros(t.num_child_symbols, len(column)).index_add_(0, rule_child, weights)
+            # Known children write to the first columns, which are the identity again in the end.
+            result.scatter_(1, column.expand(t.num_child_symbols, -1), law)
+    return with_identity(result)
 
 
 def _sampled(tables: Tables, up: list[Level], root: torch.Tensor, generator) -> list[torch.Tensor]:
-    symbols = up[-1].column.clone()
-    is_open = up[-1].is_open()
-    symbols[is_open] = _draw(root.t(), generator)
+    symbols = up[-1].symbols.clone()
+    symbols[up[-1].open, 0] = _draw(root[:, len(root) :].t(), generator)
     levels = [symbols]
     for level in range(tables.depth, 0, -1):
-        t, below = tables[level], up[level - 1]
-        parents = levels[-1][up[level].is_open()]
+        t, at, below = tables[level], up[level], up[level - 1]
+        parents = levels[-1].view(-1)[at.open]
         children = t.rules.view(t.tuple_size, t.num_symbols, -1)[:, parents]  # (s, open nodes, rules per symbol)
         weights = t.rule_probs.view(t.num_symbols, -1)[parents]
-        for child, column in zip(children, up[level].children, strict=True):
+        for child, column in zip(children, at.children, strict=True):
             weights = weights * below.messages[child, column[:, None]]
         choice = _draw(weights, generator)
-        symbols = below.column.clone()
         drawn = children.gather(2, choice.expand(t.tuple_size, -1).unsqueeze(2)).squeeze(2)
-        symbols.view(len(symbols), -1, t.tuple_size)[up[level].is_open()] = drawn.t()
+        symbols = below.symbols.clone()
+        symbols.view(-1, t.tuple_size)[at.open] = drawn.t()
         levels.append(symbols)
     return levels[::-1]
 

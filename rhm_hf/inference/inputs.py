@@ -1,4 +1,4 @@
-"""Checks of what people pass in. On CUDA each public function synchronises with the host once, to look at the values."""
+"""Checks of what people pass in. On CUDA they cost one synchronisation with the host, to look at the values."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def checked_tokens(grammar, tokens: Any, whole: bool = True, hidden: torch.Tenso
         raise ValueError(f"tokens has shape {tuple(tokens.shape)}: it must be {allowed}; one sentence is tokens[None]")
     tokens = tokens.to(torch.int64)
     if hidden is not None:
-        tokens = tokens.masked_fill(hidden, 0)
+        tokens = torch.where(hidden, 0, tokens)
     if tokens.numel():
         lowest, highest = torch.stack(tokens.aminmax()).tolist()
         if lowest < 0 or highest >= grammar.vocab_size:

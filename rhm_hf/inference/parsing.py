@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from .inputs import checked_dtype, checked_tokens
-from .tables import Tables, tables_for
+from .tables import Tables, look_up, tables_for
 
 
 def parse(grammar, tokens: Any) -> list[torch.Tensor]:
@@ -23,7 +23,7 @@ def parse(grammar, tokens: Any) -> list[torch.Tensor]:
     tables = tables_for(grammar, tokens.device)
     levels = [tokens]
     for level, rules in enumerate(rule_states(tables, tokens), start=1):
-        symbols = tables[level].parents[rules]
+        symbols = look_up(tables[level].parents, rules)
         levels.append(symbols.masked_fill_(symbols == tables[level].num_symbols, -1))
     return levels
 
@@ -44,7 +44,7 @@ def log_prob(grammar, tokens: Any, dtype: torch.dtype | None = None) -> torch.Te
     tables = tables_for(grammar, tokens.device)
     total = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
     for level, rules in enumerate(rule_states(tables, tokens), start=1):
-        total += tables[level].log_probs[rules].sum(1)
+        total += look_up(tables[level].log_probs, rules).sum(1)
     # A failed parse made the sum -inf already; any class will do for it.
     root = tables[tables.depth].parents[rules[:, 0]].clamp(max=grammar.num_classes - 1)
     return (total + tables.root_probs.log()[root]).to(dtype)
@@ -55,6 +55,6 @@ def rule_states(tables: Tables, tokens: torch.Tensor):
     symbols = tokens
     for level in range(1, tables.depth + 1):
         t = tables[level]
-        rules = t.read(symbols.view(len(tokens), -1, t.tuple_size))[-1]
+        rules = t.read(symbols.unflatten(1, (-1, t.tuple_size)))[-1]
         yield rules
-        symbols = t.parents[rules]
+        symbols = look_up(t.parents, rules)

@@ -89,11 +89,10 @@ def _descend(tables: Tables, read, targets: np.ndarray, joined) -> tuple[torch.T
     """From below each target's common ancestor down to the target: laws `(n, targets, v)`, validity `(n, targets)`."""
     n = len(read[0][0])
     active = np.empty(0, dtype=np.int64)  # the targets whose common ancestor has been passed
-    laws = valid = None
+    laws = valid = torch.empty(0)
     for level in range(tables.depth, 0, -1):
         t, states = tables[level], read[level - 1][1]
         new, joint = joined[level - 1]
-        joint_valid = torch.ones(joint.shape[:2], dtype=torch.bool, device=tables.device)
         if len(active):
             node = targets[active] // tables.blocks[level]
             child = targets[active] // tables.blocks[level - 1] % t.tuple_size
@@ -103,9 +102,8 @@ def _descend(tables: Tables, read, targets: np.ndarray, joined) -> tuple[torch.T
                 left = states[c - 1][:, _index(node[chosen], tables)].t().reshape(-1) if c else None
                 law = t.child_law(laws[_index(chosen, tables)].flatten(0, 1), c, left)
                 stepped[_index(chosen, tables)] = law.view(len(chosen), n, -1)
-            joint, joint_valid = torch.cat([stepped, joint]), torch.cat([valid, joint_valid])
+            joint = torch.cat([stepped, joint])
         active = np.concatenate([active, new])
-        laws, possible = normalised(joint)
-        valid = joint_valid & possible
+        laws, valid = normalised(joint, fill=level == 1)
     order = _index(np.argsort(active), tables)
     return laws[order].transpose(0, 1), valid[order].t()

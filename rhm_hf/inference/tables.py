@@ -1,8 +1,8 @@
 """The rules of a grammar as tensors, built once for every grammar, device and dtype.
 
 Parsing and next-token inference use the prefix tree of a level: its states are the distinct prefixes of the rules'
-tuples. One more state, the last, stands for prefixes that begin no rule (*dead*), and one more symbol for nodes that no
-rule derives, so that nothing branches on failure: dead states have no rules, hence probability 0.
+tuples. One more state, the last, stands for prefixes that begin no rule (*dead*), and one more symbol for nodes that
+no rule derives, so that nothing branches on failure: dead states have no rules, hence probability 0.
 """
 
 import weakref
@@ -46,6 +46,10 @@ class Tables:
     def __getitem__(self, level: int) -> "LevelTables":
         return self.levels[level - 1]
 
+    def limit(self, limits: dict[str, int]) -> int:
+        """The entry for this device, "cpu" or "cuda" (any accelerator)."""
+        return limits["cpu" if self.device.type == "cpu" else "cuda"]
+
     @cached_property
     def marginals(self) -> list[torch.Tensor]:
         """Entry ℓ = 0..L of shape `(nodes at level ℓ, symbols)`: the law of every node given nothing."""
@@ -65,9 +69,11 @@ class LevelTables:
 
     Attributes:
         num_symbols, num_child_symbols, tuple_size (`int`): V, v and s of the level.
-        rules (`torch.Tensor`): int64 `(s, R)`, R = V x rules per symbol, in the order of the parents' symbols; rules of
-            probability 0 are among them.
+        rules (`torch.Tensor`): int64 `(s, R)`, R = V x rules per symbol, in the order of the parents' symbols; rules
+            of probability 0 are among them.
         rule_probs (`torch.Tensor`): `(R, 1)`.
+        is_equiprobable (`bool`): whether all rules have the same probability.
+        common_log_prob (`float`): its logarithm then, 0 otherwise.
     """
 
     def __init__(self, tree, rules: np.ndarray, rule_probs: np.ndarray, device: torch.device, dtype: torch.dtype):
@@ -78,6 +84,8 @@ class LevelTables:
         self.num_states = [len(starts) - 1 for starts in tree.starts]  # by length, the dead state not counted
         self.rules = self._long(rules.reshape(-1, self.tuple_size).T)
         self.rule_probs = self._real(rule_probs.reshape(-1, 1))
+        self.is_equiprobable = bool(np.ptp(rule_probs) == 0)
+        self.common_log_prob = float(np.log(rule_probs.flat[0])) if self.is_equiprobable else 0.0
 
     def _long(self, array: np.ndarray) -> torch.Tensor:
         return torch.tensor(np.ascontiguousarray(array), dtype=torch.int64, device=self._device)
@@ -103,10 +111,10 @@ class LevelTables:
         return [self._long(keys) for keys in self._tree.keys]
 
     def step(self, length: int, states: torch.Tensor | None, symbols: torch.Tensor) -> torch.Tensor:
-        """States of `length` children after reading `symbols` in `states` of one child less (None: in the empty one)."""
+        """States of `length` children after reading `symbols` in `states` of one child less (None: at the start)."""
         width, table = self.num_child_symbols, self._transitions[length]
         if table is not None:
-            return table.take(symbols if states is None else states * (width + 1) + symbols)
+            return look_up(table, symbols if states is None else torch.add(symbols, states, alpha=width + 1))
         keys = self._keys[length]  # a dead state's key is larger than all of them
         wanted = symbols if states is None else states * width + symbols
         found = torch.searchsorted(keys, wanted.contiguous()).clamp_(max=len(keys) - 1)
@@ -145,8 +153,8 @@ class LevelTables:
     def continuations(self) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Entry i = 0..s-1: parents, probabilities and child i of the rules of every state of length i.
 
-        Each of shape `(states_i + 1, K_i)`: rules that share a prefix are padded to the largest number K_i with rules of
-        probability 0, and the dead state has none else. Random rules have K_i of order v m / v^i.
+        Each of shape `(states_i + 1, K_i)`: rules that share a prefix are padded to the largest number K_i with rules
+        of probability 0, and the dead state has none else. Random rules have K_i of order v m / v^i.
         """
         return [self._continuation(length) for length in range(self.tuple_size)]
 
@@ -174,7 +182,7 @@ class LevelTables:
             states (`torch.Tensor`, *optional*): `(N,)`, the states of the children before; None for the first child.
 
         Returns:
-            `torch.Tensor` of shape `(N, v)`: sum over rules r with this prefix and r_child = x of laws[parent(r)] p(r).
+            `torch.Tensor` of shape `(N, v)`: the sum of laws[parent(r)] p(r) over rules with this prefix, r_child = x.
         """
         if child == 0 and self._first_child is not None:
             with torch.autocast(laws.device.type, enabled=False):  # mixed precision would round float32 laws
@@ -187,10 +195,20 @@ class LevelTables:
         return joint.scatter_add_(1, symbols.index_select(0, states), weights)
 
 
-def normalised(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows divided by their sums, in place, and whether the sums are positive; other rows become uniform."""
+def look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """`table[index]` for a flat table; on CPUs twice as fast as `take` and three times as fast as indexing."""
+    return table.index_select(0, index.reshape(-1)).view(index.shape)
+
+
+def normalised(weights: torch.Tensor, fill: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows divided by their sums, in place, and whether the sums are positive.
+
+    Rows of zeros belong to impossible contexts. They stay zero, so that everything below is impossible too, or become
+    uniform where `fill` is True, so that a finished law is finite.
+    """
     total = weights.sum(-1, keepdim=True)
     dead = total == 0
-    weights += dead
-    weights /= total + weights.shape[-1] * dead
+    if fill:
+        weights += dead
+    weights /= total + dead * (weights.shape[-1] if fill else 1)
     return weights, ~dead.squeeze(-1)

@@ -9,15 +9,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Features, List, Value, load_dataset, load_dataset_builder
+from datasets import (
+    ClassLabel,
+    Features,
+    List,
+    Value,
+    get_dataset_config_info,
+    get_dataset_infos,
+    load_dataset,
+    load_dataset_builder,
+)
 
 import rhm_hf
 from rhm_hf import Grammar, RHMDatasetBuilder
-from rhm_hf.data import rows
-from rhm_hf.data.facts import checksum, tokens_of
+from rhm_hf.data import checksum, rows, tokens_of
 
 
 SMALL = {"train_size": 20, "validation_size": 4, "test_size": 6}
+
+
+FROZEN = {
+    "unique": {"train": "ee2045551e5245d9", "validation": "708dbdddb837a6ab", "test": "bc1c8ead3b2fece9"},
+    "iid": {"input_ids": "6105b6e68f55688e", "level_1": "bfa6a3012f02cb72"},
+}
 
 
 def load(tmp_path, *args, **kwargs):
@@ -76,6 +90,14 @@ def test_unique_splits_are_disjoint_nested_and_do_not_move(tmp_path):
     assert checksum(other["train"]) != checksum(whole["train"])
     with pytest.raises(ValueError, match="train_size=41"):
         load(tmp_path, "v8-m2-s2-L2", **sizes | {"train_size": 41})
+
+
+def test_rows_never_change(tmp_path):
+    """Frozen bytes: where these change on purpose, the builder's VERSION and the change log must say so."""
+    unique = load(tmp_path, "v16-m4-s2-L3")
+    assert {split: checksum(rows_)[:16] for split, rows_ in unique.items()} == FROZEN["unique"]
+    iid = load(tmp_path, "v300-m5-s3-L2-c7", rules_seed=2, sample_seed=3, sampling="iid", levels=True)
+    assert {column: checksum(iid["train"], column)[:16] for column in ("input_ids", "level_1")} == FROZEN["iid"]
 
 
 def test_iid_repeats_sentences_where_it_must(tmp_path):
@@ -258,7 +280,14 @@ def test_the_direct_builder_is_the_same_dataset(tmp_path):
     assert by_name.cache_dir == builder.cache_dir
     assert by_name.info.splits["train"].num_examples == 20
     record = json.loads(by_name.info.description)
-    assert (record["sample_seed"], record["sampling"], record["train"]) == (0, "unique", 20)
+    assert (record["sample_seed"], record["sampling"], record["train_size"]) == (0, "unique", 20)
+
+
+def test_datasets_helpers_answer(monkeypatch, tmp_path):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    (info,) = get_dataset_infos("rhm").values()
+    assert info.features == get_dataset_config_info("rhm", "v16-m4-s2-L3").features
+    assert list(info.splits) == ["train", "validation", "test"]
 
 
 def test_features_can_be_chosen(tmp_path):

@@ -2,11 +2,10 @@
 
 import pytest
 import yaml
-from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset
+from datasets import Dataset, DatasetDict, Features, List, Value, get_dataset_config_names, load_dataset
 
 from rhm_hf import Grammar, export_parquet, grammar_of, resolve_grammar
-from rhm_hf.data import parquet
-from rhm_hf.data.facts import checksum
+from rhm_hf.data import checksum, parquet
 
 
 @pytest.fixture
@@ -104,5 +103,8 @@ def test_bad_input_is_refused(dataset, tmp_path):
         export_parquet(dataset["train"].select([]), tmp_path / "export")
     with pytest.raises(ValueError, match="dataset has no splits"):
         export_parquet(DatasetDict(), tmp_path / "export")
-    assert not (tmp_path / "export").exists()
-    export_parquet(foreign, tmp_path / "export", grammar=grammar_of(dataset))
+    with pytest.raises(ValueError, match="cast it to List"):
+        export_parquet(foreign, tmp_path / "export", grammar=grammar_of(dataset))
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    cast = foreign.cast(Features(input_ids=List(Value("uint8"), length=4)))
+    assert Grammar.from_pretrained(export_parquet(cast, tmp_path / "export", grammar=dataset)) == grammar_of(dataset)

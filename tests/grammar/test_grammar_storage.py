@@ -1,0 +1,90 @@
+import json
+
+import numpy as np
+import pytest
+from conftest import skewed_grammar
+
+from rhm_hf.grammar import Grammar
+
+
+def test_round_trip_to_the_last_bit(small_grammar, tmp_path):
+    small_grammar.save_pretrained(tmp_path / "deep" / "er")
+    again = Grammar.from_pretrained(tmp_path / "deep" / "er")
+    assert again == small_grammar
+    assert again.parameters == small_grammar.parameters
+    assert again.name == small_grammar.name
+    assert sorted(file.name for file in (tmp_path / "deep" / "er").iterdir()) == [
+        "grammar.json",
+        "grammar.safetensors",
+    ]
+
+
+def test_a_folder_named_grammar_inside_is_found(tmp_path):
+    grammar = Grammar.from_name("v4-m2-s2-L2", rules_seed=2)
+    grammar.save_pretrained(tmp_path / "grammar")
+    assert Grammar.from_pretrained(str(tmp_path)) == grammar
+
+
+def test_saving_over_another_grammar(tmp_path):
+    skewed_grammar().save_pretrained(tmp_path)
+    grammar = Grammar.from_name("v4-m2-s2-L2")
+    grammar.save_pretrained(tmp_path)
+    assert Grammar.from_pretrained(tmp_path) == grammar
+
+
+def test_the_description_can_be_read(tmp_path):
+    Grammar.from_name("v16-m4-s2-L3-c8", rules_seed=2**63 - 1).save_pretrained(tmp_path)
+    description = json.loads((tmp_path / "grammar.json").read_text())
+    assert description["name"] == "v16-m4-s2-L3-c8"
+    assert description["parameters"]["rules_seed"] == 2**63 - 1
+    assert description["sentence_length"] == 8
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no grammar\.json"):
+        Grammar.from_pretrained(tmp_path)
+
+
+def test_files_of_two_grammars(tmp_path):
+    Grammar.from_name("v4-m2-s2-L2").save_pretrained(tmp_path / "a")
+    Grammar.from_name("v4-m2-s2-L2", rules_seed=1).save_pretrained(tmp_path / "b")
+    (tmp_path / "a" / "grammar.json").replace(tmp_path / "b" / "grammar.json")
+    with pytest.raises(ValueError, match=r"does not belong to its grammar\.json: the checksums differ"):
+        Grammar.from_pretrained(tmp_path / "b")
+
+
+def test_another_format(tmp_path):
+    Grammar.from_name("v4-m2-s2-L2").save_pretrained(tmp_path)
+    description = json.loads((tmp_path / "grammar.json").read_text())
+    (tmp_path / "grammar.json").write_text(json.dumps(description | {"format": 99}))
+    with pytest.raises(ValueError, match="has format 99; this version of rhm_hf reads 1"):
+        Grammar.from_pretrained(tmp_path)
+
+
+def test_rules_are_checked_when_they_are_read(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    Grammar.from_name("v4-m2-s2-L2").save_pretrained(tmp_path)
+    arrays = load_file(tmp_path / "grammar.safetensors")
+    arrays["rules.1"] = np.full_like(arrays["rules.1"], 3)
+    save_file(arrays, tmp_path / "grammar.safetensors")
+    with pytest.raises(ValueError, match="ambiguous"):
+        Grammar.from_pretrained(tmp_path)
+
+
+def test_a_hub_id_is_downloaded_grammar_files_only(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    grammar, asked = Grammar.from_name("v4-m2-s2-L2"), {}
+    grammar.save_pretrained(tmp_path / "grammar")
+
+    def snapshot_download(repo_id, **arguments):
+        asked.update(arguments, repo_id=repo_id)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert Grammar.from_pretrained("someone/rhm", revision="v1", repo_type="dataset") == grammar
+    patterns = asked.pop("allow_patterns")
+    assert asked == {"repo_id": "someone/rhm", "revision": "v1", "repo_type": "dataset"}
+    names = ("grammar.json", "grammar.safetensors")
+    assert sorted(patterns) == sorted([*names, *(f"grammar/{name}" for name in names)])

@@ -1,0 +1,99 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exact_law import assert_uniform
+
+import rhm_hf
+from rhm_hf.grammar import kernels, permutation
+
+
+@pytest.mark.parametrize("key", [(0, 0), (2**63 - 1, 2**64 - 1), (12345, 6789)])
+@pytest.mark.parametrize("attempt", [0, 1, 2**40])
+def test_streams_are_those_of_numpy(key, attempt):
+    key = np.array(key, dtype=np.uint64)
+    expected = np.random.Philox(key=key, counter=np.array([0, attempt, 0, 0], dtype=np.uint64)).random_raw(96)
+    stream = np.empty(96, dtype=np.uint64)
+    kernels.fill_stream(key, np.uint64(attempt), np.uint64(1), stream)
+    assert (stream == expected).all()
+    kernels.fill_stream(key, np.uint64(attempt), np.uint64(4), stream[:80])
+    assert (stream[:80] == expected[12:92]).all()
+    words = np.empty((4, 7), dtype=np.uint64)
+    kernels.scattered_words(key, np.uint64(attempt), np.array([0, 3, 4, 9]), words)
+    assert (words == expected[:91].reshape(13, 7)[[0, 3, 4, 9]]).all()
+    assert list(kernels.philox(np.uint64(3), np.uint64(attempt), np.uint64(0), key)) == expected[8:12].tolist()
+
+
+def test_redrawn_words_are_exactly_uniform():
+    # Of the words w, a quarter would hit a number floor(w N / 2^64) a second time and is drawn again.
+    product = 3 * 2**62
+    key, indices = np.array([1, 2], dtype=np.uint64), np.arange(20000)
+    words = np.random.Philox(key=key).random_raw(len(indices)).reshape(-1, 1)
+    before = words.copy()
+    products, thresholds = np.array([product], dtype=np.uint64), np.array([2**64 % product], dtype=np.uint64)
+    kernels.redraw_words(key, np.uint64(0), indices, products, thresholds, words)
+    changed = (words != before).ravel()
+    assert changed.mean() == pytest.approx(2**62 / 2**64, abs=0.01)
+    assert (words * products >= thresholds).all()
+    # The third word of the counter numbers the redraws, so the k-th word of the stream is redrawn in place.
+    k = int(np.flatnonzero(changed)[0])
+    streams = [np.random.Philox(key=key, counter=np.array([0, 0, r, 0], dtype=np.uint64)) for r in (1, 2, 3, 4, 5)]
+    candidates = [stream.random_raw(k + 1)[k] for stream in streams]
+    accepted = [w for w in candidates if int(w) * product % 2**64 >= 2**62]
+    assert words[k, 0] == accepted[0]
+    numbers = [int(w) * product >> 64 for w in words.ravel()]
+    assert_uniform([x % 3 for x in numbers], 3)
+    assert_uniform([x % 16 for x in numbers], 16)
+    assert abs(np.mean(np.array(numbers, dtype=float) / product) - 0.5) < 0.01
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 64])
+def test_alias_tables_hold_the_law(count):
+    rng = np.random.default_rng(count)
+    probs = np.stack([rng.dirichlet(np.full(count, a)) for a in (0.05, 1, 100)])
+    if count > 2:
+        probs = np.vstack([probs, np.eye(count)[:1], [[0.0] + [1 / (count - 1)] * (count - 1)]])
+    limits, aliases = np.empty(probs.shape, dtype=np.uint64), np.empty(probs.shape, dtype=np.int32)
+    kernels.alias_tables(probs, limits, aliases)
+    law = np.zeros(probs.size)
+    for entry, (limit, alias) in enumerate(zip(limits.ravel(), aliases.ravel(), strict=True)):
+        assert entry // count == alias // count, "an alias of another symbol"
+        law[entry] += float(limit) / 2**64 / count
+        law[alias] += (1 - float(limit) / 2**64) / count
+    assert np.abs(law.reshape(probs.shape) - probs).max() < 1e-15
+    assert (law.reshape(probs.shape)[probs == 0] == 0).all()
+
+
+@pytest.mark.parametrize("size", [2, 3, 10, 2**16, 2**60 - 93, 2**60, 2**62 - 57, 2**62])
+def test_the_digits_of_a_word_are_those_of_its_number(size):
+    c = -(-(2**128) // size)
+    numbers = sorted({0, 1, size // 3, size // 2, size - 2, size - 1})
+    words = np.empty(len(numbers), dtype=np.uint64)
+    permutation.words_of_numbers(np.array(numbers, np.uint64), np.uint64(c >> 64), np.uint64(c % 2**64), words)
+    assert [int(word) * size >> 64 for word in words] == numbers
+
+
+def test_everything_works_where_no_cache_can_be_written(tmp_path):
+    package = tmp_path / "rhm_hf"
+    shutil.copytree(Path(rhm_hf.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [package, *(path for path in package.rglob("*") if path.is_dir())]:
+        (folder / "__pycache__").write_text("a file, so no folder can be made here, even by root")
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | nowhere
+    code = (
+        "import rhm_hf; from rhm_hf.grammar import Grammar, kernels\n"
+        f"assert rhm_hf.__file__.startswith({str(tmp_path)!r})\n"
+        "assert type(kernels.expand._cache).__name__ == 'NullCache', kernels.expand._cache\n"
+        "print(Grammar.from_name('v4-m2-s2-L2').sample(3, seed=1, sampling='iid').tolist())"
+    )
+    environment["PYTHONPATH"] = str(tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    expected = rhm_hf.grammar.Grammar.from_name("v4-m2-s2-L2").sample(3, seed=1, sampling="iid").tolist()
+    assert result.stdout.strip() == str(expected)
