@@ -126,7 +126,7 @@ def test_train_loss_is_the_mean_since_the_last_evaluation(tiny):
 
 # Killed and resumed.
 
-LONG = {"max_steps": 400, "num_evaluations": 8, "save_steps": 7, "patience": 0}
+LONG = {"max_steps": 240, "num_evaluations": 8, "save_steps": 7, "patience": 0}
 
 
 def start(arguments, tmp_path):
@@ -150,7 +150,7 @@ def kill_at(process, folder, step):
 
 
 def test_a_killed_run_resumed_is_bit_identical(tiny, tmp_path):
-    step = random.SystemRandom().randrange(5, 300)
+    step = random.SystemRandom().randrange(5, 180)
     print("killed after step", step)  # shown when the test fails
     killed, whole = (tiny(output_dir=str(tmp_path / name), **LONG) for name in ("killed", "whole"))
     folder = Path(killed.training.output_dir)
