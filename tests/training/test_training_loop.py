@@ -52,7 +52,7 @@ def test_a_run_learns_and_writes_what_it_says(tiny, model):
     assert rows[1]["epoch"] == 40 * 16 / 96
     assert rows[1]["tokens_seen"] == 40 * 16 * 8
     assert rows == results.read_csv(folder / "results.csv")
-    assert list(rows[0]) == results.columns(("kl", "kl_stderr", "entropy", "kl_last"))
+    assert list(rows[0]) == results.columns(("kl", "kl_stderr", "entropy", "kl_last", "kl_last_stderr"))
     assert rows[0]["model"] == a.model.model_type
     events = [json.loads(line)["event"] for line in (folder / "log.jsonl").read_text().splitlines()]
     assert events == ["start", "evaluation", "evaluation", "end"]
