@@ -47,6 +47,20 @@ class LawPreTrainedModel(PreTrainedModel):
         """Logs of laws over the symbols, padded with -inf to all `width` ids."""
         return F.pad(probs.log(), (0, width - probs.shape[-1]), value=-math.inf)
 
+    def _check_ids(self, input_ids: torch.Tensor) -> None:
+        if input_ids.ndim != 2 or input_ids.shape[1] == 0:
+            raise ValueError(
+                f"input_ids has shape {tuple(input_ids.shape)}: it must be (batch, length) with at least one id, such "
+                "as BOS for the law of the first token"
+            )
+        if input_ids.numel():
+            lowest, highest = torch.stack(input_ids.aminmax()).tolist()
+            if lowest < 0 or highest >= self.config.vocab_size:
+                raise ValueError(
+                    f"input_ids holds {lowest if lowest < 0 else highest}, out of range: this model has ids 0 to "
+                    f"{self.config.vocab_size - 1}"
+                )
+
     def _align(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sentences moved to the left, after any left padding and one BOS.
 
@@ -117,6 +131,7 @@ class LawForCausalLM(LawPreTrainedModel, GenerationMixin):
             `CausalLMOutput` with `logits` `(batch, length, vocab_size)`; `loss` in nats per label.
         """
         config, length = self.config, self.config.sentence_length
+        self._check_ids(input_ids)
         aligned, skipped = self._align(input_ids)
         is_symbol = aligned < config.num_symbols
         symbols = torch.where(is_symbol, aligned, 0)

@@ -40,12 +40,15 @@ class RHMPreTrainedModel(LawPreTrainedModel):
             config_kwargs: further fields of [`RHMConfig`]: `context_level=` or `context_length=` for a causal model
                 with a shorter context, `dtype=torch.float32` to compute in single precision (float64 by default).
         """
-        model = cls(RHMConfig.from_grammar(grammar, **config_kwargs))
+        return cls(cls.config_class.from_grammar(grammar, **config_kwargs))._hold(grammar).eval()
+
+    def _hold(self, grammar: Grammar) -> "RHMPreTrainedModel":
+        """Copies the grammar of the configuration's shapes into the buffers."""
         for generation, (rules, probs) in enumerate(zip(grammar.rules, grammar.rule_probs, strict=True)):
-            getattr(model, f"rules_{generation}").copy_(torch.tensor(rules))
-            getattr(model, f"rule_probs_{generation}").copy_(torch.tensor(probs))
-        model.root_probs.copy_(torch.tensor(grammar.root_probs))
-        return model.eval()
+            getattr(self, f"rules_{generation}").copy_(torch.tensor(rules))
+            getattr(self, f"rule_probs_{generation}").copy_(torch.tensor(probs))
+        self.root_probs.copy_(torch.tensor(grammar.root_probs))
+        return self
 
     @property
     def grammar(self) -> Grammar:
