@@ -72,7 +72,7 @@ class _SmoothedOrder(NamedTuple):
 class SmoothedLaws:
     """The laws that smoothed counts give, on the counts' device, float64.
 
-    - `"add_k"`: the longest context that occurred, P(x | c) = (N(c, x) + k) / (N(c) + k v) (k = 0: relative frequency).
+    - `"add_k"`: P(x | c) = (N(c, x) + k) / (N(c) + k v), c the longest context that occurred; k = 0: frequencies.
     - `"kneser_ney"`: interpolated absolute discounting (Kneser and Ney 1995; Chen and Goodman 1998, section 4.1.6),
 
           P(x | c) = max(A(c, x) - D, 0) / A(c) + (sum_x min(A(c, x), D) / A(c)) P(x | c without its farthest symbol)
@@ -95,10 +95,8 @@ class SmoothedLaws:
         self.num_symbols, self.base = num_symbols, base
         self.interpolates = smoothing == "kneser_ney"
         self.orders = []
-        groups = torch.arange(len(orders[0][0]), device=orders[0][0].device)
         for order, (contexts, pairs, counts) in enumerate(orders):
-            if order:
-                groups = groups[contexts // base]
+            groups = groups[contexts // base] if order else contexts
             context, symbols = pairs // num_symbols, pairs % num_symbols
             if self.interpolates:
                 if order + 1 < len(orders):
@@ -130,7 +128,7 @@ class SmoothedLaws:
         for number, order in enumerate(self.orders):
             if number:
                 symbols = next(longer)[alive]
-                keys = torch.where(symbols < 0, -1, rank * self.base + symbols)  # noqa: F821  of the order before
+                keys = torch.where(symbols < 0, -1, rank * self.base + symbols)  # rank: of the order before
             rank = torch.searchsorted(order.contexts, keys).clamp_(max=len(order.contexts) - 1)
             found = order.contexts[rank] == keys
             alive, rank = alive[found], rank[found]
@@ -150,7 +148,7 @@ def _sum_over(values: torch.Tensor, index: torch.Tensor, size: int) -> torch.Ten
 
 
 def _continuation_counts(pairs, counts, longer, num_symbols: int, base: int) -> torch.Tensor:
-    """For every pair (c, x), in how many different one symbol longer contexts x followed; its count where c has none."""
+    """For every pair (c, x), in how many different one symbol longer contexts x followed; its count if c has none."""
     contexts, longer_pairs, _ = longer
     shorter = contexts // base
     parent = shorter[longer_pairs // num_symbols]

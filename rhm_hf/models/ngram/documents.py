@@ -46,16 +46,23 @@ class Documents(NamedTuple):
 def _from_arrays(input_ids) -> tuple[np.ndarray, np.ndarray]:
     if hasattr(input_ids, "detach"):
         input_ids = input_ids.detach().cpu().numpy()
-    if isinstance(input_ids, list | tuple) and len({np.shape(part) for part in input_ids}) > 1:
-        parts = [np.asarray(part) for part in input_ids]
+    if isinstance(input_ids, list | tuple) and len({len(part) for part in input_ids if hasattr(part, "__len__")}) > 1:
+        parts = [_array(part) for part in input_ids]
         if any(part.ndim != 1 for part in parts):
-            raise ValueError("input_ids is ragged in more than one dimension: give a list of sequences of ids")
+            raise ValueError("input_ids mixes shapes: give a list of sequences of ids")
         return np.concatenate(parts), np.array([len(part) for part in parts])
-    array = np.asarray(input_ids)
+    array = _array(input_ids)
     if array.ndim not in (1, 2):
         raise ValueError(f"input_ids has shape {array.shape}: give sentences (N, d), one text (T,) or documents")
     array = np.atleast_2d(array)
     return array.ravel(), np.full(len(array), array.shape[1])
+
+
+def _array(values) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ValueError("input_ids is ragged in more than one dimension: give a list of sequences of ids") from None
 
 
 def _from_dataset(dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -105,7 +105,7 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
 
 
 def _lagged(tokens: np.ndarray, positions: np.ndarray, longest: int, beginning: int) -> Iterator[np.ndarray]:
-    """The symbol at lag 1, 2, .. `longest` before every token: `beginning` just before a document's first, -1 beyond."""
+    """The symbol at lag 1 .. `longest` before every token: `beginning` just before a document's first, -1 beyond."""
     for lag in range(1, longest + 1):
         symbols = np.where(positions == lag - 1, beginning, -1)
         inside = np.flatnonzero(positions >= lag)
