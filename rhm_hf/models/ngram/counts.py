@@ -94,9 +94,10 @@ class SmoothedLaws:
     def __init__(self, orders, num_symbols: int, base: int, smoothing: str, add_k: float, discount: float | None):
         self.num_symbols, self.base = num_symbols, base
         self.interpolates = smoothing == "kneser_ney"
-        self.orders = []
+        self.orders, groups = [], orders[0][0] if orders else None
         for order, (contexts, pairs, counts) in enumerate(orders):
-            groups = groups[contexts // base] if order else contexts
+            if order:
+                groups = groups[contexts // base]
             context, symbols = pairs // num_symbols, pairs % num_symbols
             if self.interpolates:
                 if order + 1 < len(orders):
@@ -124,11 +125,11 @@ class SmoothedLaws:
         uniform = 1 / self.num_symbols
         laws = torch.full((len(groups), self.num_symbols), uniform, dtype=torch.float64, device=groups.device)
         alive = torch.arange(len(groups), device=groups.device)  # contexts that occurred at the order before
-        keys, longer = groups, iter(chain)
+        keys, rank, longer = groups, groups, iter(chain)
         for number, order in enumerate(self.orders):
             if number:
                 symbols = next(longer)[alive]
-                keys = torch.where(symbols < 0, -1, rank * self.base + symbols)  # rank: of the order before
+                keys = torch.where(symbols < 0, -1, rank * self.base + symbols)
             rank = torch.searchsorted(order.contexts, keys).clamp_(max=len(order.contexts) - 1)
             found = order.contexts[rank] == keys
             alive, rank = alive[found], rank[found]
