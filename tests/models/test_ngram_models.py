@@ -17,9 +17,10 @@ from rhm_hf import (
     NGramForCausalLM,
     RHMForCausalLM,
     load_metric,
+    theory,
 )
 from rhm_hf.grammar.enumeration import enumerate_sentences
-from rhm_hf.inference import next_token_probs
+from rhm_hf.inference import next_token_probs, position_entropies
 
 
 def sentences(grammar, num, seed=0) -> np.ndarray:
@@ -292,6 +293,36 @@ def test_rhm_kl_judges_them_like_any_model():
     result = metric.compute(model=rough, grammar=grammar)
     assert result["kl"] == math.inf
     assert result["num_infinite"] > 0
+
+
+def half_way_points(grammar, fit, sizes) -> list[float]:
+    """The P at which the loss at the last token is half way between plateau ℓ-1 and plateau ℓ, for ℓ = 1, 2, .."""
+    fresh = sentences(grammar, 4000, seed=1)
+    law = next_token_probs(grammar, fresh)[:, -1]
+    losses = []
+    for size in sizes:
+        log_q = symbol_laws(fit(sentences(grammar, size)), fresh)[:, -2].log()
+        losses.append(-torch.where(law > 0, law * log_q, 0).sum(1).mean().item())
+    plateaus = [position_entropies(grammar, level)[-1].item() for level in range(grammar.depth + 1)]
+    middles = [(a + b) / 2 for a, b in zip(plateaus[1:], plateaus[:-1], strict=True)]
+    assert losses[0] > middles[0]
+    # Losses fall with P, so both are increasing here.
+    return np.exp(np.interp(middles, losses[::-1], np.log(sizes)[::-1])).tolist()
+
+
+def test_half_way_points_of_the_learning_curves_are_those_of_the_theory():
+    """v m^ℓ in latent space, v m^((s^ℓ - 1)/(s - 1)) for tokens, within a factor of 3 (measured: 0.9 to 2.8)."""
+    grammar = Grammar.from_name("v16-m4-s2-L3", rules_seed=0)
+    sizes = [2**k for k in range(4, 14)]
+    latent = half_way_points(grammar, lambda train: HierarchicalNGramForCausalLM.fit(train, grammar), sizes)
+    for level, measured in enumerate(latent, start=1):
+        expected = theory.sample_complexity(grammar.parameters, level, task="hierarchical_ngram")
+        assert expected / 1.5 < measured < 3 * expected
+    plain = half_way_points(grammar, lambda train: NGramForCausalLM.fit(train, 4, num_symbols=16), sizes)
+    for level, measured in enumerate(plain[:2], start=1):
+        expected = theory.sample_complexity(grammar.parameters, level, task="ngram")
+        assert expected / 1.5 < measured < 3 * expected
+    assert plain[1] > 2.5 * latent[1]
 
 
 def test_datasets_are_corpora():
