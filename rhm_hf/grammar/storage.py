@@ -77,8 +77,6 @@ def load(folder: str | Path, **hub_kwargs):
         arrays["root_probs"],
         description["vocab_size"],
     )
-    # The stored laws are kept to the last bit: checking divides by sums that may differ from 1 by one ulp.
-    rule_probs, root_probs = [arrays[f"rule_probs.{g}"] for g in generations], arrays["root_probs"]
     parameters = None if description["parameters"] is None else GrammarParameters(**description["parameters"])
     grammar = Grammar(rules, rule_probs, root_probs, vocab_size, parameters)
     validation.check_unambiguous(grammar)
