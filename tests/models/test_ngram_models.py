@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from rhm_hf import (
@@ -335,6 +335,8 @@ def test_datasets_are_corpora():
     for corpus in (dataset, fixed, dataset.select(range(50)), train.tolist(), torch.from_numpy(train)):
         model = NGramForCausalLM.fit(corpus, 3)
         assert torch.equal(symbol_laws(model, train), symbol_laws(NGramForCausalLM.fit(train, 3), train))
+    part = NGramForCausalLM.fit(fixed.select(range(10, 30)), 3)
+    assert torch.equal(symbol_laws(part, train), symbol_laws(NGramForCausalLM.fit(train[10:30], 3), train))
     latent = HierarchicalNGramForCausalLM.fit(fixed, grammar)
     assert torch.equal(
         symbol_laws(latent, train), symbol_laws(HierarchicalNGramForCausalLM.fit(train, grammar), train)
@@ -349,11 +351,12 @@ def test_an_unfitted_model_is_uniform():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"order": 0}, "order=0 must be an integer >= 1"),
-        ({"order": 2.0}, r"order=2\.0 must be"),
+        ({"order": 0}, "order=0 is out of range: it must be an integer >= 1"),
+        ({"order": 2.0}, r"order=2\.0 is not an integer"),
         ({"input_ids": []}, "input_ids is empty"),
         ({"input_ids": [[0.5, 1.0]]}, "dtype float64: symbols must be integers"),
         ({"input_ids": [[0, -1]]}, "holds -1, out of range"),
+        ({"num_symbols": 0}, "num_symbols=0 is out of range"),
         ({"num_symbols": 3}, "holds 3, out of range: num_symbols=3"),
         ({"input_ids": np.zeros((2, 2, 2), int)}, r"shape \(2, 2, 2\)"),
         ({"input_ids": [[1, 2], [3]]}, "different lengths.*tied=True"),
@@ -367,6 +370,12 @@ def test_an_unfitted_model_is_uniform():
         ({"weights": [1, -1, 1], "smoothing": "add_k"}, "weights must be finite and >= 0"),
         ({"weights": [0, 0, 0], "smoothing": "add_k"}, "not all 0"),
         ({"input_ids": Dataset.from_dict({"text": ["a"]})}, "no column 'input_ids': it has text"),
+        ({"input_ids": Dataset.from_dict({"input_ids": ["a"]})}, "holds string: it must hold lists of ids"),
+        ({"input_ids": Dataset.from_dict({"input_ids": [[1, 2]]}).to_iterable_dataset()}, "that is not streamed"),
+        (
+            {"input_ids": DatasetDict(train=Dataset.from_dict({"input_ids": [[1]]}))},
+            "is a DatasetDict: pass one split",
+        ),
     ],
 )
 def test_bad_input_is_refused_with_the_argument_named(change, message):
@@ -378,7 +387,7 @@ def test_bad_input_of_the_hierarchical_model_and_of_calls():
     grammar = Grammar.from_name("v4-m2-s2-L2", rules_seed=1)
     train = sentences(grammar, 10)
     for bad, message in (
-        ({"input_ids": train[:, :3]}, r"tokens has shape \(10, 3\)"),
+        ({"input_ids": train[:, :3]}, "input_ids must hold sentences of 4 tokens, those of v4-m2-s2-L2"),
         ({"input_ids": np.zeros((1, 4), int) + np.array([[0, 0, 0, 7]])}, "7.*out of range"),
         ({"input_ids": train[:0]}, "input_ids is empty"),
         ({"context_level": 3}, "context_level=3 is out of range"),
@@ -398,3 +407,15 @@ def test_bad_input_of_the_hierarchical_model_and_of_calls():
     with pytest.raises(ValueError, match=r"input_ids has shape \(2, 0\)"):
         model(torch.zeros(2, 0, dtype=torch.long))
     assert model(torch.zeros(0, 2, dtype=torch.long)).logits.shape == (0, 2, 7)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, this machine has none")
+def test_cpu_and_gpu_have_the_same_laws():
+    grammar = Grammar.from_name("v16-m4-s2-L3")
+    train, ids = sentences(grammar, 2000), with_bos(sentences(grammar, 50, seed=1), 16)
+    for model in (NGramForCausalLM.fit(train, 5, num_symbols=16), HierarchicalNGramForCausalLM.fit(train, grammar)):
+        expected = model(ids).logits
+        found = model.cuda()(ids.cuda()).logits
+        assert found.is_cuda
+        assert torch.allclose(found.cpu().exp(), expected.exp(), rtol=0, atol=1e-13)

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...grammar.parameters import check_integer
+
 
 class Documents(NamedTuple):
     """Sentences or documents, one after the other."""
@@ -21,14 +23,13 @@ class Documents(NamedTuple):
         if tokens.dtype.kind not in "iu":
             raise ValueError(f"input_ids has dtype {tokens.dtype}: symbols must be integers")
         lowest, highest = int(tokens.min()), int(tokens.max())
-        if num_symbols is None:
-            num_symbols = highest + 1
+        num_symbols = highest + 1 if num_symbols is None else check_integer("num_symbols", num_symbols, 1)
         if lowest < 0 or highest >= num_symbols:
             raise ValueError(
                 f"input_ids holds {lowest if lowest < 0 else highest}, out of range: num_symbols={num_symbols}, so "
                 f"symbols are 0 to {num_symbols - 1}; leave special ids such as BOS and padding out"
             )
-        return cls(tokens.astype(np.int64), np.asarray(lengths, dtype=np.int64), int(num_symbols))
+        return cls(tokens.astype(np.int64), np.asarray(lengths, dtype=np.int64), num_symbols)
 
     @property
     def common_length(self) -> int | None:
@@ -66,13 +67,21 @@ def _array(values) -> np.ndarray:
 
 
 def _from_dataset(dataset) -> tuple[np.ndarray, np.ndarray]:
+    import datasets
+    import pyarrow as pa
     import pyarrow.compute as pc
 
+    if not isinstance(dataset, datasets.Dataset):
+        raise ValueError(f"input_ids is a {type(dataset).__name__}: pass one split, a Dataset that is not streamed")
     if "input_ids" not in dataset.column_names:
-        names = dataset.column_names
-        hint = "it is a dict of splits; pass one of them" if isinstance(names, dict) else f"it has {', '.join(names)}"
-        raise ValueError(f"the dataset has no column 'input_ids': {hint}")
+        raise ValueError(f"the dataset has no column 'input_ids': it has {', '.join(dataset.column_names)}")
     column = dataset.select_columns("input_ids").with_format("arrow")[:].column(0)
+    if not (
+        pa.types.is_list(column.type)
+        or pa.types.is_large_list(column.type)
+        or pa.types.is_fixed_size_list(column.type)
+    ):
+        raise ValueError(f"the column 'input_ids' holds {column.type}: it must hold lists of ids")
     return pc.list_flatten(column).to_numpy(), pc.list_value_length(column).to_numpy()
 
 

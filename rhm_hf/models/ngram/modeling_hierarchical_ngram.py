@@ -11,7 +11,7 @@ from ..rhm.modeling_rhm import RHMPreTrainedModel
 from .buffers import CountedLaw
 from .configuration_hierarchical_ngram import HierarchicalNGramConfig
 from .counts import count_contexts
-from .documents import checked_weights
+from .documents import Documents, checked_weights
 
 
 class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
@@ -51,13 +51,12 @@ class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
         Raises:
             `ValueError`: for anything out of range, no sentences at all, or one that the grammar does not derive.
         """
-        if hasattr(input_ids, "column_names"):
-            from ...data.reading import tokens_of
-
-            input_ids = tokens_of(input_ids)
-        tokens = input_ids.detach().cpu().numpy() if isinstance(input_ids, torch.Tensor) else np.asarray(input_ids)
-        if not len(tokens):
-            raise ValueError("input_ids is empty: there is nothing to count")
+        documents = Documents.of(input_ids, grammar.vocab_size)
+        if documents.common_length != grammar.sentence_length:
+            raise ValueError(
+                f"input_ids must hold sentences of {grammar.sentence_length} tokens, those of {grammar.name}"
+            )
+        tokens = documents.tokens.reshape(-1, grammar.sentence_length)
         config = HierarchicalNGramConfig.from_grammar(
             grammar, context_level=context_level, smoothing=smoothing, add_k=add_k, discount=discount
         )
@@ -67,7 +66,7 @@ class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
         symbols = np.concatenate([level.astype(np.int64) for level in derivations], 1)
         counts = count_contexts(
             np.tile(np.arange(d), len(tokens)),
-            derivations[0].astype(np.int64).ravel(),
+            documents.tokens,
             (np.where(column < 0, -1, symbols[:, column]).ravel() for column in _columns(grammar, context_level)),
             grammar.vocab_size,
             _context_base(grammar),

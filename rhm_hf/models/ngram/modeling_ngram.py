@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ...grammar.parameters import check_integer
 from ..modeling_law import LawForCausalLM
 from .buffers import CountedLaw
 from .configuration_ngram import NGramConfig
@@ -50,8 +51,7 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
         Raises:
             `ValueError`: for anything out of range, empty data, or sentences of different lengths where not `tied`.
         """
-        if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 1:
-            raise ValueError(f"order={order!r} must be an integer >= 1: n of the n-grams")
+        order = check_integer("order", order, 1)
         documents = Documents.of(input_ids, num_symbols)
         if not tied and documents.common_length is None:
             raise ValueError(
@@ -60,7 +60,7 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
         weights = checked_weights(weights, len(documents.lengths), smoothing)
         config = NGramConfig(
             documents.num_symbols,
-            int(order),
+            order,
             tied,
             None if tied else documents.common_length,
             smoothing,
