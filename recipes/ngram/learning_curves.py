@@ -190,7 +190,7 @@ def draw(grammar: Grammar, losses, agreements, plateaus: np.ndarray, path: Path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(12.6, 4.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for colour, (learner, name) in enumerate(NAMES.items()):
@@ -198,7 +198,7 @@ def draw(grammar: Grammar, losses, agreements, plateaus: np.ndarray, path: Path)
         left.plot(list(curve), list(curve.values()), marker="o", markersize=3, color=f"C{colour}", label=name)
     for level, loss in enumerate(plateaus):
         left.axhline(loss, color="black", linestyle="--", linewidth=1)
-        left.text(min(curve), loss * 1.02, f"$L_{level}$", ha="left", va="bottom", fontsize=8)
+        left.text(max(curve), loss * 1.02, f"$L_{level}$", ha="right", va="bottom", fontsize=8)
     left.set(xscale="log", yscale="log", xlabel="training sentences P", ylabel="loss at the last token (nats)")
     left.set_yticks([0.3, 0.5, 1, 2, 3], ["0.3", "0.5", "1", "2", "3"])
     left.set_yticks([], minor=True)
@@ -219,7 +219,7 @@ def draw(grammar: Grammar, losses, agreements, plateaus: np.ndarray, path: Path)
         right.axvline(theory.sample_complexity(grammar.parameters, level), color="black", linestyle="--", linewidth=1)
         right.text(theory.sample_complexity(grammar.parameters, level), 1.03, f"$P_{level}$", ha="center", fontsize=8)
     right.set(xscale="log", xlabel="training sentences P", ylabel="synonym agreement", ylim=(-0.05, 1.1))
-    right.legend(frameon=False, fontsize=7, loc="center right", bbox_to_anchor=(1, 0.4))
+    right.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)
     num = len({row["rules_seed"] for row in losses})
