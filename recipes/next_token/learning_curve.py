@@ -70,13 +70,13 @@ def table(best: list[dict], exact: list[dict], grammar: Grammar) -> str:
         f"{grammar.name}: {grammar.sentence_length} tokens per sentence, 10^{math.log10(grammar.num_sentences):.2f} "
         "sentences. Nats per token; the best evaluation of each run.",
         "",
-        f"{'':>22}  {'all positions':^39}  {'last position':^22}",
+        f"{'':>22}  {'all positions':^39}  {'last position':^31}",
         f"{'P':>22}  {'test loss':>9} {'KL':>11} {'':>8} {'entropy':>8}  {'cross-entropy':>13} {'KL':>8}",
     ]
     for row in best:
         lines.append(
             f"{row['num_train']:>22}  {row['test_loss']:9.4f} {row['kl']:11.4f} +-{row['kl_stderr']:.4f} {rate:8.4f}"
-            f"  {row['kl_last'] + rate_last:13.4f} {row['kl_last']:8.4f}"
+            f"  {row['kl_last'] + rate_last:13.4f} {row['kl_last']:8.4f} +-{row['kl_last_stderr']:.4f}"
         )
     lines += ["", "Exact: the best possible model that sees only its own aligned block of tokens"]
     for row in exact:

@@ -21,7 +21,7 @@ class NextToken:
 
     name = "next_token"
     auto_class = "AutoModelForCausalLM"
-    columns = ("kl", "kl_stderr", "entropy", "kl_last")
+    columns = ("kl", "kl_stderr", "entropy", "kl_last", "kl_last_stderr")
 
     def __init__(self, grammar: Grammar, kl_sentences: int = 2048):
         self.grammar, self.kl_sentences = grammar, kl_sentences
@@ -50,8 +50,8 @@ class NextToken:
             batch_size (`int`, *optional*): sentences a call of the model.
 
         Returns:
-            `dict`: `kl` and `kl_stderr` (nats per token), `entropy` (of the law, exact, nats per token) and `kl_last`,
-            the KL of the last token alone.
+            `dict`: `kl` and `kl_stderr` (nats per token), `entropy` (of the law, exact, nats per token), `kl_last` and
+            `kl_last_stderr`, the KL of the last token alone.
         """
         from ..metrics.rhm_kl import kl_divergence
 
@@ -63,4 +63,5 @@ class NextToken:
             "kl_stderr": result["kl_stderr"],
             "entropy": self.entropy,
             "kl_last": result["kl_per_position"][-1],
+            "kl_last_stderr": result["kl_stderr_per_position"][-1],
         }

@@ -77,7 +77,7 @@ class DataArguments(_Checked):
 
 @dataclass
 class TrainingArguments(_Checked):
-    """How it is trained and judged. None of these but the last seven changes a result."""
+    """How it is trained and judged."""
 
     task: str = field(default="next_token", metadata={"help": f"One of {', '.join(TASKS)}"})
     learning_rate: float = field(default=3e-3, metadata={"help": "Peak learning rate of AdamW"})
@@ -96,7 +96,7 @@ class TrainingArguments(_Checked):
     kl_sentences: int = field(default=2048, metadata={"help": "Fresh sentences of the exact KL at each evaluation"})
     mixed_precision: str = field(default="no", metadata={"help": "no, bf16 or fp16"})
     num_threads: int | None = field(default=None, metadata={"help": "CPU threads per process; torch's own by default"})
-    # From here on, arguments that change no result: a finished run is recognised without them.
+    # From here on, arguments that change no result (`FREE` below): a finished run is recognised without them.
     eval_batch_size: int = field(default=512, metadata={"help": "Sentences per process and evaluation batch"})
     save_steps: int = field(default=500, metadata={"help": "Steps between checkpoints; each evaluation makes one too"})
     num_processes: int | None = field(

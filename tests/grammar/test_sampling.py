@@ -4,8 +4,8 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import skewed_grammar
 from exact_law import enumerated_law
+from small_grammars import skewed_grammar
 
 from rhm_hf.grammar import Grammar, sampling
 from rhm_hf.grammar.permutation import Permutation

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -51,7 +52,7 @@ def test_a_run_learns_and_writes_what_it_says(tiny, model):
     assert rows[1]["epoch"] == 40 * 16 / 96
     assert rows[1]["tokens_seen"] == 40 * 16 * 8
     assert rows == results.read_csv(folder / "results.csv")
-    assert list(rows[0]) == results.columns(("kl", "kl_stderr", "entropy", "kl_last"))
+    assert list(rows[0]) == results.columns(("kl", "kl_stderr", "entropy", "kl_last", "kl_last_stderr"))
     assert rows[0]["model"] == a.model.model_type
     events = [json.loads(line)["event"] for line in (folder / "log.jsonl").read_text().splitlines()]
     assert events == ["start", "evaluation", "evaluation", "end"]
@@ -125,7 +126,7 @@ def test_train_loss_is_the_mean_since_the_last_evaluation(tiny):
 
 # Killed and resumed.
 
-LONG = {"max_steps": 400, "num_evaluations": 8, "save_steps": 7, "patience": 0}
+LONG = {"max_steps": 240, "num_evaluations": 8, "save_steps": 7, "patience": 0}
 
 
 def start(arguments, tmp_path):
@@ -149,7 +150,7 @@ def kill_at(process, folder, step):
 
 
 def test_a_killed_run_resumed_is_bit_identical(tiny, tmp_path):
-    step = random.SystemRandom().randrange(5, 300)
+    step = random.SystemRandom().randrange(5, 180)
     print("killed after step", step)  # shown when the test fails
     killed, whole = (tiny(output_dir=str(tmp_path / name), **LONG) for name in ("killed", "whole"))
     folder = Path(killed.training.output_dir)
@@ -233,15 +234,35 @@ def test_keys_differ_wherever_a_number_does():
     assert all(0 <= key < 2**64 for key in keys)
 
 
-def test_mixed_precision_learns_too(tiny):
-    from accelerate.state import AcceleratorState
+@pytest.fixture
+def fresh_accelerate():
+    """Accelerate as a new process finds it: it keeps one device and one precision for a process's life."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
-    AcceleratorState._reset_state(reset_partial_state=True)  # one process, one precision: as a script would have it
-    try:
-        rows = train(tiny(mixed_precision="bf16", max_steps=40, num_evaluations=2))
-    finally:
-        AcceleratorState._reset_state(reset_partial_state=True)
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_mixed_precision_learns_too(tiny):
+    rows = train(tiny(mixed_precision="bf16", max_steps=40, num_evaluations=2))
     assert rows[1]["kl"] < rows[0]["kl"] - 0.1
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_the_host_never_waits_for_the_device_between_evaluations(tiny, monkeypatch):
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    run = Run(tiny(max_grad_norm=1.0))
+    assert run.loss_sum.is_cuda
+    run.train_step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(20):  # over several epochs
+            run.train_step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.isfinite(run.loss_sum).item()
 
 
 def test_the_wrong_number_of_processes_is_refused(tiny):
