@@ -10,7 +10,7 @@ from ._lazy import lazy_attributes
 
 
 if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the same to Python
-    from . import data, grammar, inference, metrics, models, statistics, theory
+    from . import data, grammar, inference, metrics, models, plots, statistics, tasks, theory, training
     from ._version import __version__
     from .data import (
         CharCorpus,
@@ -24,6 +24,10 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the sam
     )
     from .grammar import Grammar, GrammarParameters
     from .metrics import load_metric
+    from .models.ngram.configuration_hierarchical_ngram import HierarchicalNGramConfig
+    from .models.ngram.configuration_ngram import NGramConfig
+    from .models.ngram.modeling_hierarchical_ngram import HierarchicalNGramForCausalLM
+    from .models.ngram.modeling_ngram import NGramForCausalLM
     from .models.rhm.configuration_rhm import RHMConfig
     from .models.rhm.modeling_rhm import RHMForCausalLM, RHMForMaskedLM, RHMForSequenceClassification
 
@@ -31,6 +35,10 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
     "CharCorpus": "data",
     "Grammar": "grammar",
     "GrammarParameters": "grammar",
+    "HierarchicalNGramConfig": "models.ngram.configuration_hierarchical_ngram",
+    "HierarchicalNGramForCausalLM": "models.ngram.modeling_hierarchical_ngram",
+    "NGramConfig": "models.ngram.configuration_ngram",
+    "NGramForCausalLM": "models.ngram.modeling_ngram",
     "RHMCollator": "data",
     "RHMConfig": "models.rhm.configuration_rhm",
     "RHMDatasetBuilder": "data",
@@ -47,16 +55,23 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
     "load_metric": "metrics",
     "metrics": "",
     "models": "",
+    "plots": "",
     "resolve_grammar": "data",
     "rhm_tokenizer": "data",
     "statistics": "",
+    "tasks": "",
     "theory": "",
+    "training": "",
 }
 
 __all__ = [  # written out, as type checkers ask for
     "CharCorpus",
     "Grammar",
     "GrammarParameters",
+    "HierarchicalNGramConfig",
+    "HierarchicalNGramForCausalLM",
+    "NGramConfig",
+    "NGramForCausalLM",
     "RHMCollator",
     "RHMConfig",
     "RHMDatasetBuilder",
@@ -73,10 +88,13 @@ __all__ = [  # written out, as type checkers ask for
     "load_metric",
     "metrics",
     "models",
+    "plots",
     "resolve_grammar",
     "rhm_tokenizer",
     "statistics",
+    "tasks",
     "theory",
+    "training",
 ]
 __getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
 
