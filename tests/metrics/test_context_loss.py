@@ -512,7 +512,7 @@ def test_cls_and_sep_of_a_masked_models_tokenizer_stand_around_what_it_sees():
     )
     model, inputs = bert(13), []
     model.register_forward_pre_hook(lambda module, args, kwargs: inputs.append(kwargs["input_ids"]), with_kwargs=True)
-    text = " ".join(str(i % 10) for i in range(30))
+    text = " ".join(str(i % 10) for i in range(60))
     result = loss_by_context(model, texts=text, tokenizer=tokenizer, num_windows=1)
     assert result["context_lengths"][-1] == 6  # of 9 places, 3 are special
     assert inputs[0].tolist() == [[10, 12, 11]]
@@ -563,7 +563,7 @@ TOKENS = [np.arange(40) % 10]
         ({"bos": True}, "bos=True must be"),
         ({"model": lambda: gpt2(bos=3)}, "is 3, a token of the text.*bos=False"),
         ({"model": lambda: gpt2(bos=50256)}, "is 50256, no id of it.*bos=False"),
-        ({"model": nan_model}, "logits give NaN"),
+        ({"model": nan_model, "max_context": 9}, "logits give NaN"),
         ({"model": bert}, "mask_token_id=None"),
         ({"model": bert, "mask_token_id": 3}, "mask_token_id=3"),
         ({"model": bert, "mask_token_id": 18, "paired": False}, "paired=False: a masked model"),
@@ -598,9 +598,15 @@ def test_by_default_the_last_position_predicts_nothing():
     assert result["context_lengths"][-1] == 7  # BOS and 7 tokens: 8 of 9 positions
     assert loss_by_context(gpt2(positions=9), [np.arange(400) % 10], max_context=8, num_windows=4)["bos"] == 19
     assert loss_by_context(bert(), [np.arange(400) % 10], mask_token_id=18)["context_lengths"][-1] == 31
-    short = [np.arange(12) % 10] * 3 + [np.arange(5)] * 4  # 12-token documents hold half of all tokens
-    result = loss_by_context(gpt2(), short, num_windows=4)
-    assert (result["context_lengths"][-1], result["num_documents"], result["num_too_short"]) == (11, 3, 4)
+    short = [np.arange(12) % 10] * 9 + [np.arange(5)] * 20  # 12-token documents hold half of all tokens
+    result = loss_by_context(gpt2(), short, num_windows=10**6)
+    assert (result["context_lengths"][-1], result["num_documents"], result["num_too_short"]) == (11, 9, 20)
+    few = loss_by_context(gpt2(), [np.arange(80) % 10], num_windows=4)
+    assert few["context_lengths"][-1] == 9  # 8 windows of 10 tokens
+    markov_model, _, sample = markov(1)
+    del markov_model.config.max_position_embeddings
+    endless = loss_by_context(markov_model, sample(1, 20_000), num_windows=2, context_lengths=[1])
+    assert endless["context_lengths"][-1] == 1024
 
 
 def test_infinite_losses_are_infinite_and_saturate_nowhere():

@@ -24,6 +24,7 @@ from .windows import Documents, Windows, as_documents, default_context, random_w
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+DEFAULT_CONTEXT = 1024  # of models without a limit of their own
 TOLERANCE = 0.01  # nats: a loss that is closer to that with the longest context has saturated
 
 
@@ -57,8 +58,9 @@ def loss_by_context(
         texts (`str` or `Sequence[str]`, *optional*): instead, documents; each is tokenised as a whole, then cut.
         tokenizer (`PreTrainedTokenizerFast`, *optional*): for `texts`, and for the special ids of a masked model.
         max_context (`int`, *optional*): N. By default what the model has positions for, less one for a causal model
-            (labels are shifted, so that many were never trained to predict from the last), but at most what the
-            documents that hold half of all tokens have room for; shorter documents are left out.
+            (labels are shifted, so that many were never trained to predict from the last; 1024 where positions have no
+            end), but at most what the documents that hold half of all tokens have room for, and an eighth of the text.
+            Documents shorter than N + 1 tokens are left out.
         context_lengths (`Sequence[int]`, *optional*): the n to report, N among them; by default 0, 1, 2, 3, 4, 6, 8,
             11, 16, .. N, see [`log_spaced`].
         windows (`str`, *optional*, defaults to `"random"`): where windows of N + 1 tokens begin: at uniformly random
@@ -165,8 +167,9 @@ def _length(reader: Reader, documents: Documents, max_context, tokenizer, window
     elif max_context is not None:
         length = check_integer("max_context", max_context, 1)
     else:
-        length, longest = default_context(documents), reader.longest_context(tokenizer)
-        length = length if longest is None else min(length, longest - (not reader.masked))
+        longest = reader.longest_context(tokenizer)
+        longest = DEFAULT_CONTEXT if longest is None else longest - (not reader.masked)
+        length = min(longest, default_context(documents))
     if length <= reader.first:
         raise ValueError(
             f"the documents have {documents.sizes.max()} tokens at most, which leaves a context of {length}: windows "

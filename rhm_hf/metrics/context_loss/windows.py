@@ -11,6 +11,7 @@ from rhm_hf.data import CharText
 
 MANY_DOCUMENTS = 32  # with fewer, standard errors come from blocks of documents
 BLOCKS = 64  # at most about so many blocks
+LEAST_WINDOWS = 8  # side by side, with the default context
 BLOCK_WINDOWS = 4  # a block is at least so many windows long, so that few windows lie in two
 
 
@@ -99,10 +100,11 @@ def _tokenised(text: str, tokenizer) -> tuple[np.ndarray, np.ndarray]:
 
 
 def default_context(documents: Documents) -> int:
-    """The longest context that documents with half of all tokens have room for."""
+    """The longest context for which documents with half of all tokens have room, and the text for 8 windows at all."""
     sizes = np.sort(documents.sizes)[::-1]
     held = np.cumsum(sizes)
-    return int(sizes[np.searchsorted(held, held[-1] / 2)]) - 1
+    half = int(sizes[np.searchsorted(held, held[-1] / 2)])
+    return min(half, len(documents.ids) // LEAST_WINDOWS) - 1
 
 
 @dataclass(frozen=True)
