@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutput
 
-from rhm_hf import Grammar, RHMForCausalLM, RHMForMaskedLM, char_corpus, load_metric
+from rhm_hf import Grammar, NGramForCausalLM, RHMForCausalLM, RHMForMaskedLM, char_corpus, load_metric
 from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import position_entropies
 from rhm_hf.metrics.context_loss import fit_decay, log_spaced, loss_by_context, saturation_length
@@ -376,6 +376,15 @@ def test_losses_per_character_are_those_per_token_over_the_characters_of_the_tar
     assert np.allclose(np.array(per_token["loss"]) / ratio, per_character["loss"], rtol=1e-9)
     fast = loss_by_context(model, per="character", paired=False, **kwargs)
     assert np.allclose(fast["loss"], per_character["loss"], rtol=0.1)  # other targets: all but the last few
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_an_ngram_model_of_english_saturates_one_before_its_order(order):
+    corpus = char_corpus_of_topics()
+    train = NGramForCausalLM.fit(corpus.splits["train"].documents, order, tied=True, num_symbols=corpus.num_symbols)
+    for paired in (True, False):
+        result = loss_by_context(train, corpus.splits["train"], max_context=12, num_windows=1000, paired=paired)
+        assert result["n_sat"] == result["n_sat_relative"] == order - 1
 
 
 def test_few_documents_are_cut_into_blocks_and_their_errors_are_right():
