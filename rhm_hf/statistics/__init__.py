@@ -1,6 +1,40 @@
-"""Statistics of any token stream."""
+"""Statistics of any token stream: correlations, effective context, and their exact values for a grammar."""
 
-from .accumulator import Accumulator
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_attributes
 
 
-__all__ = ["Accumulator"]
+if TYPE_CHECKING:
+    from .accumulator import Accumulator
+    from .correlations import TokenCorrelations, token_correlations
+    from .counts import PairCounts
+    from .exact import conditional_entropies, exact_correlation, joint_law, tuple_joint_law
+    from .tuples import ngram_ids, tuple_ids
+
+_EXPORTS = {  # the submodules import numba or torch, or take a moment
+    "Accumulator": "accumulator",
+    "PairCounts": "counts",
+    "TokenCorrelations": "correlations",
+    "conditional_entropies": "exact",
+    "exact_correlation": "exact",
+    "joint_law": "exact",
+    "ngram_ids": "tuples",
+    "token_correlations": "correlations",
+    "tuple_ids": "tuples",
+    "tuple_joint_law": "exact",
+}
+
+__all__ = [
+    "Accumulator",
+    "PairCounts",
+    "TokenCorrelations",
+    "conditional_entropies",
+    "exact_correlation",
+    "joint_law",
+    "ngram_ids",
+    "token_correlations",
+    "tuple_ids",
+    "tuple_joint_law",
+]
+__getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
