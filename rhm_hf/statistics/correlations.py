@@ -35,7 +35,8 @@ class TokenCorrelations:
             interleaved halves of the blocks; where only one block holds pairs, C~^2 - floor^2.
 
     Standard errors are those of the delete-one-block jackknife, infinite where there are fewer than four blocks: they
-    hold for text, whose pairs depend on each other, as long as blocks are much longer than that dependence.
+    hold for text, whose pairs depend on each other, as long as blocks are much longer than that dependence. That of U is
+    up to sqrt(2) too large where there is no signal.
     """
 
     def __init__(self, counts: PairCounts, population: int | None = None):

@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from .ids import as_tensor, checked_array, checked_distances, compact_ids
 from .laws import BlockTable
 from .tables import DenseTables, Layout, Piece, SparseTables
 
@@ -36,11 +37,11 @@ class PairCounts:
             token of a row or document, (x_(d-1-t), x_(d-1)).
         num_left (`int`, *optional*): count other ids, 0 .. num_left-1, as left members (tuples, classes, latent
             symbols); they are then given beside the tokens, -1 where there is none.
-        center (`str`, *optional*, defaults to `"pooled"`): what C = J - p q^T subtracts: `"pooled"`, J's own marginals,
-            or `"position"`, the mean of p_i q_(i+t) over the positions i of rows of equal length.
+        center (`str`, *optional*, defaults to `"pooled"`): what C = J - p q^T subtracts: `"pooled"`, J's own
+            marginals, or `"position"`, the mean of p_i q_(i+t) over the positions i of rows of equal length.
         num_blocks (`int`, *optional*, defaults to 32): see above; 1 where no error bars are wanted.
         block_length (`int`, *optional*, defaults to 16384): tokens, much more than the largest distance.
-        start (`int`, *optional*, defaults to 0): number of the first token in the whole corpus, for shards whose merged
+        start (`int`, *optional*, defaults to 0): number of the first token in the corpus, for shards whose merged
             counts should equal those of one pass to the last block.
         sparse (`bool`, *optional*): keep only pairs that occur; by default where dense tables would take over 1 GiB.
         device (`torch.device`, *optional*, defaults to the CPU): where counts are kept; tokens are moved there.
@@ -122,7 +123,7 @@ class PairCounts:
             `ValueError`: for anything but integers in range.
         """
         self.close()
-        tokens, left = _array("tokens", tokens), None if left is None else _array("left", left)
+        tokens, left = checked_array("tokens", tokens), None if left is None else checked_array("left", left)
         if left is not None and left.shape != tokens.shape:
             raise ValueError(f"left has shape {tuple(left.shape)}: it must be that of tokens, {tuple(tokens.shape)}")
         if tokens.ndim == 1 and not self._layout.only_last:
@@ -149,7 +150,7 @@ class PairCounts:
         self.close()
         waiting, size = [], 0
         for document in documents:
-            document = _array("a document", document)
+            document = checked_array("a document", document)
             if document.ndim != 1:
                 raise ValueError(f"a document has shape {tuple(document.shape)}: it must be (length,)")
             if len(document):
@@ -166,7 +167,7 @@ class PairCounts:
         """Counts the next tokens `(n,)` of the open document: pairs reach back into earlier pieces."""
         if self._layout.only_last:
             raise ValueError("anchor='last' needs whole documents: use add or add_documents")
-        tokens, left = _array("tokens", tokens), None if left is None else _array("left", left)
+        tokens, left = checked_array("tokens", tokens), None if left is None else checked_array("left", left)
         if tokens.ndim != 1 or (left is not None and left.shape != tokens.shape):
             raise ValueError(f"tokens has shape {tuple(tokens.shape)}: a piece, and its left ids, must be (length,)")
         if len(tokens):
@@ -185,19 +186,16 @@ class PairCounts:
     def _count_documents(self, documents: Sequence[Any]) -> None:
         lengths = [len(document) for document in documents]
         self.longest = max(self.longest, *lengths)
-        flat = torch.cat([torch.as_tensor(_plain(document)) for document in documents])
+        flat = torch.cat([as_tensor(document) for document in documents])
         self._count(flat, None, torch.tensor([0, *lengths]).cumsum(0))
 
     def _count(self, tokens: Any, left: Any, starts: torch.Tensor | None) -> None:
         """Counts flat tokens: documents that start at `starts`, or where None the next piece of the open one."""
         layout, settings = self._layout, self.settings
-        right = self._ids("tokens", tokens, 0, settings["vocab_size"] - 1)
+        right = compact_ids("tokens", tokens, 0, settings["vocab_size"] - 1, self.device)
         if (left is None) != (settings["num_left"] is None):
             raise ValueError("left ids must be given if and only if num_left was")
-        if left is not None:
-            left = self._ids("left", left, -1, settings["num_left"] - 1)
-        else:
-            left = right
+        left = right if left is None else compact_ids("left", left, -1, settings["num_left"] - 1, self.device)
         new, first = len(right), 0
         if starts is None:
             if self._carry is not None:
@@ -214,24 +212,6 @@ class PairCounts:
         self._tables.count(piece, self._threads)
         self._position += new
         self.num_tokens += new
-
-    def _ids(self, name: str, values: Any, lowest: int, highest: int) -> torch.Tensor:
-        """Checked ids in a small integer type, on the device; -1 becomes `highest` + 1."""
-        if isinstance(values, np.ndarray):
-            found = (int(values.min()), int(values.max())) if values.size else (0, 0)
-        else:
-            found = tuple(int(x) for x in values.aminmax()) if values.numel() else (0, 0)
-        if found[0] < lowest or found[1] > highest:
-            raise ValueError(
-                f"{name} holds {found[0] if found[0] < lowest else found[1]}, out of range: ids must be {lowest} to "
-                f"{highest}; give a larger {'vocab_size' if name == 'tokens' else 'num_left'} or remove special ids"
-            )
-        values = torch.as_tensor(_plain(values))
-        if lowest < 0:
-            values = torch.where(values < 0, highest + 1, values)
-            highest += 1
-        dtype = torch.uint8 if highest < 2**8 else torch.int32 if highest < 2**31 else torch.int64
-        return values.to(self.device, dtype)
 
     def _count_positions(self, piece: Piece) -> None:
         lengths = piece.starts.diff()
@@ -342,37 +322,3 @@ class PairCounts:
         if "carry.left" in state:
             counts._carry = tuple(torch.from_numpy(state[f"carry.{s}"]).to(counts.device) for s in ("left", "right"))
         return counts
-
-
-def checked_distances(distances: Iterable[int]) -> tuple[int, ...]:
-    """Sorted distinct integers >= 1."""
-    distances = [distances] if isinstance(distances, int) else list(distances)
-    if not distances or any(isinstance(t, bool) or not isinstance(t, int | np.integer) or t < 1 for t in distances):
-        raise ValueError(f"distances={distances} must be one or more integers >= 1")
-    return tuple(sorted({int(t) for t in distances}))
-
-
-def _array(name: str, values: Any) -> Any:
-    """A numpy array or torch tensor of integers."""
-    if not isinstance(values, torch.Tensor):
-        try:
-            values = np.asarray(values)
-        except ValueError:
-            raise ValueError(f"{name} is ragged: rows must have one length; use add_documents for others") from None
-        if values.size == 0 and values.dtype.kind == "f":  # an empty list
-            values = values.astype(np.int64)
-        integers = values.dtype.kind in "iu"
-    else:
-        integers = not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
-    if not integers:
-        raise ValueError(f"{name} has dtype {values.dtype}: tokens must be integers")
-    return values
-
-
-def _plain(values: Any) -> Any:
-    """What torch takes: native byte order, no unsigned types but uint8, writable memory."""
-    if isinstance(values, torch.Tensor):
-        return values
-    wide = {"u": np.int64, "i": values.dtype.newbyteorder("=")}[values.dtype.kind]
-    values = values if values.dtype == np.uint8 else values.astype(wide, copy=False)
-    return values if values.flags.writeable else values.copy()

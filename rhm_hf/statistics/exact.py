@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..grammar.enumeration import enumerate_sentences
+from ..grammar.enumeration import ENUMERATION_LIMIT, enumerate_sentences
 from ..inference import next_token_probs, node_marginals
 from .accumulator import Accumulator
-from .counts import checked_distances
+from .ids import checked_distances
 from .laws import PairLaw
 
 
@@ -35,14 +35,7 @@ def joint_law(grammar, i: int, j: int) -> np.ndarray:
             raise ValueError(
                 f"{name}={position} is out of range: positions are two of 0 to {grammar.sentence_length - 1}"
             )
-    level = next(x for x in range(1, grammar.depth + 1) if _node(grammar, i, x) == _node(grammar, j, x))
-    node, rules = _node(grammar, i, level), grammar.rules_at(level)
-    children = [_node(grammar, position, level - 1) % grammar.tuple_size_at(level) for position in (i, j)]
-    weights = node_marginals(grammar, level)[node].numpy()[:, None] * grammar.rule_probs_at(level)
-    size = grammar.num_symbols_at(level - 1)
-    pairs = rules[..., children[0]].astype(np.int64) * size + rules[..., children[1]]
-    joint = np.bincount(pairs.ravel(), weights.ravel(), size * size).reshape(size, size)
-    return _descent(grammar, i, level - 1).T @ joint @ _descent(grammar, j, level - 1)
+    return _joint(grammar, i, 0, j)
 
 
 def tuple_joint_law(grammar, node: int, position: int, level: int = 1) -> np.ndarray:
@@ -62,13 +55,7 @@ def tuple_joint_law(grammar, node: int, position: int, level: int = 1) -> np.nda
     if _node(grammar, position, level) == node:
         raise ValueError(f"position={position} lies below node={node} of level {level}: take one outside its span")
     first = node * grammar.block_length(level)  # a token below the node, to find the common ancestor by
-    top = next(x for x in range(1, grammar.depth + 1) if _node(grammar, first, x) == _node(grammar, position, x))
-    rules, size = grammar.rules_at(top), grammar.num_symbols_at(top - 1)
-    children = [_node(grammar, place, top - 1) % grammar.tuple_size_at(top) for place in (first, position)]
-    weights = node_marginals(grammar, top)[_node(grammar, first, top)].numpy()[:, None] * grammar.rule_probs_at(top)
-    pairs = rules[..., children[0]].astype(np.int64) * size + rules[..., children[1]]
-    joint = np.bincount(pairs.ravel(), weights.ravel(), size * size).reshape(size, size)
-    symbols = _descent(grammar, first, top - 1, level).T @ joint @ _descent(grammar, position, top - 1)
+    symbols = _joint(grammar, first, level, position)
     return (grammar.rule_probs_at(level)[..., None] * symbols[:, None]).reshape(-1, grammar.vocab_size)
 
 
@@ -100,7 +87,8 @@ def exact_correlation(
         raise ValueError(f"distances={list(distances)} must be multiples of {step} below the sentence length {d}")
     if anchor not in ("last", "all") or center not in ("pooled", "position") or (tuples and anchor != "last"):
         raise ValueError(
-            f"anchor={anchor!r}, center={center!r}: anchor is 'last' or, for tokens, 'all'; center 'pooled' or 'position'"
+            f"anchor={anchor!r}, center={center!r}: anchor is 'last' or, for tokens, 'all', center 'pooled' or "
+            "'position'"
         )
     found = []
     for t in distances:
@@ -155,8 +143,8 @@ def conditional_entropies(
     Args:
         grammar ([`~rhm_hf.Grammar`]): any.
         lengths (`Iterable[int]`, *optional*, defaults to 0 .. d-1): n.
-        num_sentences (`int`, *optional*): independent sentences to average the entropies of exact laws over; by default
-            all sentences, weighted, where there are at most 2^14, and 1024 elsewhere.
+        num_sentences (`int`, *optional*): independent sentences to average the entropies of exact laws over; by
+            default all sentences, weighted, where there are at most 2^14, and 1024 elsewhere.
         seed (`int`, *optional*, defaults to 0): of the sentences, which are of the split "evaluation".
 
     Returns:
@@ -168,7 +156,7 @@ def conditional_entropies(
         raise ValueError(f"lengths={lengths.tolist()} must be one or more integers from 0 to {d - 1}")
     if num_sentences is not None and num_sentences < 2:
         raise ValueError(f"num_sentences={num_sentences} must be at least 2")
-    exact = num_sentences is None and grammar.num_sentences * d <= ALL_SENTENCES_LIMIT * 8
+    exact = num_sentences is None and grammar.num_sentences <= min(ALL_SENTENCES_LIMIT, ENUMERATION_LIMIT // d)
     if exact:
         tokens, weights = enumerate_sentences(grammar)
     else:
@@ -193,6 +181,17 @@ def conditional_entropies(
         len(tokens),
         exact,
     )
+
+
+def _joint(grammar, first: int, level: int, second: int) -> np.ndarray:
+    """P(the level-`level` ancestor of token `first` is a, token `second` is b): `(symbols, v)`."""
+    top = next(x for x in range(1, grammar.depth + 1) if _node(grammar, first, x) == _node(grammar, second, x))
+    rules, size = grammar.rules_at(top), grammar.num_symbols_at(top - 1)
+    children = [_node(grammar, place, top - 1) % grammar.tuple_size_at(top) for place in (first, second)]
+    weights = node_marginals(grammar, top)[_node(grammar, first, top)].numpy()[:, None] * grammar.rule_probs_at(top)
+    pairs = rules[..., children[0]].astype(np.int64) * size + rules[..., children[1]]
+    joint = np.bincount(pairs.ravel(), weights.ravel(), size * size).reshape(size, size)
+    return _descent(grammar, first, top - 1, level).T @ joint @ _descent(grammar, second, top - 1)
 
 
 def _node(grammar, position: int, level: int) -> int:

@@ -11,8 +11,8 @@ class PowerLawFit:
 
     Attributes:
         exponent (`float`): β.
-        interval (`tuple[float, float]`): of β, from the quantiles of a bootstrap over blocks; infinite where there were
-            fewer than four blocks.
+        interval (`tuple[float, float]`): of β, from the quantiles of a bootstrap over blocks; infinite where there
+            were fewer than four blocks.
         amplitude (`float`): C~ at t = 1 of the fit.
         t_min, t_max (`int`): the range asked for.
         distances (`np.ndarray`): the distances in it that were used.

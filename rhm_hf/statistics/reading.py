@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .counts import PairCounts, checked_distances
+from .counts import PairCounts
+from .ids import checked_distances
 
 
 def count_tokens(
@@ -88,12 +89,11 @@ def _dataset(dataset: Any, column: str) -> Any:
         raise ValueError(f"column={column!r} is missing: the dataset has {', '.join(dataset.column_names)}")
     if not hasattr(dataset, "__len__"):
         return (np.asarray(row[column]) for row in dataset)
-    lists = dataset.select_columns(column).with_format("arrow")
     if getattr(dataset.features[column], "length", -1) > 0:
         from ..data.reading import tokens_of
 
         return tokens_of(dataset, column)
-    return list(_documents(lists, column))
+    return list(_documents(dataset.select_columns(column).with_format("arrow"), column))
 
 
 def _documents(dataset: Any, column: str) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ def tuple_ids(grammar, tokens: np.ndarray, level: int = 1) -> np.ndarray:
     """The production rule of every level-`level` node, at the place of the node's last token.
 
     The pair at distance t of a tuple and a token thus has t - 1 tokens between them, and only multiples of the block
-    length occur with `anchor="last"`. There are `rules_at(level)` rules, to be given as `num_left`: symbols x synonyms.
+    length occur with `anchor="last"`. There are symbols x synonyms of the level, to be given as `num_left`.
 
     Args:
         grammar ([`~rhm_hf.Grammar`]): the grammar.
@@ -44,8 +44,8 @@ def ngram_ids(tokens: np.ndarray, n: int, vocab_size: int) -> tuple[np.ndarray, 
         vocab_size (`int`): v.
 
     Returns:
-        int64 ids of the shape of `tokens`, -1 at the first n - 1 places, and how many ids there are: v^n, the ids being
-        numbers in base v, or where that exceeds 2^31 the number of n-grams that occur, in their order.
+        int64 ids of the shape of `tokens`, -1 at the first n - 1 places, and how many ids there are: v^n, the ids
+        being numbers in base v, or where that exceeds 2^31 the number of n-grams that occur, in their order.
     """
     tokens = np.asarray(tokens, dtype=np.int64)
     if n < 1 or n > tokens.shape[-1]:
@@ -53,15 +53,12 @@ def ngram_ids(tokens: np.ndarray, n: int, vocab_size: int) -> tuple[np.ndarray, 
     if tokens.size and (tokens.min() < 0 or tokens.max() >= vocab_size):
         raise ValueError(f"tokens holds ids out of range: vocab_size={vocab_size}")
     windows = np.lib.stride_tricks.sliding_window_view(tokens, n, axis=-1)
-    codes, size = windows[..., 0].copy(), vocab_size
+    codes, size = windows[..., 0], vocab_size
     for place in range(1, n):
-        if size * vocab_size > 2**31:  # number what occurs, so that the next product fits
+        codes, size = codes * vocab_size + windows[..., place], size * vocab_size
+        if vocab_size**n > 2**31:  # number what occurs, so that the next product fits
             found, codes = np.unique(codes, return_inverse=True)
             size = len(found)
-        codes, size = codes * vocab_size + windows[..., place], size * vocab_size
-    if size > 2**31:
-        found, codes = np.unique(codes, return_inverse=True)
-        size = len(found)
     ids = np.full(tokens.shape, -1, dtype=np.int64)
     ids[..., n - 1 :] = codes.reshape(windows.shape[:-1])
     return ids, size
