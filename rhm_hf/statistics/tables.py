@@ -63,16 +63,23 @@ class Piece:
 
     def keys(self, layout: Layout, distance: int) -> torch.Tensor:
         """One key (block, left, right) for every pair of a distance."""
-        device, starts = self.right.device, self.starts.to(self.right.device)
+        starts, n = self.starts.to(self.right.device), len(self.right)
         if layout.only_last:
-            right, begin = starts[1:] - 1, starts[:-1]
-        else:
-            right = torch.arange(self.first, len(self.right), device=device)
-            begin = starts[:-1].repeat_interleave(starts.diff())[self.first :]
-        right = right[(right - distance >= begin) & (right >= self.first)]
-        block = (right - self.first + self.position) // layout.block_length % layout.num_blocks
-        key = block * layout.num_left + self.left[right - distance].long()
-        return key * layout.num_right + self.right[right].long()
+            right = starts[1:] - 1
+            right = right[(right - distance >= starts[:-1]) & (right >= self.first)]
+            block = (right - self.first + self.position) // layout.block_length % layout.num_blocks
+            key = block * layout.num_left + self.left[right - distance].long()
+            return key * layout.num_right + self.right[right]
+        low = max(self.first, distance)
+        if low >= n:
+            return torch.empty(0, dtype=torch.int64, device=starts.device)
+        keys = (self.left[low - distance : n - distance].long() * layout.num_right).add_(self.right[low:])
+        for block, first, last in self.segments(layout):
+            keys[max(first - low, 0) : max(last - low, 0)] += block * layout.size
+        if len(starts) > 2:
+            document = torch.arange(len(starts) - 1, device=starts.device).repeat_interleave(starts.diff())
+            keys = keys[document[low:] == document[low - distance : n - distance]]
+        return keys
 
 
 class DenseTables:
@@ -133,8 +140,7 @@ class SparseTables:
     def count(self, piece: Piece, num_threads: int) -> None:
         """Adds the pairs of a piece; torch's own threads do the sorting."""
         for index, distance in enumerate(self.layout.distances):
-            keys, counts = torch.unique(piece.keys(self.layout, distance), return_counts=True)
-            self._append(index, keys, counts)
+            self._append(index, *_distinct(piece.keys(self.layout, distance)))
 
     def _append(self, index: int, keys: torch.Tensor, counts: torch.Tensor) -> None:
         self.pending[index].append((keys, counts))
@@ -143,10 +149,12 @@ class SparseTables:
 
     def _sorted(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         if self.pending[index]:
-            parts = [self.tables[index], *self.pending[index]]
-            keys, where = torch.unique(torch.cat([keys for keys, _ in parts]), return_inverse=True)
-            counts = torch.zeros_like(keys).index_add_(0, where, torch.cat([counts for _, counts in parts]))
-            self.tables[index], self.pending[index] = (keys, counts), []
+            keys, counts = map(torch.cat, zip(self.tables[index], *self.pending[index], strict=True))
+            keys, order = torch.sort(keys, stable=True)
+            keys, ends = _distinct(keys, is_sorted=True)
+            sums = counts[order].cumsum(0)[ends.cumsum(0) - 1]
+            self.tables[index] = keys, sums.diff(prepend=sums.new_zeros(1))
+            self.pending[index] = []
         return self.tables[index]
 
     def merge(self, other: "SparseTables") -> None:
@@ -169,3 +177,14 @@ class SparseTables:
         device = self.tables[0][0].device
         for index in range(len(self.tables)):
             self.tables[index] = tuple(torch.from_numpy(state[f"{k}.{index}"]).to(device) for k in ("keys", "counts"))
+
+
+def _distinct(keys: torch.Tensor, is_sorted: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sorted distinct keys and how often each occurs. On CPUs numpy does this several times faster than torch."""
+    if keys.is_cuda:
+        unique = torch.unique_consecutive if is_sorted else torch.unique
+        return unique(keys, return_counts=True)
+    array = keys.numpy() if is_sorted else np.sort(keys.numpy())
+    at = np.flatnonzero(array[1:] != array[:-1]) + 1 if len(array) else np.empty(0, np.int64)
+    at = np.concatenate([np.zeros(min(1, len(array)), np.int64), at])
+    return torch.from_numpy(array[at]), torch.from_numpy(np.diff(at, append=len(array)))
