@@ -1,4 +1,4 @@
-"""Pair counts at several distances against numpy: `bincount` with its index arithmetic, `unique` where v^2 is large."""
+"""Pair counts at several distances against numpy: `bincount` and its index arithmetic, `unique` where v^2 is large."""
 
 import os
 from collections.abc import Callable
@@ -86,9 +86,7 @@ def rows():
             compare(
                 "1 M tokens of 50 257, sparse, vs numpy.unique",
                 ours(subwords, 50_257),
-                lambda: [
-                    np.unique(subwords[:-t] * 50_257 + subwords[t:], return_counts=True) for t in DISTANCES
-                ],
+                lambda: [np.unique(subwords[:-t] * 50_257 + subwords[t:], return_counts=True) for t in DISTANCES],
                 ">= 1",
                 repeats=3,
             ),

@@ -35,8 +35,8 @@ class TokenCorrelations:
             interleaved halves of the blocks; where only one block holds pairs, C~^2 - floor^2.
 
     Standard errors are those of the delete-one-block jackknife, infinite where there are fewer than four blocks: they
-    hold for text, whose pairs depend on each other, as long as blocks are much longer than that dependence. That of U is
-    up to sqrt(2) too large where there is no signal.
+    hold for text, whose pairs depend on each other, as long as blocks are much longer than that dependence. That of U
+    is up to sqrt(2) too large where there is no signal.
     """
 
     def __init__(self, counts: PairCounts, population: int | None = None):
@@ -47,10 +47,10 @@ class TokenCorrelations:
         for t, law in zip(self.distances, self._laws, strict=True):
             if min(np.count_nonzero(side, axis=1).max() for side in (law.left, law.right)) == 1:
                 raise ValueError(
-                    f"tokens hold one distinct id only among the left or right members at distance {t}: correlations "
-                    "need two or more"
+                    f"tokens hold one distinct id at distance {t}, among the left members of pairs or the right ones: "
+                    "correlations need two or more"
                 )
-        self.num_pairs = np.array([law.num_pairs for law in self._laws])
+        self.num_pairs = np.array([round(law.num_pairs) for law in self._laws])
         self.correlation = np.array([law.correlation for law in self._laws])
         self._unseen = 1.0
         if population is not None:

@@ -25,6 +25,8 @@ def count_tokens(
     distances = checked_distances(distances)
     if hasattr(tokens, "column_names"):  # a datasets.Dataset or IterableDataset
         tokens = _dataset(tokens, column)
+    elif hasattr(tokens, "__len__") and not isinstance(tokens, list | tuple | np.ndarray | torch.Tensor):
+        tokens = list(tokens)  # a column of a dataset
     if isinstance(tokens, list | tuple):
         tokens = _from_list(tokens)
     if not isinstance(tokens, np.ndarray | torch.Tensor):

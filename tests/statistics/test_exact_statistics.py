@@ -45,9 +45,7 @@ def test_laws_of_tuple_and_token_are_sums_over_all_sentences(small_grammar):
 def test_correlations_are_those_of_the_enumerated_laws(small_grammar):
     tokens, probs = enumerate_sentences(small_grammar)
     v, d = small_grammar.vocab_size, small_grammar.sentence_length
-    laws = {
-        (i, j): enumerated_law(tokens[:, i], tokens[:, j], probs, v, v) for i in range(d) for j in range(i + 1, d)
-    }
+    laws = {(i, j): enumerated_law(tokens[:, i], tokens[:, j], probs, v, v) for i in range(d) for j in range(i + 1, d)}
     expected = [root_mean_square(laws[d - 1 - t, d - 1]) for t in range(1, d)]
     np.testing.assert_allclose(exact_correlation(small_grammar), expected, rtol=0, atol=1e-12)
     for t in range(1, d):

@@ -1,5 +1,7 @@
 """Pair counts against plain loops, however the tokens are given, cut, merged, saved and stored."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -115,10 +117,7 @@ def test_merging_in_any_order_is_the_whole(mode):
     settings = {"center": "position"} | mode
     whole = PairCounts(DISTANCES, V, **settings).add(rows)
     cuts = [0, 20, 21, 60, 90]
-    parts = [
-        PairCounts(DISTANCES, V, start=12 * a, **settings).add(rows[a:b])
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
-    ]
+    parts = [PairCounts(DISTANCES, V, start=12 * a, **settings).add(rows[a:b]) for a, b in itertools.pairwise(cuts)]
     for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
         merged = PairCounts(DISTANCES, V, **settings)
         for k in order:
@@ -241,7 +240,7 @@ def test_the_torch_path_counts_like_the_kernel():
     from rhm_hf.statistics.tables import Layout, Piece
 
     x, starts = torch.as_tensor(text(200, 3)), torch.tensor([0, 30, 31, 31, 90, 200])
-    documents = [x[a:b].numpy() for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    documents = [x[a:b].numpy() for a, b in itertools.pairwise(starts)]
     for only_last in (False, True):
         layout = Layout((2,), only_last, V, V, 3, 17)
         keys = Piece(x, x, starts, 0, 5).keys(layout, 2)

@@ -1,4 +1,4 @@
-"""C~(t), its noise, effective context and fits: against numpy, known laws, the theory's averages, and sampled noise."""
+"""C~(t), its noise, effective context and fits: against numpy, known laws, the theory's averages, sampled noise."""
 
 import math
 import pydoc_data.topics
@@ -208,7 +208,7 @@ def test_exponents_of_grammars_and_their_intervals():
         fit = c.fit(1, 2)
         assert fit.distances.tolist() == [1, 2]
         inside += fit.interval[0] < expected < fit.interval[1]
-    assert 33 <= inside  # of 40, at 95 %
+    assert inside >= 33  # of 40, at 95 %
     assert fit.interval == c.fit(1, 2).interval  # the same seed, the same interval
     assert c.fit(1, 4).exponent == pytest.approx(-np.polyfit(np.log([1, 2, 4]), np.log(exact[:3]), 1)[0], rel=0.2)
 
@@ -233,7 +233,13 @@ def test_every_kind_of_input_gives_the_same(tmp_path):
     grammar = Grammar.from_name("v8-m2-s2-L3")
     rows = grammar.sample(640, sampling="iid")
     expected = token_correlations(rows, [1, 3], 8).correlation
-    for tokens in (rows.tolist(), torch.as_tensor(rows), list(rows), rows.astype(np.int64), list(torch.as_tensor(rows))):
+    for tokens in (
+        rows.tolist(),
+        torch.as_tensor(rows),
+        list(rows),
+        rows.astype(np.int64),
+        list(torch.as_tensor(rows)),
+    ):
         np.testing.assert_array_equal(token_correlations(tokens, [1, 3]).correlation, expected)
     fixed = datasets.Features({"input_ids": datasets.List(datasets.Value("uint8"), length=8)})
     table = {"input_ids": rows.tolist()}
@@ -283,7 +289,10 @@ def test_lanczos_agrees_with_the_singular_values():
         (lambda: token_correlations([[], [1]], [1]), "longest document has 1 tokens"),
         (lambda: token_correlations(iter([]), [1], 4), "the text is empty"),
         (lambda: token_correlations(iter([[1, 2]]), [1]), "vocab_size=None"),
-        (lambda: token_correlations([0, 1, 0], [1, 3]), r"distances=\[1, 3\] reach beyond the text: rows have 3 tokens"),
+        (
+            lambda: token_correlations([0, 1, 0], [1, 3]),
+            r"distances=\[1, 3\] reach beyond the text: rows have 3 tokens",
+        ),
         (lambda: token_correlations([[0, 1], [1, 0, 1]], [3]), "distance=3 has no pairs: the longest document has 3"),
         (lambda: token_correlations([2] * 50, [1]), "one distinct id"),
         (lambda: token_correlations([[2, 1], [2, 0]], [1]), "one distinct id"),
