@@ -8,9 +8,14 @@ from huggingface_hub import RepoCard
 
 from hub_cards.rhm import dataset_card
 from hub_cards.rhm_kl import metric_card
+from hub_cards.token_correlations import measurement_card
 
 
-CARDS: dict[str, Callable[[], RepoCard]] = {"rhm.md": dataset_card, "rhm_kl.md": metric_card}  # file -> what builds it
+CARDS: dict[str, Callable[[], RepoCard]] = {  # file -> what builds it
+    "rhm.md": dataset_card,
+    "rhm_kl.md": metric_card,
+    "token_correlations.md": measurement_card,
+}
 FOLDER = Path(__file__).parent
 
 
