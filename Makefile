@@ -25,5 +25,8 @@ lint: $(VENV)/.installed
 benchmark: $(VENV)/.installed
 	$(RUN) $(BIN)/python -m benchmarks
 
+cards: $(VENV)/.installed
+	$(RUN) $(BIN)/python -m hub_cards.build
+
 clean:
 	rm -rf $(VENV) runs

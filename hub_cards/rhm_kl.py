@@ -88,7 +88,8 @@ kl.compute(model="path-or-hub-id-or-model", grammar=grammar)
 At every judged token, p is the exact law of the symbols given the tokens that the model sees, q the model's law over
 all its ids. `kl` = sum p log(p / q) = `kl_within` (p against q renormalised to the symbols) + `leak_cost`
 (-log(1 - `leaked_mass`), the price of probability outside the symbols). Also: `kl_stderr` (sentences are independent,
-their tokens are not; 0 where all sentences were judged), `kl_per_position` for the `positions` judged, `kl_sentence`,
+their tokens are not; 0 where all sentences were judged), `kl_per_position` and
+`kl_stderr_per_position` for the `positions` judged, `kl_sentence`,
 `entropy` (of the exact law), `cross_entropy` = `entropy` + `kl`, `num_infinite` (sentences in which the model excludes
 a possible token; `kl` is then infinite, never smoothed), `num_sentences`.
 

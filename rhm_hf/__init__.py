@@ -10,7 +10,7 @@ from ._lazy import lazy_attributes
 
 
 if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the same to Python
-    from . import data, grammar, inference, metrics, models, statistics, theory
+    from . import data, grammar, inference, metrics, models, plots, statistics, tasks, theory, training
     from ._version import __version__
     from .data import RHMCollator, RHMDatasetBuilder, export_parquet, grammar_of, resolve_grammar, rhm_tokenizer
     from .grammar import Grammar, GrammarParameters
@@ -36,10 +36,13 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
     "load_metric": "metrics",
     "metrics": "",
     "models": "",
+    "plots": "",
     "resolve_grammar": "data",
     "rhm_tokenizer": "data",
     "statistics": "",
+    "tasks": "",
     "theory": "",
+    "training": "",
 }
 
 __all__ = [  # written out, as type checkers ask for
@@ -60,10 +63,13 @@ __all__ = [  # written out, as type checkers ask for
     "load_metric",
     "metrics",
     "models",
+    "plots",
     "resolve_grammar",
     "rhm_tokenizer",
     "statistics",
+    "tasks",
     "theory",
+    "training",
 ]
 __getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
 

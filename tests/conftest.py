@@ -6,22 +6,10 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import numpy as np
 import pytest
+from small_grammars import skewed_grammar
 
 from rhm_hf.grammar import Grammar
-
-
-def skewed_grammar(seed: int = 0) -> Grammar:
-    """A small grammar with nothing uniform: sizes, rule laws and the root law differ, and one rule is impossible."""
-    rng = np.random.default_rng(seed)
-    low = rng.permutation(3**2)[:8].reshape(4, 2)  # level 1: 4 symbols, 2 rules, pairs of 3 tokens
-    high = rng.permutation(4**3)[:9].reshape(3, 3)  # level 2: 3 symbols, 3 rules, triples of 4 symbols
-    low = np.stack(np.unravel_index(low, (3, 3)), axis=-1)
-    high = np.stack(np.unravel_index(high, (4, 4, 4)), axis=-1)
-    low_probs, high_probs = rng.dirichlet(np.ones(2), 4), rng.dirichlet(np.ones(3), 3)
-    high_probs[1] = [0.25, 0.75, 0.0]
-    return Grammar.from_rules([high, low], [high_probs, low_probs], rng.dirichlet(np.ones(3)), vocab_size=3)
 
 
 @pytest.fixture(params=["v4-m2-s2-L2", "v3-m2-s3-L2", "v5-m3-s2-L2-c3", "skewed"])

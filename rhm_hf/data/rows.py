@@ -13,7 +13,7 @@ import pyarrow as pa
 from datasets import ClassLabel, Features, List, Value
 
 from ..grammar import Grammar
-from ..grammar.grammar import smallest_dtype
+from ..grammar.parameters import smallest_dtype
 
 
 TABLE_TOKENS = 2**20  # a table, which is also a shard, holds about a mebitoken: it fits the cache

@@ -15,7 +15,7 @@ import numpy as np
 
 from . import indexing, parsing, storage, validation
 from . import sampling as sampling_module
-from .parameters import GrammarParameters
+from .parameters import GrammarParameters, smallest_dtype
 from .prefix_tree import PrefixTree
 from .random_rules import random_rules
 
@@ -249,13 +249,21 @@ class Grammar:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **hub_kwargs) -> "Grammar":
-        """Reads a grammar from a directory or Hub id that holds the two files, itself or in its folder `grammar/`."""
-        return storage.load(folder, **hub_kwargs)
+        """Reads a grammar from a directory or Hub id that holds the two files, itself or in its folder `grammar/`.
 
-
-def smallest_dtype(num_symbols: int) -> np.dtype:
-    """The smallest of uint8, uint16 and int32 that holds 0..num_symbols-1."""
-    return np.dtype("uint8" if num_symbols <= 2**8 else "uint16" if num_symbols <= 2**16 else "int32")
+        Raises:
+            `FileNotFoundError`: if a local directory holds no grammar.
+            `ValueError`: if the files do not hold a grammar, or do not belong together.
+        """
+        content, fingerprint = storage.load(folder, **hub_kwargs)
+        grammar = cls(**content)
+        validation.check_unambiguous(grammar)
+        if grammar.fingerprint != fingerprint:
+            raise ValueError(
+                f"in {folder}, {storage.TENSORS_NAME} does not belong to {storage.JSON_NAME}: the checksums differ; "
+                "save the grammar again"
+            )
+        return grammar
 
 
 def _frozen(array, dtype) -> np.ndarray:

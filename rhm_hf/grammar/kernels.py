@@ -1,7 +1,7 @@
 """numba kernels of sampling and parsing. All of them run on one thread and release the GIL.
 
-Kept in one file: numba's cache notices changes of the file a kernel is in, not of the files it calls into. Indices are
-unsigned wherever they are computed, which spares the check for negative ones.
+numba's cache notices changes of the file a kernel is in, not of the files it calls into: `compiled` and `multiply` are
+all that other files use. Indices are unsigned wherever they are computed, which spares the check for negative ones.
 """
 
 import numba
@@ -11,10 +11,7 @@ from numba import types
 from numba.extending import intrinsic
 
 
-M32 = np.uint64(2**32 - 1)
-
-
-def _compiled(function):
+def compiled(function):
     """Compiles at the first call and keeps the machine code on disk where there is a writable place for it."""
     options = {"nogil": True, "error_model": "numpy"}
     try:
@@ -44,7 +41,7 @@ def multiply(typingctx, a, b):
 # which never happens where N is a power of two. Redraw r has the counter (block, attempt, r, 0).
 
 
-@_compiled
+@compiled
 def philox(block, attempt, redraw, key):
     """The four words of Philox4x64-10 (Salmon et al., SC 2011) at the counter (block, attempt, redraw, 0)."""
     c0, c1, c2, c3 = block, attempt, redraw, np.uint64(0)
@@ -58,7 +55,7 @@ def philox(block, attempt, redraw, key):
     return c0, c1, c2, c3
 
 
-@_compiled
+@compiled
 def fill_stream(key, attempt, first_block, stream):
     """Fills `stream`, 8 words a turn, from block `first_block` on (numpy's stream begins with block 1).
 
@@ -84,14 +81,14 @@ def fill_stream(key, attempt, first_block, stream):
         stream[at + 4], stream[at + 5], stream[at + 6], stream[at + 7] = d0, d1, d2, d3
 
 
-@_compiled
+@compiled
 def pick(four, lane):
     low = four[1] if lane & np.uint64(1) else four[0]
     high = four[3] if lane & np.uint64(1) else four[2]
     return high if lane & np.uint64(2) else low
 
 
-@_compiled
+@compiled
 def scattered_words(key, attempt, indices, words):
     """Fills `words[i]` with the words of sentence `indices[i]`."""
     block, four = np.uint64(0), (np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0))
@@ -105,7 +102,7 @@ def scattered_words(key, attempt, indices, words):
             word += np.uint64(1)
 
 
-@_compiled
+@compiled
 def redraw_words(key, attempt, indices, products, thresholds, words):
     """Draws the words again that would make `words[i, g]`, word g of sentence `indices[i]`, less than uniform."""
     for g in range(words.shape[1]):
@@ -121,89 +118,10 @@ def redraw_words(key, attempt, indices, products, thresholds, words):
                 words[i, g] = pick(four, word & np.uint64(3))
 
 
-# A keyed permutation of [0, size): a Feistel network on Z_a x Z_b whose halves take turns in adding a function of the
-# other, which is a bijection whatever the function.
-
-
-@_compiled
-def pairs(left, right, first_left, first_right, step, b):
-    """The numbers `first, first + step, ..`, as pairs `left * b + right`; step is 1 or -2, b >= 2."""
-    l, r = first_left, first_right
-    for i in range(left.shape[0]):
-        left[i], right[i] = l, r
-        if step > 0:
-            r += np.uint64(1)
-            if r == b:
-                l, r = l + np.uint64(1), np.uint64(0)
-        else:
-            if r < np.uint64(2):
-                l, r = l - np.uint64(1), r + b
-            r -= np.uint64(2)
-
-
-@_compiled
-def _add_narrow(changed, other, modulus, key):
-    """changed += F(other) mod modulus, for moduli up to 2^31: 32-bit factors only, so that it is vectorised."""
-    key, modulus = key & M32, modulus & M32
-    for i in range(changed.shape[0]):
-        mixed = ((other[i] ^ key) & M32) * np.uint64(0x9E3779B1)
-        mixed = ((mixed ^ (mixed >> np.uint64(32))) & M32) * np.uint64(0x85EBCA77)
-        mixed = (mixed ^ (mixed >> np.uint64(32))) & M32
-        total = changed[i] + ((mixed * modulus) >> np.uint64(32))
-        changed[i] = total - modulus if total >= modulus else total
-
-
-@_compiled
-def _add_wide(changed, other, modulus, key):
-    """The same for moduli up to 2^62."""
-    for i in range(changed.shape[0]):
-        high, low = multiply(other[i] ^ key, np.uint64(0x9E3779B97F4A7C15))
-        high, low = multiply(high ^ low, np.uint64(0xD2B74407B1CE6E93))
-        high, low = multiply(high ^ low, modulus)
-        total = changed[i] + high
-        changed[i] = total - modulus if total >= modulus else total
-
-
-@_compiled
-def feistel(left, right, a, b, keys):
-    """Permutes Z_a x Z_b in place, elementwise."""
-    narrow = a <= np.uint64(2**31) and b <= np.uint64(2**31)
-    for r in range(0, keys.shape[0], 2):
-        if narrow:
-            _add_narrow(left, right, a, keys[r])
-            _add_narrow(right, left, b, keys[r + 1])
-        else:
-            _add_wide(left, right, a, keys[r])
-            _add_wide(right, left, b, keys[r + 1])
-
-
-@_compiled
-def walk(left, right, a, b, keys, size):
-    """Permutes again, until they lie in [0, size), the pairs whose number `left * b + right` does not; into `left`."""
-    for i in range(left.shape[0]):
-        number = left[i] * b + right[i]
-        while number >= size:
-            one, other = left[i : i + 1], right[i : i + 1]
-            feistel(one, other, a, b, keys)
-            number = one[0] * b + other[0]
-        left[i] = number
-
-
-@_compiled
-def words_of_numbers(numbers, high, low, words):
-    """The word floor(x c / 2^64) + 1 of each number x below N, c = high 2^64 + low = ceil(2^128 / N).
-
-    It lies in [x 2^64 / N, (x + 1) 2^64 / N), so its digits are those of x, most significant first, if N <= 2^63.
-    """
-    for i in range(numbers.shape[0]):
-        upper, _ = multiply(numbers[i], low)
-        words[i] = numbers[i] * high + upper + np.uint64(1)
-
-
 # Words to sentences.
 
 
-@_compiled
+@compiled
 def alias_tables(probs, limits, aliases):
     """Walker's alias method for every row of `probs`: column r is rule r below its limit, its alias from there on.
 
@@ -240,7 +158,7 @@ def alias_tables(probs, limits, aliases):
                 aliases[a, small[k]] = a * count + np.argmax(probs[a])
 
 
-@_compiled
+@compiled
 def expand(words, steps, radices, middle, mask, leaves, limits, aliases, block_size, sentences):
     """Turns words into sentences, `block_size` at a time so that all but the output stays in the first-level cache.
 
@@ -266,25 +184,25 @@ def expand(words, steps, radices, middle, mask, leaves, limits, aliases, block_s
             if skew >= 0:
                 for i in range(size):
                     column, position = multiply(remaining[i], radix)
-                    row = ((np.uint64(parents[i]) >> shift) & mask) * radix + column
+                    row = ((np.uint64(parents[i]) >> shift) & mask) + column
                     entry = np.uint64(skew) + row
                     rows[i] = row if position < limits[entry] else np.uint64(aliases[entry])
             elif units == 1 and is_leaf:  # the two common cases in one loop each
                 column_out = block[:, target]
                 for i in range(size):
                     digit, remaining[i] = multiply(remaining[i], radix)
-                    column_out[i] = leaves[((np.uint64(parents[i]) >> shift) & mask) * radix + digit, 0]
+                    column_out[i] = leaves[((np.uint64(parents[i]) >> shift) & mask) + digit, 0]
                 continue
             elif units == 1:
                 slot = slots[target]
                 for i in range(size):
                     digit, remaining[i] = multiply(remaining[i], radix)
-                    slot[i] = table[((np.uint64(parents[i]) >> shift) & mask) * radix + digit]
+                    slot[i] = table[((np.uint64(parents[i]) >> shift) & mask) + digit]
                 continue
             else:
                 for i in range(size):
                     digit, remaining[i] = multiply(remaining[i], radix)
-                    rows[i] = ((np.uint64(parents[i]) >> shift) & mask) * radix + digit
+                    rows[i] = ((np.uint64(parents[i]) >> shift) & mask) + digit
             for u in range(units):
                 if is_leaf:
                     for i in range(size):
@@ -294,7 +212,7 @@ def expand(words, steps, radices, middle, mask, leaves, limits, aliases, block_s
                         slots[target + u, i] = table[rows[i] * np.uint64(units) + np.uint64(u)]
 
 
-@_compiled
+@compiled
 def hash_sentences(sentences, key, hashes):
     """A keyed 64-bit hash of each row of `sentences`."""
     for i in range(sentences.shape[0]):
@@ -309,7 +227,7 @@ def hash_sentences(sentences, key, hashes):
 # Sentences to derivations.
 
 
-@_compiled
+@compiled
 def follow_table(table, tuples, child, states):
     """One step down the prefix tree for every tuple: `states[i]` after reading `tuples[i, child]`; -1 stays -1."""
     for i in range(states.shape[0]):
@@ -317,7 +235,7 @@ def follow_table(table, tuples, child, states):
             states[i] = table[states[i], tuples[i, child]]
 
 
-@_compiled
+@compiled
 def follow_keys(keys, num_child_symbols, tuples, child, states):
     """The same where the transitions are a sorted list of keys."""
     for i in range(states.shape[0]):
@@ -327,7 +245,7 @@ def follow_keys(keys, num_child_symbols, tuples, child, states):
             states[i] = found if found < keys.shape[0] and keys[found] == wanted else -1
 
 
-@_compiled
+@compiled
 def parents_of_states(states, symbols, parents):
     """`parents[i] = symbols[states[i]]`; returns the first i whose state is -1, or the number of states."""
     first = states.shape[0]

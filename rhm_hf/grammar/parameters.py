@@ -10,11 +10,18 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 
 MAX_VOCAB_SIZE = 2**31 - 4  # ids are int32 at most, and BOS, PAD and MASK follow the symbols
 SEED_LIMIT = 2**63
 
 _NAME = re.compile(r"v(\d+)-m(\d+)-s(\d+)-L(\d+)(?:-c(\d+))?")
+
+
+def smallest_dtype(num_symbols: int) -> np.dtype:
+    """The smallest of uint8, uint16 and int32 that holds 0..num_symbols-1."""
+    return np.dtype("uint8" if num_symbols <= 2**8 else "uint16" if num_symbols <= 2**16 else "int32")
 
 
 def check_integer(name: str, value: Any, minimum: int, limit: int | None = None) -> int:

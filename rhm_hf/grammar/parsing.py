@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .parameters import smallest_dtype
+
 
 BATCH = 2**14  # tuples parsed together: their states stay in the first-level cache
 
@@ -56,7 +58,6 @@ def _checked_tokens(grammar, tokens) -> np.ndarray:
 def _parents(grammar, level: int, below: np.ndarray) -> tuple[np.ndarray, int]:
     """The symbols of a level, shape `(num, nodes)`, and the first sentence that has none (num if all do)."""
     from . import kernels
-    from .grammar import smallest_dtype
 
     tree, nodes = grammar.prefix_tree(level), grammar.num_nodes_at(level)
     tuples = below.reshape(-1, tree.tuple_size)

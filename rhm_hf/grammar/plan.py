@@ -63,7 +63,8 @@ class Plan:
     Attributes:
         radices (`np.ndarray`): uint64 of shape `(steps,)`, the number of rules to choose from.
         middle (`np.ndarray`): uint32 or uint64, the tables of all levels but the last, one after the other. A row
-            holds the children of a rule, as many as fit to a unit, child by child from the lowest bits.
+            holds the children of a rule, as many as fit to a unit, child by child from the lowest bits; for each child
+            the first of its own rows in the next level's table.
         mask (`np.uint64`): the bits of one child in a unit.
         leaves (`np.ndarray`): the last level's table, its rows of tokens in the widest units that divide them.
         limits, aliases (`np.ndarray`): alias tables of the skewed levels, flat indices of a level's rows.
@@ -75,11 +76,12 @@ class Plan:
 
     def __init__(self, grammar):
         *inner, last = composed_levels(grammar)
-        symbols = max([last.rules.shape[0], *(level.rules.shape[0] for level in inner[1:])])
-        bits = max(1, (symbols - 1).bit_length())
+        counts = [level.rules.shape[1] for level in [*inner, last]]
+        symbols = [level.rules.shape[0] for level in [*inner, last]]
+        bits = max(1, *(((size - 1) * count).bit_length() for size, count in zip(symbols, counts, strict=True)))
         widest = max([level.rules.shape[2] for level in inner], default=0)
         unit = np.dtype("u4" if widest * bits <= 32 else "u8")
-        tables = [_packed(level.rules, bits, unit) for level in inner]
+        tables = [_packed(level.rules, count, bits, unit) for level, count in zip(inner, counts[1:], strict=True)]
         self.mask = np.uint64(2**bits - 1)
         self.middle = np.concatenate([table.ravel() for table in tables] or [np.zeros(1, unit)])
         tokens = last.rules.reshape(-1, last.rules.shape[2]).astype(grammar.token_dtype)
@@ -94,7 +96,7 @@ class Plan:
         def visit(height: int, source: int, shift: int):
             nonlocal written
             level = last if height == len(inner) else inner[height]
-            radices.append(level.rules.shape[1])
+            radices.append(counts[height])
             if level is last:
                 units = self.leaves.shape[1]
                 self._steps.append((-1, source, shift, 1, written, units, 0, skews[height]))
@@ -208,10 +210,10 @@ def widest_view(rows: np.ndarray) -> np.ndarray:
     return rows.view(f"u{max(size for size in (1, 2, 4, 8) if row_bytes % size == 0)}")
 
 
-def _packed(rules: np.ndarray, bits: int, unit: np.dtype) -> np.ndarray:
-    """The children of each rule, `bits` each, in as few units as hold them: shape `(symbols * rules, units)`."""
+def _packed(rules: np.ndarray, rows: int, bits: int, unit: np.dtype) -> np.ndarray:
+    """`rows` times the children of each rule, `bits` each, in few units: shape `(symbols * rules, units)`."""
     per_unit = unit.itemsize * 8 // bits
-    children = rules.reshape(-1, rules.shape[2]).astype(unit)
+    children = rules.reshape(-1, rules.shape[2]).astype(unit) * unit.type(rows)
     packed = np.zeros((len(children), -(-children.shape[1] // per_unit)), dtype=unit)
     for child in range(children.shape[1]):
         packed[:, child // per_unit] |= children[:, child] << unit.type(child % per_unit * bits)

@@ -10,6 +10,8 @@ the same bytes however it is cut into batches, on any machine.
   training sets are prefixes of larger ones, and the test set does not move with their size.
 """
 
+import math
+
 import numpy as np
 
 from .parameters import SEED_LIMIT, check_integer
@@ -62,8 +64,9 @@ def sample(
         if sampling == "unique" or disjoint:
             asked = "disjoint=True" if disjoint else "sampling='unique'"
             raise ValueError(f"split='evaluation' is sampled with replacement: it cannot have {asked}; use 'test'")
-        sampling = "iid"
+        sampling = "iid" if sampling is None else sampling
     sampling = resolve_sampling(grammar, sampling)
+    _check_indices(grammar, sampling, split, start, num)
     sentences = np.empty((num, grammar.sentence_length), dtype=grammar.token_dtype)
     if sampling == "unique":
         _fill_unique(grammar, sentences, seed, split, start)
@@ -110,22 +113,30 @@ def _reach(split: str, size: int) -> int:
 
 def _permuted_size(grammar) -> int:
     """The number of sentences, or of values of the permuted leading digits where there are more than 2^124."""
+    layout = grammar.sampling_plan.permuted
+    return math.prod(layout.products[: layout.num_permuted].tolist())
+
+
+def _check_indices(grammar, sampling: str, split: str, start: int, num: int) -> None:
+    if sampling == "unique" and num:
+        reach, size = _reach(split, start + num), _permuted_size(grammar)
+        if reach > size:
+            raise ValueError(
+                f"start={start} with num={num} asks for more distinct {split} sentences than exist: {grammar.name} "
+                f"has {size}, and these would span {reach}; ask for fewer or use sampling='iid'"
+            )
     plan = grammar.sampling_plan
-    return int(np.prod(plan.permuted.products[: plan.permuted.num_permuted].astype(object)))
+    words = len((plan.permuted if sampling == "unique" else plan.drawn).products)
+    if (start + num) * words >= 2**63:
+        raise ValueError(f"start={start} with num={num} is too large: a split has {2**63 // words} sentences at most")
 
 
 def _fill_unique(grammar, sentences: np.ndarray, seed: int, split: str, start: int) -> None:
-    from .permutation import Permutation, philox_key
+    from .permutation import permutation_of, philox_key
 
     plan, layout = grammar.sampling_plan, grammar.sampling_plan.permuted
     num_permuted = layout.num_permuted
-    permutation = Permutation([int(product) for product in layout.products[:num_permuted]], seed)
-    if (reach := _reach(split, start + len(sentences))) > permutation.size and len(sentences):
-        raise ValueError(
-            f"start={start} with num={len(sentences)} asks for more distinct {split} sentences than exist: "
-            f"{grammar.name} has {permutation.size} sentences, and these would span {reach} of them; ask for fewer or "
-            "use sampling='iid'"
-        )
+    permutation = permutation_of(tuple(layout.products[:num_permuted].tolist()), seed)
     first, step = UNIQUE_POSITIONS[split]
     first = first if step > 0 else permutation.size - first
     drawn = [values[num_permuted:] for values in (layout.products, layout.thresholds)]
@@ -142,8 +153,6 @@ def _fill_iid(grammar, sentences: np.ndarray, seed: int, split: str, start: int,
     from .permutation import philox_key
 
     plan, layout = grammar.sampling_plan, grammar.sampling_plan.drawn
-    if (start + len(sentences)) * len(layout.products) >= 2**63:
-        raise ValueError(f"start={start} is too large: a seed has {2**63 // len(layout.products)} sentences a split")
     key, hash_key = philox_key(seed, split), philox_key(seed, "disjoint")
     for begin, end in _batches(grammar, layout, len(sentences)):
         batch = sentences[begin:end]

@@ -1,6 +1,7 @@
-"""Exact probabilities under a grammar, in torch: tensors in and out on the input's device, arrays and lists on the CPU.
+"""Exact probabilities under a grammar, in torch.
 
-Laws are float64 by default, float32 on request. Tables are built once for every grammar, device and dtype.
+Tensors come out on the input's device; arrays and lists are welcome, and then results are on the CPU. Laws are float64
+by default, float32 on request. Tables are built once for every grammar, device and dtype.
 """
 
 from .beliefs import posteriors, sample_posterior

@@ -1,32 +1,22 @@
-"""Belief propagation on the tree, exact for any evidence on the leaves; and sampling from the posterior.
+"""Posteriors of every node given any evidence on the leaves, and derivations drawn from them; exact.
 
-Up: the message of a node is P(evidence below | its symbol), up to a constant whose logarithm is kept,
-
-    up(a) = sum over rules r of a of w_r,      w_r = p(r) prod over children i of up_i(r_i).
-
-Down: given a node's symbol, its rule has the posterior w_r / up(a), so posteriors follow from posteriors,
+The messages of `messages` have gone up to the root. Given a node's symbol, its rule has the posterior w_r / up(a), so
+that posteriors follow from posteriors, from the root down:
 
     post_i(x) = sum over rules r with r_i = x of post(parent(r)) w_r / up(parent(r)).
-
-A node whose tokens are all observed has one possible symbol, as rules are unambiguous: it is parsed, and only *open*
-nodes, with something hidden below, have messages. Messages are matrices `(symbols, v + open nodes)`, open nodes of all
-sentences side by side: the batch runs along the contiguous axis, and rules select whole rows. Their first v columns are
-the identity, the messages of known symbols, so that a node is told by the number of its column.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from .inputs import checked_dtype, checked_evidence, checked_mask, checked_tokens
-from .tables import LevelTables, Tables, look_up, tables_for
+from .messages import Level, guarded, leaves_of, parts, rule_weights, upward, with_identity
+from .tables import Tables, tables_for
 
 
-# Sentences are handled in chunks of about this many tokens, and the weights of all rules for as many nodes at a time as
-# make a tensor of so many bytes: what the caches hold, or what a GPU likes.
+# Sentences are handled in chunks of about this many tokens: what caches hold, or what a GPU likes.
 CHUNK_TOKENS = {"cpu": 2**16, "cuda": 2**20}
-CHUNK_BYTES = {"cpu": 2**20, "cuda": 2**27}
 
 
 @torch.no_grad()
@@ -43,18 +33,19 @@ def posteriors(
     Args:
         grammar (`Grammar`): the grammar.
         tokens (tensor, array or list, *optional*): integers of shape `(n, d)`; hidden entries may hold anything.
-        mask (tensor, array or list, *optional*, defaults to nothing hidden): bool `(n, d)`, True where a token is hidden.
-        evidence (tensor, array or list, *optional*): instead of tokens, `(n, d, v)`, likelihoods >= 0 of every symbol at
-            every leaf: a one-hot row is an observed token, a constant row a hidden one. Masking, uniform and Gaussian
+        mask (tensor, array or list, *optional*): bool `(n, d)`, True where a token is hidden; without it, none is.
+        evidence (tensor, array or list, *optional*): instead of tokens, likelihoods >= 0 of all symbols at all leaves,
+            `(n, d, v)`: a one-hot row is an observed token, a constant row a hidden one. Masking, uniform and Gaussian
             diffusion noise all take this form.
-        dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation, or `torch.float32`.
+        dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation, or `torch.float32`. Symbols
+            whose likelihood is below 1e-230 of that of a node's likeliest (1e-28 in float32) count as impossible.
         return_log_evidence (`bool`, *optional*, defaults to `False`): also return the log probability of the evidence.
 
     Returns:
-        `list[torch.Tensor]`: entry ℓ = 0 (leaves) .. L (root), of shape `(n, nodes at level ℓ, symbols of level ℓ)`. With
-        `return_log_evidence`, also float64 `(n,)`, nats: log of the sum over sentences of P(sentence) times the product of
-        their likelihoods; -inf where the evidence is impossible, and there all laws are uniform. On CUDA the number of
-        open nodes is read back once a level.
+        `list[torch.Tensor]`: entry ℓ = 0 (leaves) .. L (root), of shape `(n, nodes at level ℓ, symbols of level ℓ)`.
+        With `return_log_evidence`, also float64 `(n,)`, nats: the logarithm of the sum over sentences of P(sentence)
+        times the product of its likelihoods; -inf where the evidence is impossible, and there all laws are uniform. On
+        CUDA the number of nodes that are not fully observed is read back once a level.
 
     Raises:
         `ValueError`: for bad input, and for impossible evidence unless `return_log_evidence` is set.
@@ -98,7 +89,7 @@ def sample_posterior(
     tables = tables_for(grammar, evidence[0].device)
     samples, log_evidence = [], []
     for chunk in _chunks(tables, len(evidence[0])):
-        up = _upward(tables, _leaves(tables, [array[chunk] for array in evidence]))
+        up = upward(tables, leaves_of(tables, [array[chunk] for array in evidence]))
         root, logs = _root_posterior(tables, up[-1])
         log_evidence.append(logs)
         if not logs.isneginf().any():
@@ -137,119 +128,17 @@ def _refuse_impossible(log_evidence: torch.Tensor) -> None:
         )
 
 
-@dataclass
-class Level:
-    """What goes up from one level.
-
-    Attributes:
-        symbols (`torch.Tensor`): int64 `(n, nodes)`: the symbols of known nodes, v for open ones.
-        open (`torch.Tensor`): int64 `(N,)`, the open nodes' flat indices, in order.
-        messages (`torch.Tensor`): `(v, v + N)`, the identity and the open nodes' messages, whose maxima are 1.
-        log_evidence (`torch.Tensor`): float64 `(n,)`, the logarithm of all constants taken out so far.
-        children (`torch.Tensor`): int64 `(s, N)`, the columns of the open nodes' children one level below.
-        scale (`torch.Tensor`): `(N,)`, the maximum of each message before it was divided by it.
-    """
-
-    symbols: torch.Tensor
-    open: torch.Tensor
-    messages: torch.Tensor
-    log_evidence: torch.Tensor
-    children: torch.Tensor | None = None
-    scale: torch.Tensor | None = None
-
-    def __post_init__(self):
-        v = self.messages.shape[0]
-        self.own = self.messages[:, v:]
-        # Each node's column. Symbol 0 stands in for nodes that no rule derives: their log evidence is -inf already.
-        ranks = torch.arange(v, self.messages.shape[1], device=self.symbols.device)
-        self.column = torch.where(self.symbols == v, 0, self.symbols)
-        self.column.view(-1).index_copy_(0, self.open, ranks)
-
-
-def _leaves(tables: Tables, evidence: list[torch.Tensor]) -> Level:
-    v = tables.vocab_size
-    if len(evidence) == 2:
-        tokens, hidden = evidence
-        log_evidence = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
-        opened = hidden.reshape(-1).nonzero().squeeze(1)
-        messages = torch.ones(v, v + len(opened), dtype=tables.dtype, device=tokens.device)
-        return Level(torch.where(hidden, v, tokens), opened, _with_identity(messages), log_evidence)
-    (evidence,) = evidence
-    peak, symbol = evidence.max(-1)
-    is_open = (evidence > 0).sum(-1) != 1
-    opened = is_open.view(-1).nonzero().squeeze(1)
-    messages = torch.empty(v, v + len(opened), dtype=tables.dtype, device=evidence.device)
-    messages[:, v:] = (evidence[is_open] / _guarded(peak[is_open]).unsqueeze(1)).t()
-    return Level(torch.where(is_open, v, symbol), opened, _with_identity(messages), peak.log().sum(1))
-
-
-def _with_identity(messages: torch.Tensor) -> torch.Tensor:
-    messages[:, : len(messages)].zero_().fill_diagonal_(1.0)
-    return messages
-
-
-def _guarded(divisor: torch.Tensor) -> torch.Tensor:
-    """Zeros replaced by the smallest number: 0 / 0 is 0 here, the message of a node that cannot be."""
-    return divisor.clamp(min=torch.finfo(divisor.dtype).tiny)
-
-
-def _upward(tables: Tables, leaves: Level) -> list[Level]:
-    """Entry ℓ = 0..L: the messages of every level."""
-    up = [leaves]
-    # Ratios of likelihoods beyond this are not held: nothing overflows when posteriors are divided by messages.
-    smallest = torch.finfo(tables.dtype).tiny ** 0.75
-    for level in range(1, tables.depth + 1):
-        t, below = tables[level], up[-1]
-        rules = t.read(below.symbols.unflatten(1, (-1, t.tuple_size)))[-1]  # open children lead to the dead state
-        opened = torch.unique_consecutive(below.open // t.tuple_size)
-        log_probs = look_up(t.log_probs, rules)
-        log_probs.view(-1).index_fill_(0, opened, 0.0)
-        log_evidence = below.log_evidence + log_probs.sum(1)
-        children = below.column.view(-1, t.tuple_size).index_select(0, opened).t().contiguous()
-        v = t.num_symbols
-        messages = below.messages.new_empty(v, v + len(opened))
-        own = messages[:, v:]
-        for part in _parts(t, len(opened), tables):
-            weights = _rule_weights(t, below.messages, children[:, part])
-            torch.sum(weights.view(v, t.rules_per_symbol, -1), 1, out=own[:, part])
-        scale = own.amax(0) if len(opened) else own.sum(0)
-        own /= _guarded(scale)
-        torch.nn.functional.threshold_(own, smallest, 0.0)
-        log_evidence.index_add_(0, opened // rules.shape[1], scale.double().log() + t.common_log_prob)
-        up.append(Level(look_up(t.parents, rules), opened, _with_identity(messages), log_evidence, children, scale))
-    return up
-
-
-def _parts(t: LevelTables, nodes: int, tables: Tables):
-    """Slices of the open nodes for which the weights of all rules fit the caches."""
-    rule_bytes = t.rules.shape[1] * tables.root_probs.element_size()
-    size = max(1, tables.limit(CHUNK_BYTES) // rule_bytes)
-    return [slice(start, min(start + size, nodes)) for start in range(0, nodes, size)]
-
-
-def _rule_weights(t: LevelTables, below: torch.Tensor, children: torch.Tensor) -> torch.Tensor:
-    """w_r without a probability common to all rules, `(rules, nodes)`; children by their columns `(s, nodes)` of `below`."""
-    weights = None
-    for rule_child, column in zip(t.rules, children, strict=True):
-        # gather takes columns several times faster than index_select does, in float64
-        message = below.gather(1, column.expand(t.num_child_symbols, -1))
-        factor = message.index_select(0, rule_child)
-        weights = factor if weights is None else weights.mul_(factor)
-    return weights if t.is_equiprobable else weights.mul_(t.rule_probs)
-
-
 def _root_posterior(tables: Tables, root: Level) -> tuple[torch.Tensor, torch.Tensor]:
-    """The posterior of the roots, `(classes, classes + open roots)`, and the log probability of all evidence, `(n,)`."""
-    classes = tables.root_probs.shape[0]
+    """The posterior of the roots, `(classes, classes + open roots)`, and the log probability of the evidence."""
     joint = root.messages * tables.root_probs[:, None]
     total = joint.sum(0)
     log_evidence = root.log_evidence + total.double().log()[root.column[:, 0]]
-    return _with_identity(joint / _guarded(total)), log_evidence
+    return with_identity(joint / guarded(total)), log_evidence
 
 
 def _posteriors(tables: Tables, evidence: list[torch.Tensor], out: list[torch.Tensor]) -> torch.Tensor:
     """Writes the laws of every level into `out` and returns the log probability of the evidence."""
-    up = _upward(tables, _leaves(tables, evidence))
+    up = upward(tables, leaves_of(tables, evidence))
     posterior, log_evidence = _root_posterior(tables, up[-1])
     impossible = log_evidence.isneginf()
     any_impossible = bool(impossible.any())
@@ -267,15 +156,15 @@ def _children_posterior(tables: Tables, level: int, at: Level, below: Level, pos
     """The posteriors one level below, in the columns `(v, v + open nodes)`."""
     t = tables[level]
     result = torch.empty_like(below.messages)
-    for part in _parts(t, len(at.open), tables):
-        weights = _rule_weights(t, below.messages, at.children[:, part]).view(t.num_symbols, t.rules_per_symbol, -1)
-        ratio = posterior[:, t.num_symbols :][:, part] / _guarded(at.own[:, part]) / _guarded(at.scale[part])
+    for part in parts(t, len(at.open), tables):
+        weights = rule_weights(t, below.messages, at.children[:, part]).view(t.num_symbols, t.rules_per_symbol, -1)
+        ratio = posterior[:, t.num_symbols :][:, part] / guarded(at.own[:, part]) / guarded(at.scale[part])
         weights = weights.mul_(ratio.unsqueeze(1)).flatten(0, 1)
         for rule_child, column in zip(t.rules, at.children[:, part], strict=True):
             law = posterior.new_zeros(t.num_child_symbols, len(column)).index_add_(0, rule_child, weights)
             # Known children write to the first columns, which are the identity again in the end.
             result.scatter_(1, column.expand(t.num_child_symbols, -1), law)
-    return _with_identity(result)
+    return with_identity(result)
 
 
 def _sampled(tables: Tables, up: list[Level], root: torch.Tensor, generator) -> list[torch.Tensor]:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 
+from ..grammar.parameters import check_integer
 from .tables import LevelTables, Tables, tables_for
 
 
@@ -23,15 +24,15 @@ def node_marginals(grammar, level: int) -> torch.Tensor:
     Returns:
         `torch.Tensor`: float64 `(nodes at the level, symbols)`, on the CPU. Nodes of one level differ in their laws.
     """
-    grammar.num_nodes_at(level)  # checks the level
+    level = check_integer("level", level, 0, grammar.depth + 1)
     return tables_for(grammar, torch.device("cpu")).marginals[level].clone()
 
 
 def plateau(grammar, level: int) -> float:
     """Entropy per token when each token is predicted from the tokens to its left in its own level-`level` block.
 
-    By the chain rule this is the mean entropy of a block over its length; as rules are unambiguous, that is the entropy
-    of the block's root plus the expected entropies of the rules below. Level 0: the mean entropy of a token; level L:
+    By the chain rule this is the mean entropy of a block over its length; as rules are unambiguous, a block's entropy
+    is that of its root plus the expected entropies of the rules below. Level 0: the mean entropy of a token; level L:
     the entropy of a sentence over d. These are the plateaus of a model that learns level after level and predicts all
     positions; those of last-token training are the last entries of [`position_entropies`].
 
@@ -72,7 +73,7 @@ def position_entropies(grammar, level: int) -> torch.Tensor:
     contexts = math.prod(1 + sum(tables[lower].num_states[1:-1]) for lower in range(1, level + 1))
     if len(marginals) * contexts * grammar.vocab_size > ENUMERATION_LIMIT:
         raise ValueError(
-            f"level={level} has too many contexts to enumerate ({len(marginals)} blocks, {contexts:.3g} contexts each): "
+            f"level={level} has too many contexts to enumerate ({len(marginals)} blocks with {contexts:.3g} each): "
             "plateau(grammar, level) gives their mean exactly; for single positions average the entropies of "
             "next_token_probs(grammar, grammar.sample(..., sampling='iid'), context_level=level)"
         )

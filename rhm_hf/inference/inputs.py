@@ -1,4 +1,4 @@
-"""Checks of what people pass in. On CUDA each public function synchronises with the host once, to look at the values."""
+"""Checks of what people pass in. On CUDA they cost one synchronisation with the host, to look at the values."""
 
 from typing import Any
 

@@ -15,13 +15,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..grammar.parameters import check_integer
 from .inputs import checked_dtype, checked_tokens
 from .sliding import windowed_laws
 from .tables import LevelTables, Tables, look_up, normalised, tables_for
 
 
 # Sentences are handled in chunks whose largest tensors have about this many bytes: what caches hold, or a GPU likes.
-CHUNK_BYTES = {"cpu": 2**20, "cuda": 2**27}
+CHUNK_BYTES = {"cpu": 2**22, "cuda": 2**27}
 
 
 def next_token_probs(
@@ -60,7 +61,7 @@ def next_token_probs(
 
 
 def next_token_log_probs(grammar, tokens: Any, **kwargs) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-    """The logarithms (nats) of [`next_token_probs`], which takes the same arguments; -inf where a token is impossible."""
+    """The logarithms of [`next_token_probs`], with the same arguments: nats, -inf where a token is impossible."""
     result = next_token_probs(grammar, tokens, **kwargs)
     return (result[0].log_(), result[1]) if isinstance(result, tuple) else result.log_()
 
@@ -111,18 +112,14 @@ def _checked_context(grammar, context_level, context_length) -> tuple[int, int |
             f"context_level={context_level!r} and context_length={context_length!r} are two different truncations: "
             "give one of them"
         )
-    for name, value, highest in (
-        ("context_level", context_level, grammar.depth),
-        ("context_length", context_length, None),
-    ):
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0 or (highest and value > highest):
-            allowed = f"an integer from 0 to {highest}" if highest else "an integer >= 0"
-            raise ValueError(f"{name}={value!r} is out of range: it must be {allowed}")
-    if context_length is not None and context_length < grammar.sentence_length - 1:
-        return (grammar.depth, context_length) if context_length else (0, None)
-    return (grammar.depth if context_level is None else context_level), None
+    if context_level is not None:
+        return check_integer("context_level", context_level, 0, grammar.depth + 1), None
+    if context_length is None:
+        return grammar.depth, None
+    window = check_integer("context_length", context_length, 0)
+    if window == 0:
+        return 0, None  # the marginal laws of the tokens
+    return grammar.depth, window if window < grammar.sentence_length - 1 else None
 
 
 def _sentences_per_chunk(tables: Tables, positions: int, window: int | None) -> int:
@@ -144,7 +141,9 @@ def read_prefix(tables: Tables, tokens: torch.Tensor, positions: int) -> list[tu
         t = tables[level]
         nodes = math.ceil(positions / tables.blocks[level])
         missing = nodes * t.tuple_size - symbols.shape[1]
-        children = F.pad(symbols, (0, missing), value=t.num_child_symbols).view(len(tokens), nodes, t.tuple_size)
+        if missing:
+            symbols = F.pad(symbols, (0, missing), value=t.num_child_symbols)
+        children = symbols.view(len(tokens), nodes, t.tuple_size)
         states = t.read(children)
         read.append((children, states))
         symbols = look_up(t.parents, states[-1])
@@ -169,9 +168,8 @@ def _children(t: LevelTables, laws: torch.Tensor, states: list[torch.Tensor], is
     """From the laws of a level's nodes, `(n, nodes, V)`, to those of their children, `(n, nodes * s, v)`."""
     n, nodes, _ = laws.shape
     flat = laws.reshape(n * nodes, -1)
-    children = laws.new_empty(n * nodes, t.tuple_size, t.num_child_symbols)
-    possible = torch.empty(n * nodes, t.tuple_size, dtype=torch.bool, device=laws.device)
-    for child in range(t.tuple_size):
-        joint = t.child_law(flat, child, states[child - 1].reshape(-1) if child else None)
-        children[:, child], possible[:, child] = normalised(joint, fill=is_last)
-    return children.view(n, -1, t.num_child_symbols), possible.view(n, -1)
+    joint = [
+        t.child_law(flat, child, states[child - 1].reshape(-1) if child else None) for child in range(t.tuple_size)
+    ]
+    children, valid = normalised(torch.stack(joint, 1), fill=is_last)
+    return children.view(n, -1, t.num_child_symbols), valid.view(n, -1)

@@ -1,8 +1,8 @@
 """The rules of a grammar as tensors, built once for every grammar, device and dtype.
 
 Parsing and next-token inference use the prefix tree of a level: its states are the distinct prefixes of the rules'
-tuples. One more state, the last, stands for prefixes that begin no rule (*dead*), and one more symbol for nodes that no
-rule derives, so that nothing branches on failure: dead states have no rules, hence probability 0.
+tuples. One more state, the last, stands for prefixes that begin no rule (*dead*), and one more symbol for nodes that
+no rule derives, so that nothing branches on failure: dead states have no rules, hence probability 0.
 """
 
 import weakref
@@ -69,11 +69,11 @@ class LevelTables:
 
     Attributes:
         num_symbols, num_child_symbols, tuple_size (`int`): V, v and s of the level.
-        rules (`torch.Tensor`): int64 `(s, R)`, R = V x rules per symbol, in the order of the parents' symbols; rules of
-            probability 0 are among them.
+        rules (`torch.Tensor`): int64 `(s, R)`, R = V x rules per symbol, in the order of the parents' symbols; rules
+            of probability 0 are among them.
         rule_probs (`torch.Tensor`): `(R, 1)`.
-        is_equiprobable (`bool`): whether all rules have the same probability, of logarithm `common_log_prob`; that is 0
-            otherwise.
+        is_equiprobable (`bool`): whether all rules have the same probability.
+        common_log_prob (`float`): its logarithm then, 0 otherwise.
     """
 
     def __init__(self, tree, rules: np.ndarray, rule_probs: np.ndarray, device: torch.device, dtype: torch.dtype):
@@ -111,7 +111,7 @@ class LevelTables:
         return [self._long(keys) for keys in self._tree.keys]
 
     def step(self, length: int, states: torch.Tensor | None, symbols: torch.Tensor) -> torch.Tensor:
-        """States of `length` children after reading `symbols` in `states` of one child less (None: in the empty one)."""
+        """States of `length` children after reading `symbols` in `states` of one child less (None: at the start)."""
         width, table = self.num_child_symbols, self._transitions[length]
         if table is not None:
             return look_up(table, symbols if states is None else torch.add(symbols, states, alpha=width + 1))
@@ -153,8 +153,8 @@ class LevelTables:
     def continuations(self) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Entry i = 0..s-1: parents, probabilities and child i of the rules of every state of length i.
 
-        Each of shape `(states_i + 1, K_i)`: rules that share a prefix are padded to the largest number K_i with rules of
-        probability 0, and the dead state has none else. Random rules have K_i of order v m / v^i.
+        Each of shape `(states_i + 1, K_i)`: rules that share a prefix are padded to the largest number K_i with rules
+        of probability 0, and the dead state has none else. Random rules have K_i of order v m / v^i.
         """
         return [self._continuation(length) for length in range(self.tuple_size)]
 
@@ -182,7 +182,7 @@ class LevelTables:
             states (`torch.Tensor`, *optional*): `(N,)`, the states of the children before; None for the first child.
 
         Returns:
-            `torch.Tensor` of shape `(N, v)`: sum over rules r with this prefix and r_child = x of laws[parent(r)] p(r).
+            `torch.Tensor` of shape `(N, v)`: the sum of laws[parent(r)] p(r) over rules with this prefix, r_child = x.
         """
         if child == 0 and self._first_child is not None:
             with torch.autocast(laws.device.type, enabled=False):  # mixed precision would round float32 laws

@@ -129,3 +129,16 @@ def test_files_of_another_version_become_a_custom_grammar(tmp_path):
     dataset = load_dataset("rhm", grammar=tmp_path / "old", cache_dir=str(tmp_path), **SIZES)
     assert dataset["train"].info.config_name.startswith("custom-")
     assert grammar_of(dataset) == other
+
+
+def test_any_law_given_by_hand_survives_the_description_and_the_disk_to_the_last_bit(tmp_path):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        rules = np.stack(np.unravel_index(rng.permutation(64)[:40], (8, 8)), axis=-1).reshape(4, 10, 2)
+        almost_normalised = rng.dirichlet(np.ones(10), 4) * (1 + 1e-9)
+        grammar = Grammar.from_rules([rules], [almost_normalised], rng.dirichlet(np.ones(4)), vocab_size=8)
+        dataset = Dataset.from_dict({"a": [1]})
+        dataset.info.description = describe(grammar)
+        assert grammar_of(dataset) == grammar
+        grammar.save_pretrained(tmp_path)
+        assert Grammar.from_pretrained(tmp_path) == grammar

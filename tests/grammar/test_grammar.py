@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import skewed_grammar
 from exact_law import enumerated_law
+from small_grammars import skewed_grammar
 
 from rhm_hf.grammar import Grammar, GrammarParameters
 

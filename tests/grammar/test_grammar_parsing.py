@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import skewed_grammar
+from small_grammars import skewed_grammar
 
 from rhm_hf.grammar import Grammar, parsing, prefix_tree
 

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import skewed_grammar
+from small_grammars import skewed_grammar
 
 from rhm_hf.grammar import Grammar
 
@@ -49,7 +49,7 @@ def test_files_of_two_grammars(tmp_path):
     Grammar.from_name("v4-m2-s2-L2").save_pretrained(tmp_path / "a")
     Grammar.from_name("v4-m2-s2-L2", rules_seed=1).save_pretrained(tmp_path / "b")
     (tmp_path / "a" / "grammar.json").replace(tmp_path / "b" / "grammar.json")
-    with pytest.raises(ValueError, match=r"does not belong to its grammar\.json: the checksums differ"):
+    with pytest.raises(ValueError, match=r"does not belong to grammar\.json: the checksums differ"):
         Grammar.from_pretrained(tmp_path / "b")
 
 
@@ -70,3 +70,21 @@ def test_rules_are_checked_when_they_are_read(tmp_path):
     save_file(arrays, tmp_path / "grammar.safetensors")
     with pytest.raises(ValueError, match="ambiguous"):
         Grammar.from_pretrained(tmp_path)
+
+
+def test_a_hub_id_is_downloaded_grammar_files_only(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    grammar, asked = Grammar.from_name("v4-m2-s2-L2"), {}
+    grammar.save_pretrained(tmp_path / "grammar")
+
+    def snapshot_download(repo_id, **arguments):
+        asked.update(arguments, repo_id=repo_id)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert Grammar.from_pretrained("someone/rhm", revision="v1", repo_type="dataset") == grammar
+    patterns = asked.pop("allow_patterns")
+    assert asked == {"repo_id": "someone/rhm", "revision": "v1", "repo_type": "dataset"}
+    names = ("grammar.json", "grammar.safetensors")
+    assert sorted(patterns) == sorted([*names, *(f"grammar/{name}" for name in names)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from exact_law import assert_uniform, chi_squared_z
 
-from rhm_hf.grammar import kernels
+from rhm_hf.grammar import permutation
 from rhm_hf.grammar.permutation import ROUNDS, Permutation, philox_key
 
 
@@ -78,7 +78,7 @@ def test_every_index_appears_once(size):
 def test_rounds_are_bijections(a, b, is_wide):
     left, right = np.divmod(np.arange(a * b, dtype=np.uint64), np.uint64(b))
     for r, key in enumerate(np.random.Philox(3).random_raw(6)):
-        add = kernels._add_wide if is_wide else kernels._add_narrow
+        add = permutation._add_wide if is_wide else permutation._add_narrow
         add(*((left, right, np.uint64(a), key) if r % 2 else (right, left, np.uint64(b), key)))
         assert (np.sort(left * np.uint64(b) + right) == np.arange(a * b)).all()
 
@@ -124,11 +124,11 @@ def test_avalanche(sizes):
     num, rng = 512, np.random.default_rng(0)
     starts = rng.integers(0, 2**48, num)
     bits = [size.bit_length() - 1 for size in sizes]
-    permutation = Permutation(sizes, 5)
+    shuffled = Permutation(sizes, 5)
 
     def image(index):
         words = np.empty((1, len(sizes)), dtype=np.uint64)
-        permutation.words(index, 1, words)
+        shuffled.words(index, 1, words)
         return [int(words[0, k]) >> (64 - bits[k]) for k in range(len(sizes))]
 
     for flipped in (0, 1, 20, 24, 25, 47):

@@ -33,7 +33,9 @@ def test_frozen_rules(name, seed):
     assert digest(random_rules(GrammarParameters.from_name(name, seed))) == FROZEN[name, seed]
 
 
-@pytest.mark.parametrize("name", ["v4-m4-s2-L3", "v5-m3-s2-L3-c3", "v3-m9-s3-L2", "v64-m8-s4-L2", "v2-m1-s40-L1-c2"])
+@pytest.mark.parametrize(
+    "name", ["v4-m4-s2-L3", "v5-m3-s2-L3-c3", "v3-m9-s3-L2", "v64-m8-s4-L2", "v2-m1-s40-L1-c2", "v20-m2-s20-L1"]
+)
 def test_shapes_and_no_ambiguity(name):
     grammar = Grammar.from_name(name, rules_seed=3)
     p = grammar.parameters

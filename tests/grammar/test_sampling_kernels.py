@@ -9,7 +9,7 @@ import pytest
 from exact_law import assert_uniform
 
 import rhm_hf
-from rhm_hf.grammar import kernels
+from rhm_hf.grammar import kernels, permutation
 
 
 @pytest.mark.parametrize("key", [(0, 0), (2**63 - 1, 2**64 - 1), (12345, 6789)])
@@ -29,8 +29,7 @@ def test_streams_are_those_of_numpy(key, attempt):
 
 
 def test_redrawn_words_are_exactly_uniform():
-    # With N = 3 x 2^62, the words with w N mod 2^64 = 0 .. are one in four: a plain multiply-shift would give the
-    # numbers floor(w N / 2^64) = 2 mod 3 ... twice as often as others would miss. Here N^64 mod N = 2^62.
+    # Of the words w, a quarter would hit a number floor(w N / 2^64) a second time and is drawn again.
     product = 3 * 2**62
     key, indices = np.array([1, 2], dtype=np.uint64), np.arange(20000)
     words = np.random.Philox(key=key).random_raw(len(indices)).reshape(-1, 1)
@@ -74,7 +73,7 @@ def test_the_digits_of_a_word_are_those_of_its_number(size):
     c = -(-(2**128) // size)
     numbers = sorted({0, 1, size // 3, size // 2, size - 2, size - 1})
     words = np.empty(len(numbers), dtype=np.uint64)
-    kernels.words_of_numbers(np.array(numbers, np.uint64), np.uint64(c >> 64), np.uint64(c % 2**64), words)
+    permutation.words_of_numbers(np.array(numbers, np.uint64), np.uint64(c >> 64), np.uint64(c % 2**64), words)
     assert [int(word) * size >> 64 for word in words] == numbers
 
 

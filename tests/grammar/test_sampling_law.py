@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import skewed_grammar
 from exact_law import assert_uniform, chi_squared_z, enumerated_law
+from small_grammars import skewed_grammar
 
 from rhm_hf.grammar import Grammar
 

@@ -50,7 +50,10 @@ def test_contexts_in_pieces_give_the_same(monkeypatch):
 
 
 def test_plateaus_of_the_published_size():
-    """Ensemble means at (16,4,2,3): position averages 2.665, 2.021, 1.698, 1.554; last token 2.678, 1.425, .526, .270."""
+    """Published means over a few grammars at (16,4,2,3); single ones scatter by .05 at the last token.
+
+    The last position average is a constant, (ln 16 + 7 ln 4) / 8 = 1.560; it was published as a sample's 1.554.
+    """
     averages, last = [], []
     for seed in range(20):
         grammar = Grammar.from_name("v16-m4-s2-L3", rules_seed=seed)
@@ -60,7 +63,7 @@ def test_plateaus_of_the_published_size():
         averages.append([row.mean().item() for row in rows])
         last.append([row[-1].item() for row in rows])
     np.testing.assert_allclose(np.mean(averages, 0), [2.665, 2.021, 1.698, 1.554], atol=0.02)
-    np.testing.assert_allclose(np.mean(last, 0), [2.678, 1.425, 0.526, 0.270], atol=0.04)
+    np.testing.assert_allclose(np.mean(last, 0), [2.678, 1.425, 0.526, 0.270], atol=0.06)
 
 
 def test_entropies_are_what_the_laws_have_on_average():
@@ -89,6 +92,9 @@ def test_bad_levels_and_too_many_contexts():
         for level in (-1, 11):
             with pytest.raises(ValueError, match=f"level={level} is out of range"):
                 function(grammar, level)
+        with pytest.raises(ValueError, match=r"level=0\.5 is not an integer"):
+            function(grammar, 0.5)
+        assert function(grammar, np.int64(0)) is not None
 
 
 def test_marginals_are_copies():

@@ -142,7 +142,7 @@ def test_chain_rule_at_full_size(name, num):
 
 
 def test_a_wider_window_predicts_better():
-    """At (32,8,2,6), windows that end at position averages: the cross-entropy falls from the marginal to the full law."""
+    """At (32,8,2,6) the cross-entropy falls with the window, from the marginal laws' to the full law's."""
     grammar = Grammar.from_name("v32-m8-s2-L6")
     tokens = torch.as_tensor(grammar.sample(64).astype(np.int64))
     losses = []
@@ -201,7 +201,7 @@ def test_empty_batches_and_prefixes(small_grammar):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"context_level": 3}, "context_level=3 is out of range: it must be an integer from 0 to 2"),
+        ({"context_level": 3}, "context_level=3 is out of range: it must be an integer >= 0 and < 3"),
         ({"context_level": -1}, "context_level=-1"),
         ({"context_level": 1.0}, "context_level=1.0"),
         ({"context_length": -1}, "context_length=-1 is out of range: it must be an integer >= 0"),

@@ -8,7 +8,7 @@ import torch
 from inference_enumeration import MORE, enumerate_grammar
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.inference import beliefs, log_prob, node_marginals, posteriors, sample_posterior
+from rhm_hf.inference import beliefs, log_prob, messages, node_marginals, posteriors, sample_posterior
 
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
@@ -22,9 +22,12 @@ def check(grammar, likelihoods, result, dtype=torch.float64):
         (grammar.num_nodes_at(level), grammar.num_symbols_at(level)) for level in range(grammar.depth + 1)
     ]
     for b, row in enumerate(likelihoods):
-        weights = world.probs * np.prod(row[np.arange(row.shape[0]), world.tokens], axis=1)
         with np.errstate(divide="ignore"):
-            assert log_evidence[b].item() == pytest.approx(np.log(weights.sum()), rel=1e-12 + TOLERANCE[dtype])
+            logs = np.log(world.probs) + np.log(row[np.arange(row.shape[0]), world.tokens]).sum(1)
+        largest = logs.max() if np.isfinite(logs.max()) else 0.0  # products of small likelihoods underflow
+        weights = np.exp(logs - largest)
+        expected = largest + np.log(weights.sum()) if weights.any() else -math.inf
+        assert log_evidence[b].item() == pytest.approx(expected, rel=TOLERANCE[dtype], abs=TOLERANCE[dtype])
         for level, law in enumerate(laws):
             expected = world.law(weights, level)
             assert law.dtype == dtype
@@ -82,6 +85,32 @@ def test_deeper_and_wider_grammars(name):
     check(grammar, likelihoods, posteriors(grammar, tokens, mask, return_log_evidence=True))
     evidence = soft_evidence(grammar, 40)
     check(grammar, evidence, posteriors(grammar, evidence=evidence, return_log_evidence=True))
+
+
+@pytest.mark.parametrize(("dtype", "orders"), [(torch.float64, 60), (torch.float32, 6)])
+def test_likelihoods_of_very_different_sizes(small_grammar, dtype, orders):
+    """Nearly certain evidence that contradicts the grammar: the least unlikely sentences win."""
+    rng = np.random.default_rng(7)
+    shape = (60, small_grammar.sentence_length, small_grammar.vocab_size)
+    evidence = 10.0 ** rng.uniform(-orders, 0, size=shape)
+    check(
+        small_grammar,
+        evidence,
+        posteriors(small_grammar, evidence=evidence, dtype=dtype, return_log_evidence=True),
+        dtype,
+    )
+
+
+@pytest.mark.parametrize("orders", [30, 45, 300])
+def test_extreme_likelihoods_give_finite_laws(small_grammar, orders):
+    rng = np.random.default_rng(8)
+    shape = (300, small_grammar.sentence_length, small_grammar.vocab_size)
+    evidence = 10.0 ** rng.uniform(-orders, 0, size=shape)
+    for dtype in (torch.float32, torch.float64):
+        laws, logs = posteriors(small_grammar, evidence=evidence, dtype=dtype, return_log_evidence=True)
+        assert not logs.isnan().any()
+        for law in laws:
+            assert law.sum(2).sub(1).abs().max() < 10 * TOLERANCE[dtype]  # NaN would fail
 
 
 def test_masks_are_evidence_of_ones(small_grammar):
@@ -155,7 +184,8 @@ def test_batches_and_chunks_agree(monkeypatch):
     single = [
         posteriors(grammar, t[None], m[None], return_log_evidence=True) for t, m in zip(tokens, mask, strict=True)
     ]
-    monkeypatch.setattr(beliefs, "CHUNK_BYTES", {"cpu": 1, "cuda": 1})
+    monkeypatch.setattr(messages, "CHUNK_BYTES", {"cpu": 1, "cuda": 1})
+    monkeypatch.setattr(beliefs, "CHUNK_TOKENS", {"cpu": 100, "cuda": 100})
     chunked, chunked_logs = posteriors(grammar, tokens, mask, return_log_evidence=True)
     for level in range(5):
         torch.testing.assert_close(torch.cat([s[0][level] for s in single]), laws[level], rtol=0, atol=1e-14)

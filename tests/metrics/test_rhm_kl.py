@@ -127,6 +127,10 @@ def test_a_sample_agrees_with_all_sentences_within_its_standard_error():
     assert sampled["kl_stderr"] > 0
     assert abs(sampled["kl"] - everything["kl"]) < 5 * sampled["kl_stderr"]
     assert sampled["num_sentences"] == 2000
+    for exact, mean, error in zip(
+        everything["kl_per_position"], sampled["kl_per_position"], sampled["kl_stderr_per_position"], strict=True
+    ):
+        assert abs(exact - mean) <= 5 * error + 1e-6  # the first token has one context only, and no error
 
 
 def test_batches_do_not_change_the_result():

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_grammars import skewed_grammar
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 import rhm_hf
@@ -145,8 +146,6 @@ def test_generate_with_saved_defaults_has_the_law_of_the_grammar(name, tmp_path)
 
 
 def test_generate_of_a_skewed_grammar_ends_with_eos_when_asked_for_more():
-    from conftest import skewed_grammar
-
     grammar = skewed_grammar()
     oracle = RHMForCausalLM.from_grammar(grammar)
     torch.manual_seed(1)

@@ -66,10 +66,10 @@ def kl_divergence(
 
     Returns:
         `dict`: `kl` (nats per judged token, `inf` where the model excludes a possible token), `kl_within`,
-        `leak_cost`, `leaked_mass`, `kl_stderr` (over sentences; 0 where all were judged), `kl_per_position`,
-        `positions` (the judged positions, from 1), `kl_sentence` (nats per sentence), `cross_entropy` and `entropy`
-        (of the exact law, nats per judged token; cross_entropy = entropy + kl), `num_infinite` (sentences with
-        infinite KL), `num_sentences`.
+        `leak_cost`, `leaked_mass`, `kl_stderr` (over sentences; 0 where all were judged), `kl_per_position` and
+        `kl_stderr_per_position` (None where no token was judged), `positions` (the judged positions, from 1),
+        `kl_sentence` (nats per sentence), `cross_entropy` and `entropy` (of the exact law, nats per judged token;
+        cross_entropy = entropy + kl), `num_infinite` (sentences with infinite KL), `num_sentences`.
 
     Raises:
         `ValueError`: for vocabularies that do not match, ungrammatical sentences, a BOS that is a symbol, sentences
@@ -200,11 +200,12 @@ def _divergence_terms(p: torch.Tensor, log_q: torch.Tensor, judged: torch.Tensor
 def _result(per_token, per_position, exhaustive, num_sentences, judges_first) -> dict:
     kl, entropy = per_token["kl"], per_token["entropy"].mean.item()
     first = 0 if judges_first else 1
-    means = per_position.mean.tolist()[first:]
+    means = _known(per_position.mean)[first:]
     return {
         **{term: per_token[term].mean.item() for term in TERMS if term != "entropy"},
         "kl_stderr": 0.0 if exhaustive else kl.stderr.item(),
-        "kl_per_position": [None if math.isnan(value) else value for value in means],
+        "kl_per_position": means,
+        "kl_stderr_per_position": [0.0] * len(means) if exhaustive else _known(per_position.stderr)[first:],
         "positions": list(range(first + 1, first + 1 + len(means))),
         "kl_sentence": kl.mean_per_row.item(),
         "cross_entropy": entropy + kl.mean.item(),
@@ -212,3 +213,8 @@ def _result(per_token, per_position, exhaustive, num_sentences, judges_first) ->
         "num_infinite": int(kl.num_infinite),
         "num_sentences": num_sentences,
     }
+
+
+def _known(values: torch.Tensor) -> list[float | None]:
+    """NaN, the mean of nothing, as None."""
+    return [None if math.isnan(value) else value for value in values.tolist()]

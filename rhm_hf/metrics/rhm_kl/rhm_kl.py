@@ -23,8 +23,8 @@ Args:
         that lies beside the model.
     Others: see `rhm_hf.metrics.rhm_kl.kl_divergence`.
 Returns:
-    `dict` with `kl`, `kl_within`, `leak_cost`, `leaked_mass`, `kl_stderr`, `kl_per_position`, `positions`,
-    `kl_sentence`, `cross_entropy`, `entropy`, `num_infinite`, `num_sentences`.
+    `dict` with `kl`, `kl_within`, `leak_cost`, `leaked_mass`, `kl_stderr`, `kl_per_position`,
+    `kl_stderr_per_position`, `positions`, `kl_sentence`, `cross_entropy`, `entropy`, `num_infinite`, `num_sentences`.
 Examples:
     >>> import rhm_hf, evaluate
     >>> grammar = rhm_hf.Grammar.from_name("v4-m2-s2-L2")

@@ -1,0 +1,32 @@
+"""Processes, devices and random numbers: what the loop needs to know of where it runs."""
+
+import hashlib
+
+import torch
+
+
+def check_processes(running: int, asked: int | None) -> None:
+    """Raises a `ValueError` where a launcher silently started another number of processes than was asked for."""
+    if asked is not None and asked != running:
+        raise ValueError(
+            f"num_processes={asked} was asked for and {running} run. On CPUs, `accelerate launch --cpu` starts one "
+            "process whatever --num_processes says: use --multi_gpu instead of --cpu, and on a machine with GPUs "
+            "ACCELERATE_USE_CPU=true"
+        )
+
+
+def cpu_only() -> bool:
+    """Whether to say so to Accelerate, which else starts no process group on CPUs without ACCELERATE_USE_CPU."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return device is None or device.type == "mps"  # Apple's GPUs have no float64, which the exact laws need
+
+
+def generators(device: torch.device) -> list[torch.Generator]:
+    """What random numbers on the host and on the device come from. torch.manual_seed would take 0.1 ms a step."""
+    on_device = [torch.cuda.default_generators[device.index or 0]] if device.type == "cuda" else []
+    return [torch.default_generator, *on_device]
+
+
+def key_of(*numbers: int) -> int:
+    """64 bits from some integers. numpy's SeedSequence would take 0.1 ms, its code being in no cache by then."""
+    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,68 @@
+"""A transformers model from scratch, sized for the sentences of a grammar."""
+
+import inspect
+
+import torch
+import transformers
+from transformers import AutoConfig, GenerationConfig
+
+from ..grammar import Grammar
+
+
+def scratch_config(model_type: str, overrides: dict, grammar: Grammar, context_length: int):
+    """The config of a model that reads sentences of a grammar.
+
+    It has v + 3 ids (symbols, BOS = EOS = v, PAD = v + 1, MASK = v + 2: the exact oracle's ids, so that the two are
+    interchangeable), room for `context_length` ids, and no dropout: the small models of learning curves are stopped
+    early instead. `overrides` come last and may change all of it.
+
+    Args:
+        model_type (`str`): a model type of transformers, such as `gpt2` or `llama`.
+        overrides (`dict`): fields of its config, under the names the config or its attribute map gives them.
+
+    Raises:
+        `ValueError`: for a model type or a field that does not exist.
+    """
+    try:
+        plain = AutoConfig.for_model(model_type)
+    except ValueError as error:
+        raise ValueError(
+            f"model_type={model_type!r} is not known to transformers {transformers.__version__}: take gpt2, llama, "
+            "gpt_neox or another of its causal language models"
+        ) from error
+    known = plain.to_dict().keys() | plain.attribute_map.keys() | inspect.signature(type(plain)).parameters.keys()
+    unknown = sorted(overrides.keys() - known)
+    if unknown:
+        raise ValueError(
+            f"config_overrides has {', '.join(unknown)}, which {type(plain).__name__} does not: its fields are "
+            f"{', '.join(sorted(known))}"
+        )
+    v = grammar.vocab_size
+    dropouts = {key: 0.0 for key, value in plain.to_dict().items() if "drop" in key and isinstance(value, float)}
+    ids = {"vocab_size": v + 3, "bos_token_id": v, "eos_token_id": v, "pad_token_id": v + 1}
+    wanted = {**dropouts, **ids, "max_position_embeddings": context_length, **overrides}
+    # Under the config's own names: given both max_position_embeddings and n_positions, GPT-2 takes the former.
+    own = {}
+    for key, value in wanted.items():
+        own[plain.attribute_map.get(key, key)] = value
+    return AutoConfig.for_model(model_type, **own)
+
+
+def scratch_model(config, auto_class: str, seed: int, grammar: Grammar):
+    """A model with the weights that `seed` picks: drawn on the CPU in float32, so the same on every device.
+
+    Its generation defaults sample the model's own law (all symbols, no top-k) up to a whole sentence.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = getattr(transformers, auto_class).from_config(config)
+    if model.can_generate():
+        model.generation_config = GenerationConfig(
+            do_sample=True,
+            top_k=0,
+            max_new_tokens=grammar.sentence_length,
+            bos_token_id=config.bos_token_id,
+            eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+        )
+    return model

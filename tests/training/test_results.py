@@ -1,0 +1,39 @@
+"""results.csv and log.jsonl."""
+
+import json
+import math
+
+from rhm_hf.training import results
+
+
+def test_csv_round_trip_keeps_numbers_and_text(tmp_path):
+    rows = [{"run": "7", "step": 3, "kl": math.pi, "kl_last": math.inf, "best": 1, "commit": "4486e12"}]
+    results.write_csv(tmp_path / "r.csv", rows)
+    assert results.read_csv(tmp_path / "r.csv") == rows
+    assert (tmp_path / "r.csv").read_text().splitlines()[0] == "run,step,kl,kl_last,best,commit"
+    assert [p.name for p in tmp_path.iterdir()] == ["r.csv"]
+
+
+def test_best_is_the_first_row_with_the_lowest_validation_loss():
+    rows = results.mark_best([{"validation_loss": loss} for loss in (3.0, 1.0, 2.0, 1.0)])
+    assert [row["best"] for row in rows] == [0, 1, 0, 0]
+    assert results.best_row(rows) is rows[1]
+    assert results.mark_best([]) == []
+
+
+def test_columns_and_versions():
+    names = results.columns(("kl", "entropy"))
+    agreed = (
+        "run task model num_train rules_seed sample_seed model_seed step epoch train_loss validation_loss test_loss"
+    )
+    assert names[: len(agreed.split())] == agreed.split()
+    assert names[12:17] == ["kl", "entropy", "seconds", "tokens_seen", "best"]
+    assert {"rhm_hf", "torch", "transformers", "accelerate", "datasets", "python", "commit"} == set(names[17:])
+    assert results.versions()["torch"]
+
+
+def test_log_appends_lines_of_json(tmp_path):
+    results.append_log(tmp_path / "log.jsonl", "start", step=0)
+    results.append_log(tmp_path / "log.jsonl", "end", step=9)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["event"], line["step"]) for line in lines] == [("start", 0), ("end", 9)]

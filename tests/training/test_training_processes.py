@@ -1,0 +1,59 @@
+"""Real launches on CPUs: one process and two give the same trajectory, killed or not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from rhm_hf.training import train
+from rhm_hf.training.results import read_csv
+
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPARED = ("train_loss", "validation_loss", "test_loss", "kl", "kl_last")
+
+
+def launch(arguments, path, *options, launcher=("--config_file", "recipes/accelerate/two_processes_cpu.yaml")):
+    """`accelerate launch recipes/train.py`, as the README says."""
+    path.write_text(yaml.safe_dump(arguments.to_dict()))
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        *launcher,
+        "recipes/train.py",
+        "--config",
+        str(path),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this torch has no gloo")
+def test_two_processes_and_accumulation_follow_the_trajectory_of_one(tiny, tmp_path):
+    settings = {"max_steps": 30, "num_evaluations": 4, "num_validation": 33}  # 33: the processes' shares differ
+    one = tiny(output_dir=str(tmp_path / "one"), **settings)
+    two = tiny(output_dir=str(tmp_path / "two"), gradient_accumulation_steps=2, num_processes=2, **settings)
+    result = launch(two, tmp_path / "run.yaml")
+    assert result.returncode == 0, result.stderr
+    rows, found = train(one), read_csv(tmp_path / "two" / "results.csv")
+    assert '"processes": 2' in (tmp_path / "two" / "log.jsonl").read_text()
+    assert [row["step"] for row in found] == [row["step"] for row in rows]
+    for row, other in zip(rows, found, strict=True):
+        assert [other[name] for name in COMPARED] == pytest.approx([row[name] for name in COMPARED], rel=1e-5)
+    ours, theirs = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(theirs[name], ours[name], atol=1e-5) for name in ours)
+
+
+def test_a_launcher_that_starts_one_process_where_two_were_asked_is_caught(tiny, tmp_path):
+    result = launch(tiny(), tmp_path / "run.yaml", "--num_processes", "2", launcher=("--cpu", "--num_processes", "2"))
+    assert result.returncode == 1
+    assert "num_processes=2 was asked for and 1 run" in result.stderr
+    assert "Traceback" not in result.stderr.split("rhm train:")[0]
