@@ -7,7 +7,7 @@ from .._lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from .accumulator import Accumulator
-    from .correlations import TokenCorrelations, token_correlations
+    from .correlations import TokenCorrelations, prefix_contexts, token_correlations
     from .counts import PairCounts
     from .exact import conditional_entropies, exact_correlation, joint_law, tuple_joint_law
     from .tuples import ngram_ids, tuple_ids
@@ -20,6 +20,7 @@ _EXPORTS = {  # the submodules import numba or torch, or take a moment
     "exact_correlation": "exact",
     "joint_law": "exact",
     "ngram_ids": "tuples",
+    "prefix_contexts": "correlations",
     "token_correlations": "correlations",
     "tuple_ids": "tuples",
     "tuple_joint_law": "exact",
@@ -33,6 +34,7 @@ __all__ = [
     "exact_correlation",
     "joint_law",
     "ngram_ids",
+    "prefix_contexts",
     "token_correlations",
     "tuple_ids",
     "tuple_joint_law",

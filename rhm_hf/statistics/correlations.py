@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .counts import PairCounts
-from .fits import EffectiveContextCurve, PowerLawFit, context_curve, last_above, power_law
+from .fits import EffectiveContextCurve, PowerLawFit, context_curve, curve_of, last_above, power_law
 from .laws import BlockTable, PairLaw
 from .reading import count_tokens
 
@@ -182,7 +182,7 @@ def token_correlations(
     center: str = "pooled",
     population: int | None = None,
     column: str = "input_ids",
-    num_blocks: int = 32,
+    num_blocks: int | None = None,
     sparse: bool | None = None,
     num_threads: int = 1,
 ) -> TokenCorrelations:
@@ -204,8 +204,9 @@ def token_correlations(
             mean_i(p_i q_(i+t)): positions whose marginals differ otherwise add a false plateau.
         population (`int`, *optional*): see [`TokenCorrelations`].
         column (`str`, *optional*, defaults to `"input_ids"`): of a dataset.
-        num_blocks (`int`, *optional*, defaults to 32): the corpus is cut into so many parts for error bars; where its
-            length is not known, stretches of 16 384 tokens are dealt to them in turn.
+        num_blocks (`int`, *optional*): the corpus is cut into so many parts for error bars; by default 32, fewer where
+            they would be shorter than ten times the largest distance, but 4 at least. Where the length is not known,
+            stretches of 16 384 tokens are dealt to them in turn.
         sparse (`bool`, *optional*): keep only pairs that occur, the default for large vocabularies.
         num_threads (`int`, *optional*, defaults to 1): threads that share the distances.
 
@@ -218,6 +219,37 @@ def token_correlations(
     settings = {"center": center, "num_blocks": num_blocks, "sparse": sparse, "num_threads": num_threads}
     counts = count_tokens(tokens, distances, vocab_size, anchor, left, num_left, column, settings)
     return TokenCorrelations(counts, population)
+
+
+def prefix_contexts(
+    tokens: Any,
+    sizes: Iterable[int],
+    distances: Iterable[int],
+    vocab_size: int | None = None,
+    num_blocks: int = 4,
+    **kwargs,
+) -> EffectiveContextCurve:
+    """t*(P) as someone measures it who has P tokens only: of the first P tokens, their signal against their noise.
+
+    A short text is more uniform than the corpus it is from (one topic, one speaker), so these t* exceed those of
+    [`TokenCorrelations.effective_context_curve`] at small P and meet them at the end.
+
+    Args:
+        tokens: one text `(n,)` or rows `(n, d)`, as an array.
+        sizes (`Iterable[int]`): P, tokens or rows.
+        distances, vocab_size, kwargs: see [`token_correlations`].
+        num_blocks (`int`, *optional*, defaults to 4): the fewest that make two interleaved halves of several parts;
+            long blocks keep the halves of a short text independent.
+    """
+    sizes = np.array(sorted(sizes))
+    if not len(sizes) or sizes[0] < 2 or sizes[-1] > len(tokens):
+        raise ValueError(f"sizes={sizes.tolist()} must be one or more from 2 to what there is, {len(tokens)}")
+    vocab_size = int(tokens.max()) + 1 if vocab_size is None else vocab_size
+    kwargs["num_blocks"] = num_blocks
+    parts = [token_correlations(tokens[:size], distances, vocab_size, **kwargs) for size in sizes.tolist()]
+    contexts = np.array([part.effective_context for part in parts])
+    bounds = np.array([part.effective_context_is_bound for part in parts])
+    return curve_of(sizes, contexts, bounds, parts[0].distances[0])
 
 
 def _product(table: BlockTable, first: np.ndarray, second: np.ndarray) -> float:

@@ -60,8 +60,12 @@ def last_above(distances: np.ndarray, signal: np.ndarray, noise: np.ndarray) -> 
 def context_curve(distances, signal, sizes, noise) -> EffectiveContextCurve:
     """t*(P) of a signal `(distances,)` against noise^2 `(sizes, distances)`."""
     contexts, is_bound = np.array([last_above(distances, signal, row) for row in noise]).T
-    is_bound = is_bound.astype(bool)
-    usable = ~is_bound & (contexts > distances[0])
+    return curve_of(sizes, contexts, is_bound.astype(bool), distances[0])
+
+
+def curve_of(sizes, contexts, is_bound, smallest: int) -> EffectiveContextCurve:
+    """The curve through measured t*, with z fitted where they are above the smallest distance and no bounds."""
+    usable = ~is_bound & (contexts > smallest)
     slope = 0.0
     if len(np.unique(sizes[usable])) > 1:
         slope = np.polyfit(np.log(sizes[usable]), np.log(contexts[usable]), 1)[0]

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ..grammar.kernels import _compiled
+from ..grammar.kernels import compiled
 
 
-@_compiled
+@compiled
 def count_pairs(left, right, starts, segments, distance, only_last, num_right, tables, scratch):
     """Counts the pairs (left[r - t], right[r]) of one distance t within documents, segment by segment.
 
@@ -36,7 +36,7 @@ def count_pairs(left, right, starts, segments, distance, only_last, num_right, t
         scratch[:] = 0
 
 
-@_compiled
+@compiled
 def _count_segment(left, right, starts, document, first, last, distance, only_last, num_right, t0, t1, t2, t3):
     """Successive pairs go to the four tables in turn: an increment then need not wait until the one before it is
     stored, which on many processors it does where a pair repeats."""

@@ -11,6 +11,10 @@ from .counts import PairCounts
 from .ids import checked_distances
 
 
+NUM_BLOCKS = 32
+BLOCK_DISTANCES = 10  # blocks are so many times as long as the largest distance, where the text is long enough
+
+
 def count_tokens(
     tokens: Any,
     distances: Iterable[int],
@@ -45,26 +49,27 @@ def count_tokens(
     elif num_left is not None:
         raise ValueError(f"num_left={num_left} without left: give the ids of the left members")
     anchor = anchor or ("last" if tokens.ndim == 2 else "all")
-    total = math.prod(tokens.shape)
-    block_length = -(-total // settings["num_blocks"])
-    if tokens.ndim == 2:  # whole rows
-        block_length = -(-len(tokens) // settings["num_blocks"]) * longest
+    num_blocks = _num_blocks(settings, math.prod(tokens.shape), 0 if tokens.ndim == 2 else max(distances))
+    unit = longest if tokens.ndim == 2 else 1  # blocks of whole rows
+    block_length = -(-math.prod(tokens.shape) // unit // num_blocks) * unit
     vocab_size = _largest(tokens) + 1 if vocab_size is None else vocab_size
     device = tokens.device if isinstance(tokens, torch.Tensor) else "cpu"
-    options = {"block_length": block_length, "num_left": num_left, "device": device, **settings}
+    options = {**settings, "num_blocks": num_blocks, "block_length": block_length}
+    options |= {"num_left": num_left, "device": device}
     return PairCounts(distances, vocab_size, anchor=anchor, **options).add(tokens, left)
 
 
 def _count_documents(documents, distances, vocab_size, anchor, left, settings) -> PairCounts:
     if left is not None:
         raise ValueError("left ids need arrays: give tokens as rows (n, d) or one text (n,)")
-    options = dict(settings)
+    options = {**settings, "num_blocks": settings["num_blocks"] or NUM_BLOCKS}
     if isinstance(documents, list):
         documents = [np.asarray(document) for document in documents]
         total = sum(len(document) for document in documents)
         if not total:
             raise ValueError("tokens holds no token: the text is empty")
-        options["block_length"] = -(-total // settings["num_blocks"])
+        options["num_blocks"] = _num_blocks(settings, total, max(distances))
+        options["block_length"] = -(-total // options["num_blocks"])
         if vocab_size is None:
             vocab_size = max(_largest(document) for document in documents if len(document)) + 1
     elif not isinstance(documents, Iterable):
@@ -72,6 +77,13 @@ def _count_documents(documents, distances, vocab_size, anchor, left, settings) -
     if vocab_size is None:
         raise ValueError("vocab_size=None: what can be read only once needs it")
     return PairCounts(distances, vocab_size, anchor=anchor or "all", **options).add_documents(documents)
+
+
+def _num_blocks(settings: dict[str, Any], total: int, reach: int) -> int:
+    """As asked; by default 32, fewer but at least 4 where blocks would be short against the reach of their pairs."""
+    if settings["num_blocks"] is not None:
+        return settings["num_blocks"]
+    return max(4, min(NUM_BLOCKS, total // (BLOCK_DISTANCES * reach))) if reach else NUM_BLOCKS
 
 
 def _from_list(tokens: list | tuple) -> Any:

@@ -10,7 +10,7 @@ import torch
 
 from rhm_hf import theory
 from rhm_hf.grammar import Grammar
-from rhm_hf.statistics import TokenCorrelations, exact_correlation, token_correlations, tuple_ids
+from rhm_hf.statistics import TokenCorrelations, exact_correlation, prefix_contexts, token_correlations, tuple_ids
 from rhm_hf.statistics.fits import context_curve, last_above
 from rhm_hf.statistics.laws import PairLaw
 
@@ -166,6 +166,10 @@ def test_a_chain_has_its_closed_form_and_context():
     assert not c.effective_context_is_bound
     curve = c.effective_context_curve([1e3, 1e4, 1e5])
     np.testing.assert_allclose(np.diff(curve.contexts), math.log(10) / (-2 * math.log(stay)), rtol=0.15)
+    prefixes = prefix_contexts(x, [3000, 30_000, 300_000], distances, v)
+    whole = c.effective_context_curve([3000, 30_000, 300_000]).contexts
+    assert (np.abs(prefixes.contexts - whole) < [3, 2, 1]).all()
+    assert prefixes.contexts[-1] == token_correlations(x, distances, v, num_blocks=4).effective_context
     short = token_correlations(x, [1, 2, 3], v)
     assert (short.effective_context, short.effective_context_is_bound) == (3.0, True)
 
@@ -306,6 +310,7 @@ def test_lanczos_agrees_with_the_singular_values():
         (lambda: token_correlations([0, 1, 1] * 90, [1, 2]).fit(1, 2, confidence=1), "confidence=1"),
         (lambda: token_correlations([0, 1, 1] * 9, [1]).effective_context_curve([]), r"sizes=\[\]"),
         (lambda: token_correlations([0, 1, 1] * 9, [1]).effective_context_curve([0]), r"sizes=\[0.0\]"),
+        (lambda: prefix_contexts(np.array([0, 1, 1]), [4], [1]), r"sizes=\[4\] must be one or more from 2 to what"),
         (
             lambda: token_correlations(datasets.Dataset.from_dict({"text": ["a"]}), [1]),
             "column='input_ids' is missing: the dataset has text",

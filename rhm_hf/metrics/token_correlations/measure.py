@@ -22,7 +22,7 @@ def measure_correlations(
     t_min: int | None = None,
     t_max: int | None = None,
     population: int | None = None,
-    num_blocks: int = 32,
+    num_blocks: int | None = None,
     mutual_information: bool = False,
 ) -> dict[str, Any]:
     """Correlations of texts, or of token ids.
