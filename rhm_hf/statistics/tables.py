@@ -184,7 +184,10 @@ def _distinct(keys: torch.Tensor, is_sorted: bool = False) -> tuple[torch.Tensor
     if keys.is_cuda:
         unique = torch.unique_consecutive if is_sorted else torch.unique
         return unique(keys, return_counts=True)
-    array = keys.numpy() if is_sorted else np.sort(keys.numpy())
-    at = np.flatnonzero(array[1:] != array[:-1]) + 1 if len(array) else np.empty(0, np.int64)
-    at = np.concatenate([np.zeros(min(1, len(array)), np.int64), at])
-    return torch.from_numpy(array[at]), torch.from_numpy(np.diff(at, append=len(array)))
+    array = keys.numpy()
+    if not is_sorted:
+        array.sort()  # in place: the keys were made for this
+    is_edge = np.ones(len(array) + 1, dtype=bool)
+    np.not_equal(array[1:], array[:-1], out=is_edge[1:-1])
+    edges = np.flatnonzero(is_edge)
+    return torch.from_numpy(array[edges[:-1]]), torch.from_numpy(edges[1:] - edges[:-1])
