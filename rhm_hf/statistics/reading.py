@@ -1,7 +1,7 @@
 """From whatever people hold tokens in to [`PairCounts`]."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -98,22 +98,18 @@ def _from_list(tokens: list | tuple) -> Any:
 
 
 def _dataset(dataset: Any, column: str) -> Any:
-    """A column as an array where its rows have a declared length, else its documents one after the other."""
+    """A column as an array where its rows have a declared length, else its documents."""
     if dataset.column_names is not None and column not in dataset.column_names:
         raise ValueError(f"column={column!r} is missing: the dataset has {', '.join(dataset.column_names)}")
     if not hasattr(dataset, "__len__"):
         return (np.asarray(row[column]) for row in dataset)
+    rows = dataset.select_columns(column).with_format("arrow")
     if getattr(dataset.features[column], "length", -1) > 0:
-        from ..data.reading import tokens_of
-
-        return tokens_of(dataset, column)
-    return list(_documents(dataset.select_columns(column).with_format("arrow"), column))
-
-
-def _documents(dataset: Any, column: str) -> Iterator[np.ndarray]:
-    for table in dataset.iter(batch_size=1000):
-        for row in table.column(column):
-            yield row.values.to_numpy(zero_copy_only=False)
+        symbols = rows[:].column(0).combine_chunks()
+        return symbols.flatten().to_numpy().reshape(len(dataset), symbols.type.list_size)
+    return [
+        row.values.to_numpy(zero_copy_only=False) for table in rows.iter(batch_size=1000) for row in table.column(0)
+    ]
 
 
 def _largest(tokens: Any) -> int:
