@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all a fresh machine needs: Python 3.11 to 3.13, make and a C compiler.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 

@@ -15,12 +15,20 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the sam
     from .data import RHMCollator, RHMDatasetBuilder, export_parquet, grammar_of, resolve_grammar, rhm_tokenizer
     from .grammar import Grammar, GrammarParameters
     from .metrics import load_metric
+    from .models.ngram.configuration_hierarchical_ngram import HierarchicalNGramConfig
+    from .models.ngram.configuration_ngram import NGramConfig
+    from .models.ngram.modeling_hierarchical_ngram import HierarchicalNGramForCausalLM
+    from .models.ngram.modeling_ngram import NGramForCausalLM
     from .models.rhm.configuration_rhm import RHMConfig
     from .models.rhm.modeling_rhm import RHMForCausalLM, RHMForMaskedLM, RHMForSequenceClassification
 
 _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a submodule
     "Grammar": "grammar",
     "GrammarParameters": "grammar",
+    "HierarchicalNGramConfig": "models.ngram.configuration_hierarchical_ngram",
+    "HierarchicalNGramForCausalLM": "models.ngram.modeling_hierarchical_ngram",
+    "NGramConfig": "models.ngram.configuration_ngram",
+    "NGramForCausalLM": "models.ngram.modeling_ngram",
     "RHMCollator": "data",
     "RHMConfig": "models.rhm.configuration_rhm",
     "RHMDatasetBuilder": "data",
@@ -48,6 +56,10 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
 __all__ = [  # written out, as type checkers ask for
     "Grammar",
     "GrammarParameters",
+    "HierarchicalNGramConfig",
+    "HierarchicalNGramForCausalLM",
+    "NGramConfig",
+    "NGramForCausalLM",
     "RHMCollator",
     "RHMConfig",
     "RHMDatasetBuilder",

@@ -46,6 +46,13 @@ MODELS = (
             "AutoModelForSequenceClassification": "RHMForSequenceClassification",
         },
     ),
+    ModelFamily("ngram", "rhm_hf.models.ngram", "NGramConfig", {"AutoModelForCausalLM": "NGramForCausalLM"}),
+    ModelFamily(
+        "hierarchical_ngram",
+        "rhm_hf.models.ngram",
+        "HierarchicalNGramConfig",
+        {"AutoModelForCausalLM": "HierarchicalNGramForCausalLM"},
+    ),
 )
 
 

@@ -1,0 +1,1 @@
+"""Laws over sequences as Hugging Face models: the oracles and the n-grams."""

@@ -1,9 +1,9 @@
 """Configuration of the oracle models: the shape of a grammar, its special ids and the context that is visible."""
 
-from transformers import PretrainedConfig
+from ..configuration_law import LawConfig
 
 
-class RHMConfig(PretrainedConfig):
+class RHMConfig(LawConfig):
     """Configuration of [`RHMForCausalLM`], [`RHMForMaskedLM`] and [`RHMForSequenceClassification`].
 
     Rules and probabilities are the model's buffers; the configuration holds their shapes, so that the model can be
@@ -32,20 +32,13 @@ class RHMConfig(PretrainedConfig):
         **kwargs,
     ):
         self.rule_shapes = [list(shape) for shape in rule_shapes]
-        self.num_symbols = num_symbols
         self.grammar_parameters = grammar_parameters
         self.context_level = context_level
         self.context_length = context_length
         self._check_context()
-        self.vocab_size = num_symbols + 3
-        self.mask_token_id = num_symbols + 2
-        specials = {"bos_token_id": num_symbols, "eos_token_id": num_symbols, "pad_token_id": num_symbols + 1}
-        derived = ("vocab_size", "mask_token_id", *specials)  # never taken from elsewhere, always consistent
-        kwargs = {name: value for name, value in kwargs.items() if name not in derived}
         if "id2label" not in kwargs and "label2id" not in kwargs:
             kwargs["num_labels"] = self.rule_shapes[0][0]
-        super().__init__(**specials, **kwargs)
-        self.use_cache = False  # after super().__init__, where it would be dropped: every call needs the whole prefix
+        super().__init__(num_symbols, **kwargs)
 
     @classmethod
     def from_grammar(cls, grammar, **kwargs) -> "RHMConfig":

@@ -9,20 +9,18 @@ import math
 
 import torch
 from torch.nn import functional as F
-from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutput, MaskedLMOutput, SequenceClassifierOutput
+from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
 from ...grammar import Grammar, GrammarParameters
 from ...inference import posteriors, prefix_probs
+from ..modeling_law import LawForCausalLM, LawPreTrainedModel
 from .configuration_rhm import RHMConfig
 
 
-class RHMPreTrainedModel(PreTrainedModel):
+class RHMPreTrainedModel(LawPreTrainedModel):
     """What the three oracles share: the grammar as buffers, and saving it beside the weights."""
 
     config_class = RHMConfig
-    base_model_prefix = ""
-    main_input_name = "input_ids"
 
     def __init__(self, config: RHMConfig):
         super().__init__(config)
@@ -42,12 +40,15 @@ class RHMPreTrainedModel(PreTrainedModel):
             config_kwargs: further fields of [`RHMConfig`]: `context_level=` or `context_length=` for a causal model
                 with a shorter context, `dtype=torch.float32` to compute in single precision (float64 by default).
         """
-        model = cls(RHMConfig.from_grammar(grammar, **config_kwargs))
+        return cls(cls.config_class.from_grammar(grammar, **config_kwargs))._hold(grammar).eval()
+
+    def _hold(self, grammar: Grammar) -> "RHMPreTrainedModel":
+        """Copies the grammar of the configuration's shapes into the buffers."""
         for generation, (rules, probs) in enumerate(zip(grammar.rules, grammar.rule_probs, strict=True)):
-            getattr(model, f"rules_{generation}").copy_(torch.tensor(rules))
-            getattr(model, f"rule_probs_{generation}").copy_(torch.tensor(probs))
-        model.root_probs.copy_(torch.tensor(grammar.root_probs))
-        return model.eval()
+            getattr(self, f"rules_{generation}").copy_(torch.tensor(rules))
+            getattr(self, f"rule_probs_{generation}").copy_(torch.tensor(probs))
+        self.root_probs.copy_(torch.tensor(grammar.root_probs))
+        return self
 
     @property
     def grammar(self) -> Grammar:
@@ -64,119 +65,31 @@ class RHMPreTrainedModel(PreTrainedModel):
             )
         return self._grammar
 
-    def _apply(self, fn, *args, **kwargs):
-        # model.half() and its kin move the probabilities but never round them: the oracle stays exact.
-        exact = {name: buffer for name, buffer in self._buffers.items() if buffer.dtype == torch.float64}
-        super()._apply(fn, *args, **kwargs)
-        for name, buffer in exact.items():
-            self._buffers[name] = buffer.to(self._buffers[name].device)
-        return self
-
-    def _init_weights(self, module):
-        pass  # there are none
-
-    @property
-    def device(self) -> torch.device:
-        # PreTrainedModel asks the first Parameter, and there is none.
-        return self.root_probs.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the computation: float64 unless the configuration asks for less."""
-        asked = str(self.config.dtype).removeprefix("torch.")  # transformers keeps a dtype, or its name
-        return torch.float64 if asked in ("None", "float64") else torch.float32
-
     def save_pretrained(self, save_directory, **kwargs):
         """Saves the model, and the grammar in its folder `grammar/` for [`Grammar.from_pretrained`]."""
         super().save_pretrained(save_directory, **kwargs)
         self.grammar.save_pretrained(f"{save_directory}/grammar")
 
-    def _log_probs(self, probs: torch.Tensor, width: int) -> torch.Tensor:
-        """Logs of laws over the symbols, padded with -inf to all `width` ids."""
-        return F.pad(probs.log(), (0, width - probs.shape[-1]), value=-math.inf)
 
-    def _align(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sentences moved to the left, after any left padding and one BOS.
-
-        Returns:
-            int64 ids of the shape of `input_ids`, MASK beyond their end, and how many ids were skipped, `(batch,)`.
-        """
-        config = self.config
-        width = input_ids.shape[1]
-        skipped = (input_ids == config.pad_token_id).long().cumprod(1).sum(1)
-        first = input_ids.gather(1, skipped.clamp(max=width - 1)[:, None])[:, 0]
-        skipped = skipped + (first == config.bos_token_id)
-        source = skipped[:, None] + torch.arange(width, device=input_ids.device)
-        aligned = input_ids.gather(1, source.clamp(max=width - 1))
-        return torch.where(source < width, aligned, config.mask_token_id).long(), skipped
-
-
-class RHMForCausalLM(RHMPreTrainedModel, GenerationMixin):
+class RHMForCausalLM(RHMPreTrainedModel, LawForCausalLM):
     """The exact next-token law as a causal language model: the best possible one, or the best with a shorter context.
 
     Logits are log P(x_i = . | x_<i) over the symbols, -inf elsewhere. After a complete sentence all mass is on EOS.
     After an impossible prefix, or one with a special id in it, there is no law: the row is uniform over the symbols.
     """
 
-    def __init__(self, config: RHMConfig):
-        super().__init__(config)
-        self.generation_config = GenerationConfig(
-            do_sample=True,
-            top_k=0,
-            top_p=1.0,
-            temperature=1.0,
-            use_cache=False,
-            max_new_tokens=config.sentence_length,
-            bos_token_id=config.bos_token_id,
-            eos_token_id=config.eos_token_id,
-            pad_token_id=config.pad_token_id,
-        )
-
-    @torch.no_grad()
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        return_dict: bool = True,
-        **kwargs,
-    ) -> CausalLMOutput:
-        """Exact next-token log probabilities.
-
-        Args:
-            input_ids (`torch.Tensor`): ids `(batch, length)`, BOS first or not, left padding allowed.
-            attention_mask (`torch.Tensor`, *optional*): ignored; padding is known by its id.
-            labels (`torch.Tensor`, *optional*): ids `(batch, length)`, shifted inside, -100 left out.
-
-        Returns:
-            `CausalLMOutput` with `logits` `(batch, length, vocab_size)`; `loss` in nats per label.
-        """
-        config, grammar = self.config, self.grammar
-        aligned, skipped = self._align(input_ids)
-        is_symbol = aligned < config.num_symbols
-        prefix = torch.where(is_symbol, aligned, 0)[:, : config.sentence_length]
+    def next_probs(self, symbols: torch.Tensor, is_symbol: torch.Tensor) -> torch.Tensor:
+        config = self.config
         probs, possible = prefix_probs(
-            grammar,
-            prefix,
+            self.grammar,
+            symbols,
             context_level=config.context_level,
             context_length=config.context_length,
             dtype=self.dtype,
         )
         read = is_symbol.long().cumprod(1).bool()[:, : probs.shape[1] - 1]  # nothing special among the ids read
         possible = possible & F.pad(read, (1, 0), value=True)
-        probs = torch.where(possible[..., None], probs, 1 / config.num_symbols)
-        logits = self._log_probs(probs, config.vocab_size)
-        if input_ids.shape[1] >= config.sentence_length:  # one more row, for everything after a complete sentence
-            ended = torch.full_like(logits[:, :1], -math.inf)
-            ended[..., config.eos_token_id] = 0
-            logits = torch.cat([logits, ended], 1)
-        num_read = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device) - skipped[:, None]
-        row = num_read.clamp(0, logits.shape[1] - 1)
-        logits = logits.gather(1, row[..., None].expand(-1, -1, config.vocab_size))
-        loss = None
-        if labels is not None:
-            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten().long(), ignore_index=-100)
-        return CausalLMOutput(loss, logits) if return_dict else tuple(x for x in (loss, logits) if x is not None)
+        return torch.where(possible[..., None], probs, 1 / config.num_symbols)
 
 
 class _RHMBidirectional(RHMPreTrainedModel):

@@ -1,0 +1,58 @@
+"""Counts as the buffers of a model."""
+
+import torch
+
+from ..modeling_law import LawForCausalLM
+from .counts import OrderCounts, SmoothedLaws
+
+
+class CountedLaw(LawForCausalLM):
+    """A causal model whose law is made of counts; its configuration has their shapes and the smoothing.
+
+    Counts are what is saved. The tables of laws are derived from them at the first call, and again where the model
+    has moved.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        for order, (contexts, pairs) in enumerate(zip(config.num_contexts, config.num_pairs, strict=True)):
+            self.register_buffer(f"contexts_{order}", torch.zeros(contexts, dtype=torch.int64))
+            self.register_buffer(f"pairs_{order}", torch.zeros(pairs, dtype=torch.int64))
+            self.register_buffer(f"counts_{order}", torch.zeros(pairs, dtype=torch.float64))
+        self._laws = None
+        self.post_init()
+
+    @classmethod
+    def from_counts(cls, config, counts: list[OrderCounts]) -> "CountedLaw":
+        """The model of a configuration, whose shapes are filled in, and counts."""
+        config.num_contexts = [len(order.contexts) for order in counts]
+        config.num_pairs = [len(order.pairs) for order in counts]
+        model = cls(config)
+        for number, order in enumerate(counts):
+            for name, array in order._asdict().items():
+                getattr(model, f"{name}_{number}").copy_(torch.from_numpy(array))
+        return model.eval()
+
+    def _apply(self, fn, *args, **kwargs):
+        self._laws = None
+        return super()._apply(fn, *args, **kwargs)
+
+    @property
+    def context_base(self) -> int:
+        """Above every symbol of a context."""
+        raise NotImplementedError
+
+    @property
+    def laws(self) -> SmoothedLaws:
+        """The smoothed laws, on the buffers' device."""
+        if self._laws is None:
+            config = self.config
+            orders = [
+                tuple(self._buffers[f"{name}_{order}"] for name in OrderCounts._fields)
+                for order, contexts in enumerate(config.num_contexts)
+                if contexts  # a model that has counted nothing has the uniform law
+            ]
+            self._laws = SmoothedLaws(
+                orders, config.num_symbols, self.context_base, config.smoothing, config.add_k, config.discount
+            )
+        return self._laws

@@ -1,0 +1,49 @@
+"""Configuration of the n-gram model."""
+
+from ..configuration_law import LawConfig
+from .smoothing import check_smoothing
+
+
+class NGramConfig(LawConfig):
+    """Configuration of [`NGramForCausalLM`]; [`NGramForCausalLM.fit`] makes it.
+
+    Args:
+        num_symbols (`int`, *optional*, defaults to 2): v; symbol k has token id k, special ids follow.
+        order (`int`, *optional*, defaults to 2): n; a token is predicted from the n - 1 tokens before it.
+        tied (`bool`, *optional*, defaults to `False`): whether all positions share one table. BOS is then a symbol of
+            the contexts; with a table for every position it would say nothing.
+        sentence_length (`int`, *optional*): d, for tables by position; None for sequences of any length.
+        smoothing (`str`, *optional*, defaults to `"kneser_ney"`): `"kneser_ney"` or `"add_k"`, see
+            [`~rhm_hf.models.ngram.counts.SmoothedLaws`].
+        add_k (`float`, *optional*, defaults to 0.5): k of add-k smoothing.
+        discount (`float`, *optional*): D of Kneser-Ney smoothing; by default estimated from the counts. A given one
+            above 0 excludes no symbol, an estimate may.
+        num_contexts (`list[int]`, *optional*): contexts of order 0, 1, ..: shapes of the model's buffers.
+        num_pairs (`list[int]`, *optional*): pairs of context and symbol of every order.
+    """
+
+    model_type = "ngram"
+
+    def __init__(
+        self,
+        num_symbols=2,
+        order=2,
+        tied=False,
+        sentence_length=None,
+        smoothing="kneser_ney",
+        add_k=0.5,
+        discount=None,
+        num_contexts=(0,),
+        num_pairs=(0,),
+        **kwargs,
+    ):
+        check_smoothing(smoothing, add_k, discount)
+        self.order = order
+        self.tied = tied
+        self.sentence_length = sentence_length
+        self.smoothing = smoothing
+        self.add_k = add_k
+        self.discount = discount
+        self.num_contexts = list(num_contexts)
+        self.num_pairs = list(num_pairs)
+        super().__init__(num_symbols, **kwargs)
