@@ -272,6 +272,10 @@ class PairCounts:
         )
         if not len(table.occupied):
             longest = f"the longest document has {self.longest} tokens" if self.num_tokens else "the text is empty"
+            if self.settings["num_left"] is not None and self.longest > distance:
+                longest = (
+                    "left holds -1 wherever a left member would be (tuple_ids: t is a multiple of the block length)"
+                )
             raise ValueError(
                 f"distance={distance} has no pairs: {longest}, and a pair needs {distance + 1}; give smaller "
                 "distances or more text"

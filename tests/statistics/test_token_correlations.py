@@ -10,7 +10,14 @@ import torch
 
 from rhm_hf import theory
 from rhm_hf.grammar import Grammar
-from rhm_hf.statistics import TokenCorrelations, exact_correlation, prefix_contexts, token_correlations, tuple_ids
+from rhm_hf.statistics import (
+    PairCounts,
+    TokenCorrelations,
+    exact_correlation,
+    prefix_contexts,
+    token_correlations,
+    tuple_ids,
+)
 from rhm_hf.statistics.fits import context_curve, last_above
 from rhm_hf.statistics.laws import PairLaw
 
@@ -258,6 +265,16 @@ def test_every_kind_of_input_gives_the_same(tmp_path):
         np.testing.assert_allclose(token_correlations(tokens, [1, 3], 8).correlation, ragged, rtol=1e-12)
 
 
+def test_shards_counted_apart_give_the_correlations_of_the_whole():
+    rows, distances = Grammar.from_name("v8-m4-s2-L3").sample(3200, sampling="iid"), (1, 2, 5)
+    settings = {"anchor": "last", "block_length": 800}
+    shards = [
+        PairCounts(distances, 8, start=8 * at, **settings).add(rows[at : at + 800]) for at in range(0, 3200, 800)
+    ]
+    merged = TokenCorrelations(shards[2] + shards[0] + shards[3] + shards[1])
+    assert merged.to_dict() == token_correlations(rows, distances, 8).to_dict()
+
+
 def test_a_large_vocabulary_in_a_second():
     rng = np.random.default_rng(0)
     tokens = np.minimum(rng.zipf(1.5, 8000), 50_257) - 1
@@ -304,6 +321,7 @@ def test_lanczos_agrees_with_the_singular_values():
         (lambda: token_correlations([0.5, 1.0], [1]), "dtype float64"),
         (lambda: token_correlations([0, 1] * 9, [1], num_left=3), "num_left=3 without left"),
         (lambda: token_correlations([[0, 1], [1]], [1], left=[[0, 1], [1]]), "left ids need arrays"),
+        (lambda: token_correlations([[0, 1], [1, 0]], [1], left=[[-1, 0], [-1, 0]]), "left holds -1 wherever"),
         (lambda: token_correlations([[0, 1], [1, 0]], [1], population=1), "population=1 must be at least"),
         (lambda: token_correlations([0, 1] * 9, [1], population=99), "needs anchor='last'"),
         (lambda: token_correlations([0, 1, 1] * 9, [1, 2]).fit(1, 1), "t_min=1, t_max=1"),
