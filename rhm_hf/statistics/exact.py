@@ -1,0 +1,211 @@
+"""Exact statistics of a grammar, the values that counts converge to: laws of two tokens, correlations, entropies."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..grammar.enumeration import ENUMERATION_LIMIT, enumerate_sentences
+from ..inference import next_token_probs, node_marginals
+from .accumulator import Accumulator
+from .ids import checked_distances
+from .laws import PairLaw
+
+
+ALL_SENTENCES_LIMIT = 2**14  # at most so many sentences are all visited, weighted, instead of a sample
+CHUNK_ENTRIES = 2**22
+
+
+def joint_law(grammar, i: int, j: int) -> np.ndarray:
+    """P(x_i = a, x_j = b), exact.
+
+    The law of the lowest common ancestor's rule at its place, times the laws of the two tokens given the children that
+    they descend from: products of child matrices along their paths.
+
+    Args:
+        grammar ([`~rhm_hf.Grammar`]): any.
+        i, j (`int`): two different positions, 0 .. d-1.
+
+    Returns:
+        `np.ndarray`: float64 `(v, v)`, sums to 1.
+    """
+    for name, position in (("i", i), ("j", j)):
+        if not 0 <= position < grammar.sentence_length or i == j:
+            raise ValueError(
+                f"{name}={position} is out of range: positions are two of 0 to {grammar.sentence_length - 1}"
+            )
+    return _joint(grammar, i, 0, j)
+
+
+def tuple_joint_law(grammar, node: int, position: int, level: int = 1) -> np.ndarray:
+    """P(node `node` of level `level` uses rule r, x_position = b), exact.
+
+    Args:
+        grammar ([`~rhm_hf.Grammar`]): any.
+        node (`int`): 0 .. nodes of the level - 1; its rule stands for the tuple below it.
+        position (`int`): of a token outside the node's span.
+        level (`int`, *optional*, defaults to 1): of the node, 1..L-1.
+
+    Returns:
+        `np.ndarray`: float64 `(rules, v)`, rule r = symbol * rules per symbol + rule, as [`tuple_ids`] counts them.
+    """
+    if not 0 <= position < grammar.sentence_length or not 0 <= node < grammar.num_nodes_at(level):
+        raise ValueError(f"node={node}, position={position}: one of them is out of range for {grammar.name}")
+    if _node(grammar, position, level) == node:
+        raise ValueError(f"position={position} lies below node={node} of level {level}: take one outside its span")
+    first = node * grammar.block_length(level)  # a token below the node, to find the common ancestor by
+    symbols = _joint(grammar, first, level, position)
+    return (grammar.rule_probs_at(level)[..., None] * symbols[:, None]).reshape(-1, grammar.vocab_size)
+
+
+def exact_correlation(
+    grammar,
+    distances: Iterable[int] | None = None,
+    anchor: str = "last",
+    center: str = "pooled",
+    tuples: bool = False,
+) -> np.ndarray:
+    """C~(t) of the law itself: what [`token_correlations`] converges to for many sentences, noise-free.
+
+    Args:
+        grammar ([`~rhm_hf.Grammar`]): any.
+        distances (`Iterable[int]`, *optional*, defaults to all): t from 1 to d-1.
+        anchor (`str`, *optional*, defaults to `"last"`): `"last"`, the pair (x_(d-1-t), x_(d-1)), or `"all"`, the mean
+            over all pairs at distance t.
+        center (`str`, *optional*, defaults to `"pooled"`): with `"all"`, `"position"` subtracts mean_i(p_i q_(i+t)).
+        tuples (`bool`, *optional*, defaults to `False`): of level-1 tuples with the last token instead, root mean
+            square over all rules and tokens; t counts from the tuple's last token, so it is a multiple of s.
+
+    Returns:
+        `np.ndarray`: float64, one entry a distance.
+    """
+    d = grammar.sentence_length
+    step = grammar.tuple_size_at(1) if tuples else 1
+    distances = checked_distances(range(step, d, step) if distances is None else distances)
+    if max(distances) >= d or any(t % step for t in distances):
+        raise ValueError(f"distances={list(distances)} must be multiples of {step} below the sentence length {d}")
+    if anchor not in ("last", "all") or center not in ("pooled", "position") or (tuples and anchor != "last"):
+        raise ValueError(
+            f"anchor={anchor!r}, center={center!r}: anchor is 'last' or, for tokens, 'all', center 'pooled' or "
+            "'position'"
+        )
+    found = []
+    for t in distances:
+        if tuples:
+            laws = [tuple_joint_law(grammar, (d - t) // step - 1, d - 1)]
+        else:
+            laws = [joint_law(grammar, i, i + t) for i in (range(d - t) if anchor == "all" else [d - 1 - t])]
+        marginals = None
+        if center == "position":
+            marginals = np.array([law.sum(1) for law in laws]), np.array([law.sum(0) for law in laws])
+        found.append(PairLaw.of(np.mean(laws, 0), marginals=marginals).correlation)
+    return np.array(found)
+
+
+@dataclass(frozen=True)
+class ConditionalEntropies:
+    """H_n, nats.
+
+    Attributes:
+        lengths (`np.ndarray`): n, tokens of context.
+        entropies, stderr (`np.ndarray`): `(lengths, d)`: H(x_i | the min(n, i) tokens before it), at a known position;
+            standard errors are 0 where all sentences were visited.
+        last, last_stderr (`np.ndarray`): of the last token, `(lengths,)`: its steps at n = s^ℓ - 1 are the plateaus of
+            last-token prediction.
+        mean, mean_stderr (`np.ndarray`): over positions.
+        num_sentences (`int`): how many were visited.
+        exact (`bool`): whether these were all.
+    """
+
+    lengths: np.ndarray
+    entropies: np.ndarray
+    stderr: np.ndarray
+    mean: np.ndarray
+    mean_stderr: np.ndarray
+    num_sentences: int
+    exact: bool
+
+    @property
+    def last(self) -> np.ndarray:
+        return self.entropies[:, -1]
+
+    @property
+    def last_stderr(self) -> np.ndarray:
+        return self.stderr[:, -1]
+
+
+def conditional_entropies(
+    grammar, lengths: Iterable[int] | None = None, num_sentences: int | None = None, seed: int = 0
+) -> ConditionalEntropies:
+    """Entropies of a token given the n tokens before it, for every context length n.
+
+    Args:
+        grammar ([`~rhm_hf.Grammar`]): any.
+        lengths (`Iterable[int]`, *optional*, defaults to 0 .. d-1): n.
+        num_sentences (`int`, *optional*): independent sentences to average the entropies of exact laws over; by
+            default all sentences, weighted, where there are at most 2^14, and 1024 elsewhere.
+        seed (`int`, *optional*, defaults to 0): of the sentences, which are of the split "evaluation".
+
+    Returns:
+        [`ConditionalEntropies`].
+    """
+    d = grammar.sentence_length
+    lengths = np.arange(d) if lengths is None else np.array(sorted(set(lengths)))
+    if not len(lengths) or lengths.dtype.kind != "i" or lengths[0] < 0 or lengths[-1] >= d:
+        raise ValueError(f"lengths={lengths.tolist()} must be one or more integers from 0 to {d - 1}")
+    if num_sentences is not None and num_sentences < 2:
+        raise ValueError(f"num_sentences={num_sentences} must be at least 2")
+    exact = num_sentences is None and grammar.num_sentences <= min(ALL_SENTENCES_LIMIT, ENUMERATION_LIMIT // d)
+    if exact:
+        tokens, weights = enumerate_sentences(grammar)
+    else:
+        tokens = grammar.sample(num_sentences or 1024, seed, "evaluation", "iid")
+        weights = np.ones(len(tokens))
+    tokens, weights = torch.as_tensor(tokens.astype(np.int64)), torch.as_tensor(weights)
+    accumulators = [(Accumulator((d,)), Accumulator()) for _ in lengths]
+    step = max(1, CHUNK_ENTRIES // (d * grammar.vocab_size))
+    for at in range(0, len(tokens), step):
+        for n, (positions, means) in zip(lengths.tolist(), accumulators, strict=True):
+            laws = next_token_probs(grammar, tokens[at : at + step], context_length=n)
+            terms = torch.special.entr(laws).sum(-1)
+            positions.add(terms, weights=weights[at : at + step])
+            means.add(terms.mean(1), weights=weights[at : at + step])
+    stderr = [[0.0 * a.mean if exact else a.stderr for a in pair] for pair in accumulators]
+    return ConditionalEntropies(
+        lengths,
+        np.array([positions.mean.numpy() for positions, _ in accumulators]),
+        np.array([errors.numpy() for errors, _ in stderr]),
+        np.array([float(means.mean) for _, means in accumulators]),
+        np.array([float(error) for _, error in stderr]),
+        len(tokens),
+        exact,
+    )
+
+
+def _joint(grammar, first: int, level: int, second: int) -> np.ndarray:
+    """P(the level-`level` ancestor of token `first` is a, token `second` is b): `(symbols, v)`."""
+    top = next(x for x in range(1, grammar.depth + 1) if _node(grammar, first, x) == _node(grammar, second, x))
+    rules, size = grammar.rules_at(top), grammar.num_symbols_at(top - 1)
+    children = [_node(grammar, place, top - 1) % grammar.tuple_size_at(top) for place in (first, second)]
+    weights = node_marginals(grammar, top)[_node(grammar, first, top)].numpy()[:, None] * grammar.rule_probs_at(top)
+    pairs = rules[..., children[0]].astype(np.int64) * size + rules[..., children[1]]
+    joint = np.bincount(pairs.ravel(), weights.ravel(), size * size).reshape(size, size)
+    return _descent(grammar, first, top - 1, level).T @ joint @ _descent(grammar, second, top - 1)
+
+
+def _node(grammar, position: int, level: int) -> int:
+    """The ancestor of a token."""
+    return position // grammar.block_length(level)
+
+
+def _descent(grammar, position: int, level: int, bottom: int = 0) -> np.ndarray:
+    """P(the token's ancestor of level `bottom` is x | that of level `level` is a): `(symbols a, symbols x)`."""
+    matrix = np.eye(grammar.num_symbols_at(level))
+    for upper in range(level, bottom, -1):
+        child = _node(grammar, position, upper - 1) % grammar.tuple_size_at(upper)
+        rules, probs = grammar.rules_at(upper), grammar.rule_probs_at(upper)
+        step = np.zeros((len(rules), grammar.num_symbols_at(upper - 1)))
+        np.add.at(step, (np.arange(len(rules))[:, None], rules[..., child]), probs)
+        matrix = matrix @ step
+    return matrix
