@@ -7,9 +7,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+import torch
 from small_grammars import skewed_grammar
 
 from rhm_hf.grammar import Grammar
+
+
+torch.set_num_threads(1)  # sums in a fixed order; and small tensors gain nothing from more
 
 
 @pytest.fixture(params=["v4-m2-s2-L2", "v3-m2-s3-L2", "v5-m3-s2-L2-c3", "skewed"])

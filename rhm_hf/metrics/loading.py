@@ -1,5 +1,6 @@
-"""Models and grammars for metrics: instances as they are, paths and Hub ids loaded once."""
+"""What metrics share: models and grammars, loaded once; evaluation mode; the rows of a process."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -25,7 +26,7 @@ class ModelCache:
 
         path = model if isinstance(model, str | Path) else None
         if path is not None:
-            model = self._load(str(path), accelerator)
+            model = self.load(str(path), accelerator)
         if grammar is not None:
             return model, resolve_grammar(grammar)
         if getattr(model, "grammar", None) is not None:
@@ -39,7 +40,8 @@ class ModelCache:
                 "pass grammar=, a Grammar, a directory, a Hub id, or a dataset made by rhm_hf"
             ) from error
 
-    def _load(self, path: str, accelerator):
+    def load(self, path: str, accelerator=None):
+        """The model of a directory or Hub id, loaded anew only where it is another one or has changed."""
         key = (path, _last_change(path))
         if key != self._key:
             self._model = load_model(path, None if accelerator is None else accelerator.device)
@@ -68,3 +70,22 @@ def load_model(path: str, device=None):
     model = auto.from_pretrained(path, dtype="auto", use_safetensors=True)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(device).eval()
+
+
+@contextmanager
+def evaluating(model):
+    """The model in evaluation mode, and back to what it was."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def share_of_process(num: int, accelerator=None) -> range:
+    """Which of `num` rows this process of an `accelerate.Accelerator` handles; all of them without one."""
+    if accelerator is None:
+        return range(num)
+    index, of = accelerator.process_index, accelerator.num_processes
+    return range(num * index // of, num * (index + 1) // of)

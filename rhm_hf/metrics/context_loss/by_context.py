@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from rhm_hf.grammar.parameters import check_integer
-from rhm_hf.metrics.rhm_kl.divergence import _evaluating, _share
+from rhm_hf.metrics.loading import evaluating, share_of_process
 
 from .reader import Reader
 from .saturation import RELATIVE, curve, differences, fit_decay, saturation_length
@@ -107,7 +107,7 @@ def loss_by_context(
     documents = as_documents(input_ids, texts, tokenizer)
     if per == "character" and documents.characters is None:
         raise ValueError("per='character' needs texts= or a CharText: token ids do not say how long their text is")
-    with _evaluating(model):
+    with evaluating(model):
         reader = Reader.of(model, np.unique(documents.ids), tokenizer=tokenizer, bos=bos, mask_token_id=mask_token_id)
         paired = _paired(reader, paired, windows)
         length = _length(reader, documents, max_context, tokenizer, windows)
@@ -199,7 +199,7 @@ def _row_sums(
     device = reader.model.device
     sums = torch.zeros(windows.num_rows, len(lengths), dtype=torch.float64, device=device)
     counts = torch.zeros(windows.num_rows, dtype=torch.float64, device=device)
-    mine = _share(len(windows.starts), accelerator)
+    mine = share_of_process(len(windows.starts), accelerator)
 
     def batches(context: int, targets: int) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
         """Places of the tokens `(batch, width)`, the tokens, and their rows `(batch,)`."""

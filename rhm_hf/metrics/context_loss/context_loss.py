@@ -58,7 +58,7 @@ class ContextLoss(evaluate.Metric):
         self._models = getattr(self, "_models", None) or ModelCache()
         path = model if not hasattr(model, "forward") else getattr(model, "name_or_path", "")
         if not hasattr(model, "forward"):
-            model = self._models._load(str(path), accelerator)
+            model = self._models.load(str(path), accelerator)
         tokenizer = _tokenizer(tokenizer, str(path), needed=texts is not None)
         return loss_by_context(model, input_ids, texts=texts, tokenizer=tokenizer, accelerator=accelerator, **kwargs)
 

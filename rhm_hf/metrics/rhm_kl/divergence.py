@@ -8,7 +8,6 @@ p = 0 are 0.
 
 import math
 from collections.abc import Sequence
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ import torch
 from rhm_hf.grammar import Grammar
 from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import log_prob, next_token_probs, posteriors
+from rhm_hf.metrics.loading import evaluating, share_of_process
 from rhm_hf.statistics import Accumulator
 
 from .vocabulary import ModelIds
@@ -81,7 +81,7 @@ def kl_divergence(
     tokens, weights = _sentences(grammar, input_ids, num_sentences, seed)
     hidden = _masks(tokens.shape, mask_probability, mask_seed) if masked else None
     device = model.device
-    mine = _share(len(tokens), accelerator)
+    mine = share_of_process(len(tokens), accelerator)
     if batch_size is None:
         batch_size = max(1, min(512, LOGITS_LIMIT // (grammar.sentence_length * ids.num_ids)))
     elif batch_size < 1:
@@ -89,7 +89,7 @@ def kl_divergence(
 
     per_token = {term: Accumulator(device=device) for term in TERMS}
     per_position = Accumulator((grammar.sentence_length,), device)
-    with _evaluating(model):
+    with evaluating(model):
         for start in range(mine.start, mine.stop, batch_size):
             rows = slice(start, min(start + batch_size, mine.stop))
             batch, weight = tokens[rows].to(device), weights[rows].to(device)
@@ -142,25 +142,6 @@ def _masks(shape: tuple[int, int], probability: float, seed: int) -> torch.Tenso
         raise ValueError(f"mask_probability={probability} must be above 0 and at most 1")
     numbers = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return (numbers < probability) | (numbers == numbers.amin(1, keepdim=True))
-
-
-def _share(num: int, accelerator) -> range:
-    """The rows of this process."""
-    if accelerator is None:
-        return range(num)
-    index, of = accelerator.process_index, accelerator.num_processes
-    return range(num * index // of, num * (index + 1) // of)
-
-
-@contextmanager
-def _evaluating(model):
-    """The model in evaluation mode, and back to what it was."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 def _symbol_log_probs(model, ids: ModelIds, batch: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
