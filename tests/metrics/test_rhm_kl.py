@@ -287,9 +287,9 @@ def test_evaluate_loads_the_metric_by_name_and_judges_models_and_paths(tmp_path)
     model.save_pretrained(tmp_path)
     GRAMMAR.save_pretrained(tmp_path / "grammar")
     assert metric.compute(model=str(tmp_path)) == expected
-    first = metric._models._model
+    first = metric.models._model
     assert metric.compute(model=str(tmp_path)) == expected
-    assert metric._models._model is first  # not reloaded
+    assert metric.models._model is first  # not reloaded
     gpt2(seed=1, scale=3.0).save_pretrained(tmp_path)
     assert metric.compute(model=str(tmp_path)) != expected  # but a model saved again is
 

@@ -5,7 +5,7 @@ import evaluate
 
 from rhm_hf.data.facts import CITATION
 from rhm_hf.metrics.context_loss.by_context import loss_by_context
-from rhm_hf.metrics.loading import ModelCache
+from rhm_hf.metrics.module import DirectInputs
 
 
 _DESCRIPTION = """
@@ -35,8 +35,10 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class ContextLoss(evaluate.Metric):
+class ContextLoss(DirectInputs, evaluate.Metric):
     """Loss by visible tokens."""
+
+    inputs = ("input_ids", "texts")
 
     def _info(self):
         return evaluate.MetricInfo(
@@ -46,19 +48,12 @@ class ContextLoss(evaluate.Metric):
             features=datasets.Features({"input_ids": datasets.Sequence(datasets.Value("int64"))}),
         )
 
-    def compute(self, *, input_ids=None, texts=None, **kwargs):
-        """Judges the given documents, or those of earlier `add_batch` calls."""
-        if input_ids is None and texts is None and self.writer is not None:
-            return super().compute(**kwargs)
-        return self._compute(input_ids=input_ids, texts=texts, **kwargs)
-
     def _compute(self, *, model=None, input_ids=None, texts=None, tokenizer=None, accelerator=None, **kwargs):
         if model is None:
             raise ValueError("model=None: pass model=, a model, a directory or a Hub id")
-        self._models = getattr(self, "_models", None) or ModelCache()
         path = model if not hasattr(model, "forward") else getattr(model, "name_or_path", "")
         if not hasattr(model, "forward"):
-            model = self._models.load(str(path), accelerator)
+            model = self.models.load(str(path), accelerator)
         tokenizer = _tokenizer(tokenizer, str(path), needed=texts is not None)
         return loss_by_context(model, input_ids, texts=texts, tokenizer=tokenizer, accelerator=accelerator, **kwargs)
 

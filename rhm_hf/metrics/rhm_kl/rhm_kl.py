@@ -4,7 +4,7 @@ import datasets
 import evaluate
 
 from rhm_hf.data.facts import CITATION
-from rhm_hf.metrics.loading import ModelCache
+from rhm_hf.metrics.module import DirectInputs
 from rhm_hf.metrics.rhm_kl.divergence import kl_divergence
 
 
@@ -35,7 +35,7 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class RHMKL(evaluate.Metric):
+class RHMKL(DirectInputs, evaluate.Metric):
     """KL to the exact law."""
 
     def _info(self):
@@ -46,15 +46,8 @@ class RHMKL(evaluate.Metric):
             features=datasets.Features({"input_ids": datasets.Sequence(datasets.Value("int64"))}),
         )
 
-    def compute(self, *, input_ids=None, **kwargs):
-        """Judges the given sentences, those of earlier `add_batch` calls, or by default the grammar's own."""
-        if input_ids is None and self.writer is not None:
-            return super().compute(**kwargs)
-        return self._compute(input_ids=input_ids, **kwargs)
-
     def _compute(self, *, model=None, grammar=None, input_ids=None, accelerator=None, **kwargs):
         if model is None:
             raise ValueError("model=None: pass model=, a model, a directory or a Hub id")
-        self._models = getattr(self, "_models", None) or ModelCache()
-        model, grammar = self._models.resolve(model, grammar, accelerator)
+        model, grammar = self.models.resolve(model, grammar, accelerator)
         return kl_divergence(model, grammar, input_ids, accelerator=accelerator, **kwargs)

@@ -3,6 +3,7 @@
 import datasets
 import evaluate
 
+from rhm_hf.metrics.module import DirectInputs
 from rhm_hf.metrics.token_correlations.measure import measure_correlations
 
 
@@ -39,8 +40,10 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class TokenCorrelations(evaluate.Measurement):
+class TokenCorrelations(DirectInputs, evaluate.Measurement):
     """C~(t), noise, exponent and effective context."""
+
+    inputs = ("data",)
 
     def _info(self):
         return evaluate.MeasurementInfo(
@@ -52,12 +55,6 @@ class TokenCorrelations(evaluate.Measurement):
                 datasets.Features({"data": datasets.Sequence(datasets.Value("int64"))}),
             ],
         )
-
-    def compute(self, *, data=None, **kwargs):
-        """Measures what is given, or what earlier `add_batch` calls gave."""
-        if data is None and self.writer is not None:
-            return super().compute(**kwargs)
-        return self._compute(data=data, **kwargs)
 
     def _compute(self, data=None, **kwargs):
         if data is None:
