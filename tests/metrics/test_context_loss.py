@@ -382,9 +382,16 @@ def test_losses_per_character_are_those_per_token_over_the_characters_of_the_tar
 def test_an_ngram_model_of_english_saturates_one_before_its_order(order):
     corpus = char_corpus_of_topics()
     train = NGramForCausalLM.fit(corpus.splits["train"].documents, order, tied=True, num_symbols=corpus.num_symbols)
-    for paired in (True, False):
-        result = loss_by_context(train, corpus.splits["train"], max_context=12, num_windows=1000, paired=paired)
-        assert result["n_sat"] == result["n_sat_relative"] == order - 1
+    arguments = {"max_context": 12, "num_windows": 1000}
+    result = loss_by_context(train, corpus.splits["train"], paired=True, **arguments)
+    assert result["n_sat"] == result["n_sat_relative"] == order - 1
+    assert result["delta"][order - 1 :] == [0] * len(result["delta"][order - 1 :])
+    # In one pass every n has other targets, so that n_sat at two standard errors is right 19 times of 20 only, and
+    # which text this is depends on the Python that runs the test.
+    fast = loss_by_context(train, corpus.splits["train"], paired=False, **arguments)
+    assert fast["n_sat_relative"] == order - 1
+    beyond = zip(fast["delta"][order - 1 :], fast["delta_stderr"][order - 1 :], strict=True)
+    assert all(abs(delta) <= 4.5 * error for delta, error in beyond)
 
 
 def test_few_documents_are_cut_into_blocks_and_their_errors_are_right():
