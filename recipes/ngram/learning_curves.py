@@ -202,7 +202,7 @@ def draw(grammar: Grammar, losses, agreements, plateaus: np.ndarray, path: Path)
     left.set(xscale="log", yscale="log", xlabel="training sentences P", ylabel="loss at the last token (nats)")
     left.set_yticks([0.3, 0.5, 1, 2, 3], ["0.3", "0.5", "1", "2", "3"])
     left.set_yticks([], minor=True)
-    left.legend(frameon=False, fontsize=7, loc="upper right", bbox_to_anchor=(1, 0.92))
+    left.legend(frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(0, 0.08))
     lines, markers = ("-", "--", ":", "-."), "os^v"
     for colour, targets in ((2, "sibling_latent"), (3, "sibling_token"), (4, "last_token")):
         for level, ancestor, _ in learnt_nodes(grammar, targets):
@@ -216,8 +216,9 @@ def draw(grammar: Grammar, losses, agreements, plateaus: np.ndarray, path: Path)
             }
             right.plot(list(curve), list(curve.values()), markersize=3, label=label, **style)
     for level in range(2, grammar.depth + 1):
-        right.axvline(theory.sample_complexity(grammar.parameters, level), color="black", linestyle="--", linewidth=1)
-        right.text(theory.sample_complexity(grammar.parameters, level), 1.03, f"$P_{level}$", ha="center", fontsize=8)
+        expected = theory.sample_complexity(grammar.parameters, level)
+        right.axvline(expected, color="black", linestyle="--", linewidth=1)
+        right.text(expected * 1.1, 1.04, f"$P_{level}$", ha="left", fontsize=8)
     right.set(xscale="log", xlabel="training sentences P", ylabel="synonym agreement", ylim=(-0.05, 1.1))
     right.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     for ax in (left, right):
