@@ -71,9 +71,8 @@ def _bare_step(run: Run):
     """Forward, backward and step on one batch that is there already: no loop, no bookkeeping."""
     from rhm_hf.training.models import scratch_model
 
-    model = (
-        scratch_model(run.bare_model.config, run.task.auto_class, 0, run.grammar).to(run.accelerator.device).train()
-    )
+    model = scratch_model(run.bare_model.config, run.task.auto_class, 0, run.data.length)
+    model.to(run.accelerator.device).train()
     options = {name: run.optimizer.defaults[name] for name in ("lr", "betas", "weight_decay", "fused")}
     optimizer = torch.optim.AdamW(model.parameters(), **options)
     batch = run.task.collate(run.batches(0)[0])

@@ -48,9 +48,10 @@ def _train(argv: list[str]) -> None:
     row = best_row(train(arguments))
     if int(os.environ.get("RANK", 0)):  # under a launcher the first process speaks for all
         return
+    distance = f"KL {row['kl']:.4f} +- {row['kl_stderr']:.4f}" if "kl" in row else f"test loss {row['test_loss']:.4f}"
     print(
         f"{arguments.training.output_dir}: best at step {row['step']}, validation loss {row['validation_loss']:.4f}, "
-        f"KL {row['kl']:.4f} +- {row['kl_stderr']:.4f} nats per token"
+        f"{distance} nats per token"
     )
 
 

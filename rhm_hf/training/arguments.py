@@ -54,13 +54,23 @@ class ModelArguments(_Checked):
 
 @dataclass
 class DataArguments(_Checked):
-    """What it is trained on: sentences of one grammar."""
+    """What it is trained on: sentences of one grammar, or the characters of a text."""
 
     grammar: str = field(default="v16-m4-s2-L3", metadata={"help": "The grammar's short name"})
     rules_seed: int = field(default=0, metadata={"help": "Picks the grammar of the ensemble"})
-    num_train: int = field(default=8192, metadata={"help": "P, the number of training sentences"})
-    num_validation: int = field(default=1024, metadata={"help": "Sentences that early stopping looks at"})
-    num_test: int = field(default=1024, metadata={"help": "Sentences of the reported test loss"})
+    text: str | None = field(
+        default=None,
+        metadata={"help": "Train on characters instead: shakespeare, wikitext-2, wikitext-103, or a UTF-8 file"},
+    )
+    train_characters: int | None = field(
+        default=None,
+        metadata={"help": "Where one text is cut into training and test; by default as published, half of a file"},
+    )
+    context_length: int = field(default=64, metadata={"help": "Of a text: characters before the last one of a window"})
+    stride: int = field(default=1, metadata={"help": "Of a text: characters from one training window to the next"})
+    num_train: int = field(default=8192, metadata={"help": "P: training sentences; of a text, its first characters"})
+    num_validation: int = field(default=1024, metadata={"help": "Sentences or windows that early stopping looks at"})
+    num_test: int = field(default=1024, metadata={"help": "Sentences or windows of the reported test loss"})
     sample_seed: int = field(default=0, metadata={"help": "Picks the sentences"})
     sampling: str | None = field(
         default=None, metadata={"help": "unique or iid; by default unique where all sentences are equiprobable"}
@@ -68,8 +78,10 @@ class DataArguments(_Checked):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("num_train", "num_validation", "num_test"):
+        for name in ("num_train", "num_validation", "num_test", "context_length", "stride"):
             self._check(getattr(self, name) >= 1, name, "at least 1")
+        if self.text is None:
+            self._check(self.train_characters is None, "train_characters", "left out without text")
         for name in ("rules_seed", "sample_seed"):
             self._check(getattr(self, name) >= 0, name, "at least 0")
         self._check(self.sampling in (None, "unique", "iid"), "sampling", "unique, iid or left out")

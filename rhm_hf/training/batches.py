@@ -7,6 +7,40 @@ import torch
 RESIDENT_SHARE = 0.25  # of the device's free memory that training sentences may take
 
 
+class Windows:
+    """Rows of a text that overlap, cut when they are asked for: row i is `ids[starts[i] : starts[i] + length]`.
+
+    As much of a tensor `(num_windows, length)` as [`Batches`] needs.
+
+    Args:
+        ids (`torch.Tensor`): shape `(tokens,)`.
+        starts (`torch.Tensor`): shape `(num_windows,)`, int64.
+        length (`int`): tokens of a window.
+    """
+
+    def __init__(self, ids: torch.Tensor, starts: torch.Tensor, length: int):
+        self.ids, self.starts, self.length = ids, starts, length
+        self._offsets = torch.arange(length, device=ids.device)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
+        return self.ids[self.starts[indices][:, None] + self._offsets]
+
+    @property
+    def device(self) -> torch.device:
+        return self.ids.device
+
+    @property
+    def nbytes(self) -> int:
+        return self.ids.nbytes + self.starts.nbytes
+
+    def to(self, device: torch.device) -> "Windows":
+        """The same windows of a text that lies on `device`."""
+        return Windows(self.ids.to(device), self.starts.to(device), self.length)
+
+
 class Batches:
     """The global batch of step k holds positions `k * batch_size .. (k + 1) * batch_size - 1` of an endless stream.
 
@@ -16,8 +50,8 @@ class Batches:
     are.
 
     Args:
-        rows (`torch.Tensor`): shape `(num_rows, length)`, any integer type; moved to `device` when it takes at most a
-            quarter of the free memory there, else its batches are.
+        rows (`torch.Tensor` or [`Windows`]): shape `(num_rows, length)`, any integer type; moved to `device` when they
+            take at most a quarter of the free memory there, else their batches are.
         batch_size (`int`): rows per step over all processes and micro-batches.
         seed (`int`): picks the permutations.
         micro_batches (`int`, *optional*, defaults to 1): what a process splits its slice into.
@@ -69,5 +103,5 @@ class Batches:
         return self._permutations[epoch]
 
 
-def _fits(rows: torch.Tensor, device: torch.device) -> bool:
+def _fits(rows: torch.Tensor | Windows, device: torch.device) -> bool:
     return device.type != "cuda" or rows.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]

@@ -1,4 +1,7 @@
-"""The sentences of a run, through the data set builder."""
+"""The rows of a run: sentences through the data set builder, or windows of a text."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import datasets
 import numpy as np
@@ -6,41 +9,116 @@ import torch
 
 import rhm_hf  # noqa: F401  registers "rhm" with datasets
 
-from ..data import grammar_of
+from ..data import CharCorpus, CharText, char_corpus, grammar_of, rhm_tokenizer
+from ..data.text import SOURCES
 from ..grammar import Grammar
 from .arguments import DataArguments
+from .batches import Windows
 
 
-def load_splits(arguments: DataArguments) -> tuple[Grammar, dict[str, torch.Tensor]]:
-    """The grammar and its sentences by `load_dataset("rhm", ..)`.
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run reads.
 
-    Returns:
-        The grammar, and the splits `train`, `validation` and `test`: each `(sentences, d)`, uint8, or int32 where the
-        grammar has more than 256 symbols.
+    Attributes:
+        splits: `train`, `validation` and `test`: rows of symbols `(rows, length)`, uint8, or int32 where there are
+            more than 256 symbols; `train` may be [`Windows`].
+        num_symbols (`int`): v.
+        length (`int`): tokens of a row.
+        tokenizer: of these ids, saved beside the model.
+        grammar ([`Grammar`], *optional*): the law of the rows, where they have one.
+    """
+
+    splits: dict[str, Any]
+    num_symbols: int
+    length: int
+    tokenizer: Any
+    grammar: Grammar | None = None
+
+
+def load_data(arguments: DataArguments) -> TrainingData:
+    """Sentences of the grammar by `load_dataset("rhm", ..)`, or windows of a text by [`~rhm_hf.data.char_corpus`].
+
+    Raises:
+        `ValueError`: for more sentences, characters or windows than there are.
     """
     noisy = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_dataset(
-            "rhm",
-            arguments.grammar,
-            rules_seed=arguments.rules_seed,
-            train_size=arguments.num_train,
-            validation_size=arguments.num_validation,
-            test_size=arguments.num_test,
-            sample_seed=arguments.sample_seed,
-            sampling=arguments.sampling,
-        )
+        return _sentences(arguments) if arguments.text is None else _windows(arguments)
     finally:
         if noisy:
             datasets.enable_progress_bars()
+
+
+def _sentences(arguments: DataArguments) -> TrainingData:
+    loaded = datasets.load_dataset(
+        "rhm",
+        arguments.grammar,
+        rules_seed=arguments.rules_seed,
+        train_size=arguments.num_train,
+        validation_size=arguments.num_validation,
+        test_size=arguments.num_test,
+        sample_seed=arguments.sample_seed,
+        sampling=arguments.sampling,
+    )
     grammar = grammar_of(loaded)
-    return grammar, {name: _tokens(split, grammar) for name, split in loaded.items()}
+    v, length = grammar.vocab_size, grammar.sentence_length
+    splits = {name: _tokens(split, grammar) for name, split in loaded.items()}
+    return TrainingData(splits, v, length, rhm_tokenizer(v), grammar)
 
 
 def _tokens(split: datasets.Dataset, grammar: Grammar) -> torch.Tensor:
     # Straight from Arrow: the formats of datasets widen every integer to int64.
     column = split.with_format("arrow")[:]["input_ids"].combine_chunks()
     tokens = column.flatten().to_numpy().reshape(-1, grammar.sentence_length)
-    # torch gathers no uint16.
-    return torch.from_numpy(tokens.astype(np.uint8 if grammar.vocab_size <= 256 else np.int32))
+    return torch.from_numpy(_gathered(tokens, grammar.vocab_size))
+
+
+def _gathered(ids: np.ndarray, num_symbols: int) -> np.ndarray:
+    return ids.astype(np.uint8 if num_symbols <= 256 else np.int32)  # torch gathers no uint16
+
+
+def load_text(arguments: DataArguments) -> CharCorpus:
+    """The text of a run, with the splits `train` and `test`, and its own `validation` where it has one."""
+    if arguments.text in SOURCES:
+        return char_corpus(arguments.text, train_characters=arguments.train_characters)
+    cut = arguments.train_characters or len(char_corpus(text_file=arguments.text).splits["train"].ids) // 2
+    return char_corpus(text_file=arguments.text, train_characters=cut)
+
+
+def _windows(arguments: DataArguments) -> TrainingData:
+    """Training windows of the first P characters; held-out ones from the rest, none of whose characters overlap.
+
+    A text without a validation split of its own gives every other held-out window to validation.
+    """
+    corpus, length = load_text(arguments), arguments.context_length + 1
+    text, v = corpus.splits["train"], corpus.num_symbols
+    if arguments.num_train > len(text.ids):
+        raise ValueError(
+            f"num_train={arguments.num_train}: the training part of {arguments.text} has {len(text.ids)} characters"
+        )
+    offsets = text.offsets[text.offsets < arguments.num_train]
+    text = CharText(text.ids[: arguments.num_train], np.append(offsets, arguments.num_train))
+    starts = text.window_starts(length, arguments.stride)
+    if not len(starts):
+        raise ValueError(
+            f"context_length={arguments.context_length}: no document of the first num_train={arguments.num_train} "
+            f"characters has {length} of them"
+        )
+    ids = torch.from_numpy(_gathered(text.ids, v))
+    held_out = {name: _held_out(split, length, v) for name, split in corpus.splits.items() if name != "train"}
+    if "validation" not in held_out:
+        held_out = {"validation": held_out["test"][0::2], "test": held_out["test"][1::2]}
+    splits = {"train": Windows(ids, torch.from_numpy(starts), length)}
+    for name, wanted in (("validation", arguments.num_validation), ("test", arguments.num_test)):
+        rows = held_out[name]
+        if wanted > len(rows):
+            raise ValueError(f"num_{name}={wanted}: {arguments.text} has {len(rows)} windows of {length} characters")
+        splits[name] = rows[torch.arange(wanted) * len(rows) // wanted]  # from all over the text
+    return TrainingData(splits, v, length, corpus.tokenizer)
+
+
+def _held_out(text: CharText, length: int, num_symbols: int) -> torch.Tensor:
+    starts = text.window_starts(length, length)
+    return torch.from_numpy(_gathered(text.ids, num_symbols)[starts[:, None] + np.arange(length)])

@@ -9,7 +9,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from transformers.utils import logging as transformers_logging
 
-from ..data import rhm_tokenizer
 from ..grammar import Grammar
 from . import results
 from .arguments import Arguments
@@ -37,8 +36,8 @@ def finished(arguments: Arguments) -> list[dict] | None:
     return results.read_csv(folder / RESULTS_FILE) if known["finished"] else None
 
 
-def save_model(model, grammar: Grammar, folder: Path) -> None:
-    """Saves a model with its grammar beside it; a model that lies there is replaced file by file, weights last."""
+def save_model(model, tokenizer, grammar: Grammar | None, folder: Path) -> None:
+    """Saves a model, its tokenizer and its grammar; a model that lies there is replaced file by file, weights last."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     bars = transformers_logging.is_progress_bar_enabled()
@@ -48,8 +47,9 @@ def save_model(model, grammar: Grammar, folder: Path) -> None:
     finally:
         if bars:
             transformers_logging.enable_progress_bar()
-    rhm_tokenizer(grammar.vocab_size).save_pretrained(partial)
-    grammar.save_pretrained(partial / "grammar")
+    tokenizer.save_pretrained(partial)
+    if grammar is not None:
+        grammar.save_pretrained(partial / "grammar")
     for path in sorted((p for p in partial.rglob("*") if p.is_file()), key=lambda p: p.suffix == ".safetensors"):
         target = folder / path.relative_to(partial)
         target.parent.mkdir(parents=True, exist_ok=True)

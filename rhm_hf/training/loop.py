@@ -21,7 +21,7 @@ from ..tasks import TASKS
 from . import checkpoint, results
 from .arguments import Arguments
 from .batches import Batches
-from .data import load_splits
+from .data import load_data
 from .devices import check_processes, cpu_only, generators, key_of
 from .folder import LOG_FILE, MODEL_FOLDER, RESULTS_FILE, RUN_FILE, finished, owned, save_model
 from .models import scratch_config, scratch_model
@@ -68,7 +68,8 @@ class Run:
         )
         check_processes(self.accelerator.num_processes, t.num_processes)
         self._load_data()
-        self.task = TASKS[t.task](self.grammar, kl_sentences=t.kl_sentences)
+        d = self.data
+        self.task = TASKS[t.task](d.num_symbols, d.length, d.grammar, kl_sentences=t.kl_sentences)
         self._make_model()
         self.generators = generators(self.accelerator.device)
         self.evaluations = evaluation_steps(t.max_steps, t.num_evaluations)
@@ -78,7 +79,8 @@ class Run:
 
     def _load_data(self) -> None:
         accelerator, t = self.accelerator, self.arguments.training
-        self.grammar, splits = load_splits(self.arguments.data)
+        self.data = load_data(self.arguments.data)
+        splits = self.data.splits
         self.batches = Batches(
             splits["train"],
             t.batch_size,
@@ -92,8 +94,9 @@ class Run:
 
     def _make_model(self) -> None:
         m, t = self.arguments.model, self.arguments.training
-        config = scratch_config(m.model_type, m.config_overrides, self.grammar, self.task.context_length)
-        model = scratch_model(config, self.task.auto_class, m.model_seed, self.grammar).to(self.accelerator.device)
+        config = scratch_config(m.model_type, m.config_overrides, self.data.num_symbols, self.task.context_length)
+        model = scratch_model(config, self.task.auto_class, m.model_seed, self.data.length)
+        model = model.to(self.accelerator.device)
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=t.learning_rate, betas=(0.9, t.adam_beta2), weight_decay=t.weight_decay, fused=True
         )
@@ -142,10 +145,10 @@ class Run:
         for generator in self.generators:
             generator.manual_seed(key)
         parts = self.batches(self.step)
-        for number, sentences in enumerate(parts, start=1):
+        for number, rows in enumerate(parts, start=1):
             last = number == len(parts)
             with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
-                loss = self.task.loss(self.model, self.task.collate(sentences)) / len(parts)
+                loss = self.task.loss(self.model, self.task.collate(rows)) / len(parts)
                 accelerator.backward(loss)
             self.loss_sum += loss.detach()
         if t.max_grad_norm > 0:
@@ -156,11 +159,11 @@ class Run:
         self.optimizer.zero_grad()
         self.step += 1
 
-    def mean_loss(self, sentences: torch.Tensor) -> float:
-        """The task's loss over sentences on the device, all processes sharing the work."""
-        accelerator, total = self.accelerator, torch.zeros(2, dtype=torch.float64, device=sentences.device)
+    def mean_loss(self, rows: torch.Tensor) -> float:
+        """The task's loss over rows on the device, all processes sharing the work."""
+        accelerator, total = self.accelerator, torch.zeros(2, dtype=torch.float64, device=rows.device)
         self.model.eval()
-        mine = sentences[accelerator.process_index :: accelerator.num_processes]
+        mine = rows[accelerator.process_index :: accelerator.num_processes]
         with torch.no_grad():
             for chunk in mine.split(self.arguments.training.eval_batch_size):
                 loss = self.task.loss(self.bare_model, self.task.collate(chunk)).double()
@@ -184,12 +187,12 @@ class Run:
             "sample_seed": a.data.sample_seed,
             "model_seed": a.model.model_seed,
             "step": self.step,
-            "epoch": seen / a.data.num_train,
+            "epoch": seen / len(self.batches.rows),
             "train_loss": train_loss,
             **{f"{split}_loss": self.mean_loss(rows) for split, rows in self.held_out.items()},
             **self.task.judge(self.bare_model, accelerator, a.training.eval_batch_size),
             "seconds": round(self.seconds, 3),
-            "tokens_seen": seen * self.task.tokens_per_sentence,
+            "tokens_seen": seen * self.task.tokens_per_row,
             "best": 0,  # marked below
             **results.versions(),
         }
@@ -274,7 +277,7 @@ class Run:
             return
         results.write_csv(self.folder / RESULTS_FILE, self.rows, results.columns(self.task.columns))
         if results.best_row(self.rows)["step"] == self.step:
-            save_model(self.bare_model, self.grammar, self.folder / MODEL_FOLDER)
+            save_model(self.bare_model, self.data.tokenizer, self.data.grammar, self.folder / MODEL_FOLDER)
 
     def _end(self) -> None:
         if self.accelerator.is_main_process:

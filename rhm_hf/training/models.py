@@ -1,4 +1,4 @@
-"""A transformers model from scratch, sized for the sentences of a grammar."""
+"""A transformers model from scratch, sized for the rows it is to read."""
 
 import inspect
 
@@ -6,11 +6,9 @@ import torch
 import transformers
 from transformers import AutoConfig, GenerationConfig
 
-from ..grammar import Grammar
 
-
-def scratch_config(model_type: str, overrides: dict, grammar: Grammar, context_length: int):
-    """The config of a model that reads sentences of a grammar.
+def scratch_config(model_type: str, overrides: dict, num_symbols: int, context_length: int):
+    """The config of a model that reads symbols 0 .. v-1.
 
     It has v + 3 ids (symbols, BOS = EOS = v, PAD = v + 1, MASK = v + 2: the exact oracle's ids, so that the two are
     interchangeable), room for `context_length` ids, and no dropout: the small models of learning curves are stopped
@@ -37,7 +35,7 @@ def scratch_config(model_type: str, overrides: dict, grammar: Grammar, context_l
             f"config_overrides has {', '.join(unknown)}, which {type(plain).__name__} does not: its fields are "
             f"{', '.join(sorted(known))}"
         )
-    v = grammar.vocab_size
+    v = num_symbols
     dropouts = {key: 0.0 for key, value in plain.to_dict().items() if "drop" in key and isinstance(value, float)}
     ids = {"vocab_size": v + 3, "bos_token_id": v, "eos_token_id": v, "pad_token_id": v + 1}
     wanted = {**dropouts, **ids, "max_position_embeddings": context_length, **overrides}
@@ -48,10 +46,11 @@ def scratch_config(model_type: str, overrides: dict, grammar: Grammar, context_l
     return AutoConfig.for_model(model_type, **own)
 
 
-def scratch_model(config, auto_class: str, seed: int, grammar: Grammar):
+def scratch_model(config, auto_class: str, seed: int, length: int):
     """A model with the weights that `seed` picks: drawn on the CPU in float32, so the same on every device.
 
-    Its generation defaults sample the model's own law (all symbols, no top-k) up to a whole sentence.
+    Its generation defaults sample the model's own law (all symbols, no top-k) up to `length` tokens, a
+    whole sentence.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -60,7 +59,7 @@ def scratch_model(config, auto_class: str, seed: int, grammar: Grammar):
         model.generation_config = GenerationConfig(
             do_sample=True,
             top_k=0,
-            max_new_tokens=grammar.sentence_length,
+            max_new_tokens=length,
             bos_token_id=config.bos_token_id,
             eos_token_id=config.eos_token_id,
             pad_token_id=config.pad_token_id,

@@ -10,8 +10,12 @@ from rhm_hf.inference import log_prob, plateau, position_entropies
 from rhm_hf.tasks import NextToken
 
 
+def task_of(grammar, **kwargs):
+    return NextToken(grammar.vocab_size, grammar.sentence_length, grammar, **kwargs)
+
+
 def test_batch_puts_bos_first_and_predicts_every_symbol(small_grammar):
-    task = NextToken(small_grammar)
+    task = task_of(small_grammar)
     tokens = torch.from_numpy(small_grammar.sample(5, sampling="iid"))
     batch = task.collate(tokens)
     assert batch["input_ids"].dtype == batch["labels"].dtype == torch.int64
@@ -22,7 +26,7 @@ def test_batch_puts_bos_first_and_predicts_every_symbol(small_grammar):
 
 
 def test_loss_of_the_oracle_is_its_log_probability(small_grammar):
-    task = NextToken(small_grammar)
+    task = task_of(small_grammar)
     tokens = torch.from_numpy(small_grammar.sample(20, sampling="iid")).long()
     oracle = RHMForCausalLM.from_grammar(small_grammar)
     expected = -log_prob(small_grammar, tokens).mean().item() / small_grammar.sentence_length
@@ -32,7 +36,7 @@ def test_loss_of_the_oracle_is_its_log_probability(small_grammar):
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_judge_gives_the_truncated_oracle_its_plateau(level):
     grammar = Grammar.from_name("v4-m2-s2-L3")  # 512 sentences: all are judged, weighted
-    task = NextToken(grammar)
+    task = task_of(grammar)
     found = task.judge(RHMForCausalLM.from_grammar(grammar, context_level=level))
     assert tuple(found) == task.columns
     assert found["entropy"] == grammar.entropy / 8
@@ -44,7 +48,7 @@ def test_judge_gives_the_truncated_oracle_its_plateau(level):
 
 def test_judge_samples_fresh_sentences_of_large_grammars():
     grammar = Grammar.from_name("v16-m4-s2-L3")
-    found = NextToken(grammar, kl_sentences=64).judge(RHMForCausalLM.from_grammar(grammar))
+    found = task_of(grammar, kl_sentences=64).judge(RHMForCausalLM.from_grammar(grammar))
     assert 0 <= found["kl"] < 1e-6
     assert found["kl_stderr"] < 1e-6
     assert math.isclose(found["entropy"], math.log(grammar.num_sentences) / 8)

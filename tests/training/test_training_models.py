@@ -17,8 +17,8 @@ SMALL = {
 
 
 def model_of(model_type, seed=0, **overrides):
-    config = scratch_config(model_type, SMALL[model_type] | overrides, GRAMMAR, context_length=5)
-    return scratch_model(config, "AutoModelForCausalLM", seed, GRAMMAR)
+    config = scratch_config(model_type, SMALL[model_type] | overrides, GRAMMAR.vocab_size, context_length=5)
+    return scratch_model(config, "AutoModelForCausalLM", seed, GRAMMAR.sentence_length)
 
 
 @pytest.mark.parametrize("model_type", SMALL)
@@ -59,8 +59,8 @@ def test_generation_defaults_sample_all_symbols(tmp_path):
 
 def test_mistakes_are_named():
     with pytest.raises(ValueError, match="model_type='gpt22' is not known to transformers"):
-        scratch_config("gpt22", {}, GRAMMAR, 5)
+        scratch_config("gpt22", {}, GRAMMAR.vocab_size, 5)
     with pytest.raises(
         ValueError, match=r"config_overrides has n_emb, which GPT2Config does not: its fields are .*n_embd"
     ):
-        scratch_config("gpt2", {"n_emb": 16}, GRAMMAR, 5)
+        scratch_config("gpt2", {"n_emb": 16}, GRAMMAR.vocab_size, 5)
