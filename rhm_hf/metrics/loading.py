@@ -72,6 +72,24 @@ def load_model(path: str, device=None):
     return model.to(device).eval()
 
 
+def load_tokenizer(tokenizer, path: str, needed: bool):
+    """The tokenizer given, loaded from what is given, or by default from beside the model."""
+    from transformers import AutoTokenizer
+
+    if tokenizer is not None and not isinstance(tokenizer, str):
+        return tokenizer
+    if tokenizer is None and not needed:
+        return None
+    place = tokenizer or path
+    try:
+        return AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"tokenizer={tokenizer!r}: none was found at {place or 'the model, which has no path'} "
+            f"({type(error).__name__}): pass tokenizer="
+        ) from error
+
+
 @contextmanager
 def evaluating(model):
     """The model in evaluation mode, and back to what it was."""

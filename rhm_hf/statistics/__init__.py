@@ -7,6 +7,7 @@ from .._lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from .accumulator import Accumulator
+    from .agreement import Agreement, compare_correlations
     from .correlations import TokenCorrelations, prefix_contexts, token_correlations
     from .counts import PairCounts
     from .exact import conditional_entropies, exact_correlation, joint_law, tuple_joint_law
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 
 _EXPORTS = {  # most submodules import torch or numba
     "Accumulator": "accumulator",
+    "Agreement": "agreement",
     "LearnedLatents": "learner",
     "PairCounts": "counts",
     "TokenCorrelations": "correlations",
+    "compare_correlations": "agreement",
     "conditional_entropies": "exact",
     "exact_correlation": "exact",
     "joint_law": "exact",
@@ -32,9 +35,11 @@ _EXPORTS = {  # most submodules import torch or numba
 
 __all__ = [
     "Accumulator",
+    "Agreement",
     "LearnedLatents",
     "PairCounts",
     "TokenCorrelations",
+    "compare_correlations",
     "conditional_entropies",
     "exact_correlation",
     "joint_law",

@@ -5,6 +5,7 @@ import evaluate
 
 from rhm_hf.data.facts import CITATION
 from rhm_hf.metrics.context_loss.by_context import loss_by_context
+from rhm_hf.metrics.loading import load_tokenizer
 from rhm_hf.metrics.module import DirectInputs
 
 
@@ -54,23 +55,5 @@ class ContextLoss(DirectInputs, evaluate.Metric):
         path = model if not hasattr(model, "forward") else getattr(model, "name_or_path", "")
         if not hasattr(model, "forward"):
             model = self.models.load(str(path), accelerator)
-        tokenizer = _tokenizer(tokenizer, str(path), needed=texts is not None)
+        tokenizer = load_tokenizer(tokenizer, str(path), needed=texts is not None)
         return loss_by_context(model, input_ids, texts=texts, tokenizer=tokenizer, accelerator=accelerator, **kwargs)
-
-
-def _tokenizer(tokenizer, path: str, needed: bool):
-    """The tokenizer given, loaded from what is given, or by default from beside the model."""
-    from transformers import AutoTokenizer
-
-    if tokenizer is not None and not isinstance(tokenizer, str):
-        return tokenizer
-    if tokenizer is None and not needed:
-        return None
-    place = tokenizer or path
-    try:
-        return AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"tokenizer={tokenizer!r}: none was found at {place or 'the model, which has no path'} "
-            f"({type(error).__name__}): pass tokenizer="
-        ) from error

@@ -50,7 +50,7 @@ def measure_correlations(
         `ValueError`: for empty text, text shorter than a distance, or one distinct token.
     """
     if isinstance(data, str) or (isinstance(data, list | tuple) and len(data) and isinstance(data[0], str)):
-        data, known_size = _encoded([data] if isinstance(data, str) else list(data), tokenizer)
+        data, known_size = encode_texts([data] if isinstance(data, str) else list(data), tokenizer)
         vocab_size = known_size if vocab_size is None else vocab_size
         anchor = "all" if anchor is None else anchor
     elif tokenizer is not None:
@@ -79,7 +79,7 @@ def measure_correlations(
     }
 
 
-def _encoded(texts: list[str], tokenizer: Any) -> tuple[Any, int]:
+def encode_texts(texts: list[str], tokenizer: Any) -> tuple[Any, int]:
     """Ids of one text `(n,)` or a list of documents' ids, and the vocabulary size."""
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("data mixes texts with something else: give a text, a list of texts, or token ids")
