@@ -145,9 +145,17 @@ class PairCounts:
             self.longest = max(self.longest, length)
         return self
 
-    def add_documents(self, documents: Iterable[Any]) -> "PairCounts":
-        """Counts documents of any lengths, each an array or list of tokens; windows never cross their borders."""
+    def add_documents(self, documents: Iterable[Any], block: int | None = None) -> "PairCounts":
+        """Counts documents of any lengths, each an array or list of tokens; windows never cross their borders.
+
+        Args:
+            documents (`Iterable`): of arrays or lists of tokens.
+            block (`int`, *optional*): puts their pairs into this block wherever the counting stands; `block_length`
+                has to exceed their tokens.
+        """
         self.close()
+        if block is not None:
+            self._position = block * self._layout.block_length
         waiting, size = [], 0
         for document in documents:
             document = checked_array("a document", document)

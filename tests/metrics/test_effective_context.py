@@ -113,8 +113,8 @@ def test_model_directory_with_its_own_tokenizer(tmp_path):
     tokenizer = bpe_tokenizer()
     gpt2(len(tokenizer) + 4, bos=tokenizer.bos_token_id).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    options = {"num_tokens": 8000, "num_windows": 64}
-    result = rhm_hf.load_metric("effective_context").compute(corpus=ENGLISH[:60_000], model=str(tmp_path), **options)
+    options = {"num_tokens": 8000, "num_windows": 32}
+    result = rhm_hf.load_metric("effective_context").compute(corpus=ENGLISH[:20_000], model=str(tmp_path), **options)
     assert result["length"] == 32
     assert (result["vocab_size"], result["n_max"]) == (len(tokenizer), 31)
     assert result["t_agree"] == 0  # it was not trained
@@ -122,10 +122,10 @@ def test_model_directory_with_its_own_tokenizer(tmp_path):
     for name in ("token_correlations", "context_loss"):
         metric = rhm_hf.load_metric(name)
         if name == "token_correlations":
-            found = metric.compute(data=ENGLISH[:60_000], tokenizer=str(tmp_path), distances=[1, 2, 4])
+            found = metric.compute(data=ENGLISH[:20_000], tokenizer=str(tmp_path), distances=[1, 2, 4])
             assert found["vocab_size"] == len(tokenizer)
         else:
-            found = metric.compute(texts=ENGLISH[:60_000], model=str(tmp_path), per="character", num_windows=32)
+            found = metric.compute(texts=ENGLISH[:20_000], model=str(tmp_path), per="character", num_windows=32)
             assert found["loss"][0] > 0
 
 
