@@ -56,16 +56,19 @@ def test_recipe_is_valid_as_it_stands_and_runs_at_a_tiny_size(path, tmp_path):
     values.pop("num_workers", None)
     runs = expand(values)
     assert {run.training.output_dir.split("/")[0] for run in runs} == {"runs"}  # git ignores it
-    for run in runs:
-        assert (
-            run.data.num_train + run.data.num_validation + run.data.num_test
-            <= Grammar.from_name(run.data.grammar).num_sentences
-        )
-    config = {k: TINY_WIDTHS.get(k, value) for k, value in runs[0].model.config_overrides.items()}
-    (tiny,) = expand(values | TINY | {"num_train": 64, "config_overrides": config, "output_dir": str(tmp_path)})
-    rows = train(tiny)
+    tiny = TINY | {"num_train": 64, "output_dir": str(tmp_path / "runs")}
+    if runs[0].data.text is None:
+        for run in runs:
+            wanted = run.data.num_train + run.data.num_validation + run.data.num_test
+            assert wanted <= Grammar.from_name(run.data.grammar).num_sentences
+    else:
+        (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 50)
+        tiny |= {"text": str(tmp_path / "text.txt"), "context_length": 8, "mixed_precision": "no"}
+    tiny["config_overrides"] = {k: TINY_WIDTHS.get(k, value) for k, value in runs[0].model.config_overrides.items()}
+    (run,) = expand(values | tiny)
+    rows = train(run)
     assert rows[-1]["step"] == 5
-    assert 0 < rows[-1]["kl"] < float("inf")
+    assert 0 < rows[-1]["kl" if run.data.text is None else "test_loss"] < float("inf")
 
 
 @pytest.mark.parametrize("path", sorted((RECIPES / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)

@@ -44,7 +44,10 @@ def main(argv: list[str] | None = None) -> None:
         num_windows=options["num_windows"],
     )
     if losses["gamma"] is None:
-        raise ValueError(f"no gamma: the losses {losses['loss']} fall by no power of the context length")
+        raise ValueError(
+            f"no gamma: the losses {losses['loss']} of the largest run fall by no power of the context length; train "
+            "it longer, on more text"
+        )
     low, high = losses["gamma_interval"]
     found = [
         ("beta", beta, *beta_interval),
@@ -125,13 +128,12 @@ def draw(correlations, context, best, exponents: dict, path: Path) -> None:
     middle.plot(n, scale * n**-gamma, "k--", label=rf"$n^{{-\gamma}}$, $\gamma$ = {gamma:.2f}")
     middle.set(xlabel="visible characters n", ylabel=rf"$L_n - L_\infty$ (nats), $L_\infty$ = {floor:.2f}")
     sizes, losses = np.array([r["num_train"] for r in best]), np.array([r["test_loss"] for r in best])
-    right.plot(sizes, losses - floor, "o-", label=r"measured, $L(P) - L_\infty$")
-    for name, style in (("alpha = gamma / (2 beta)", "k--"), ("alpha of L(P) - L_inf", "C0:")):
-        alpha = exponents[name]
-        middle_at = np.exp(np.mean(np.log(losses - floor) + alpha * np.log(sizes)))
-        label = r"$\alpha = \gamma / 2\beta$" if "beta" in name else "fit"
-        right.plot(sizes, middle_at * sizes**-alpha, style, label=f"{label} = {alpha:.3f}")
-    right.set(xlabel="training characters P", ylabel="test loss above the asymptote (nats)")
+    power_law(right, sizes, losses, exponents["alpha of L(P)"], "C1", "test loss L(P)")
+    power_law(right, sizes, losses - floor, exponents["alpha of L(P) - L_inf"], "C0", r"$L(P) - L_\infty$")
+    predicted = exponents["alpha = gamma / (2 beta)"]
+    scale = np.exp(np.mean(np.log(losses - floor) + predicted * np.log(sizes)))
+    right.plot(sizes, scale * sizes**-predicted, "k--", label=rf"$\gamma / 2\beta$ = {predicted:.2f}")
+    right.set(xlabel="training characters P", ylabel="nats per character")
     for ax in (left, middle, right):
         ax.set(xscale="log", yscale="log")
         ax.legend(frameon=False, fontsize=8)
@@ -140,6 +142,13 @@ def draw(correlations, context, best, exponents: dict, path: Path) -> None:
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.yaxis.set_minor_formatter(NullFormatter())
     figure.savefig(path)
+
+
+def power_law(ax, sizes: np.ndarray, values: np.ndarray, alpha: float, colour: str, label: str) -> None:
+    """Measured values and the line of their fitted exponent."""
+    ax.plot(sizes, values, "o-", color=colour, label=rf"{label}, fit $\alpha$ = {alpha:.3f}")
+    scale = np.exp(np.mean(np.log(values) + alpha * np.log(sizes)))
+    ax.plot(sizes, scale * sizes**-alpha, ":", color=colour)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,72 @@
+"""The recipe that goes from gamma and beta to alpha, at a tiny size."""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from rhm_hf.training.results import read_csv
+
+
+RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "scaling_exponent"
+TINY = {
+    "num_train": [2000, 20_000],
+    "num_validation": 64,
+    "num_test": 64,
+    "context_length": 12,
+    "batch_size": 32,
+    "max_steps": 200,
+    "warmup_steps": 5,
+    "num_evaluations": 4,
+    "learning_rate": 1e-2,
+    "num_threads": 1,
+    "num_workers": 1,
+    "fit_max": 5,
+    "max_distance": 10,
+    "num_windows": 400,
+    "config_overrides": "{n_embd: 16, n_layer: 1, n_head: 2}",
+}
+
+
+@pytest.fixture
+def recipe():
+    spec = importlib.util.spec_from_file_location("scaling_exponent", RECIPE / "scaling_exponent.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    threads = torch.get_num_threads()
+    yield module
+    torch.set_num_threads(threads)
+
+
+def argv(tmp_path, **overrides):
+    settings = TINY | {"text": tmp_path / "text.txt", "output_dir": tmp_path / "runs"} | overrides
+    lists = {k: v if isinstance(v, list) else [v] for k, v in settings.items()}
+    given = [str(part) for name, values in lists.items() for part in (f"--{name}", *values)]
+    return ["--config", str(RECIPE / "shakespeare.yaml"), *given]
+
+
+def test_exponents_and_figure(recipe, tmp_path, capsys, monkeypatch):
+    words = ["hierarchy", "model", "random", "language", "token", "data"]  # the next letter needs several before it
+    chosen = np.random.default_rng(0).integers(0, len(words), 10_000)
+    (tmp_path / "text.txt").write_text(" ".join(words[i] for i in chosen))
+    recipe.main(argv(tmp_path))
+    printed = capsys.readouterr().out
+    rows = {row["quantity"]: row for row in read_csv(tmp_path / "runs" / "exponents.csv")}
+    ratio = rows["gamma"]["value"] / (2 * rows["beta"]["value"])
+    assert rows["alpha = gamma / (2 beta)"]["value"] == pytest.approx(ratio)
+    curve = read_csv(tmp_path / "runs" / "learning_curve.csv")
+    assert [row["num_train"] for row in curve] == [2000, 20_000]
+    slope = -math.log(curve[1]["test_loss"] / curve[0]["test_loss"]) / math.log(10)
+    assert rows["alpha of L(P)"]["value"] == pytest.approx(slope)
+    assert f"{rows['beta']['value']:.3f}" in printed
+    assert len(read_csv(tmp_path / "runs" / "correlations.csv")) == 10
+    assert imread(tmp_path / "runs" / "scaling_exponent.png").std() > 0.05
+
+
+def test_it_needs_a_text_and_several_sizes(recipe, tmp_path):
+    with pytest.raises(ValueError, match="several values of num_train"):
+        recipe.main(argv(tmp_path, num_train=2000))
