@@ -164,6 +164,13 @@ def test_bad_input_is_named(arguments, match):
         effective_context(**arguments)
 
 
+def test_broken_weights_are_named():
+    model = gpt2(12, bos=11)
+    torch.nn.init.constant_(model.transformer.ln_f.weight, float("nan"))
+    with pytest.raises(ValueError, match="logits are NaN"):
+        effective_context(TEXT, model=model, num_tokens=100)
+
+
 def test_masked_models_do_not_generate():
     config = BertConfig(
         vocab_size=14, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16

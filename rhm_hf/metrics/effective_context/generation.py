@@ -37,6 +37,9 @@ def generate(
 
     Returns:
         `np.ndarray`: shape `(sequences, length)`, the prompts left out.
+
+    Raises:
+        `ValueError`: if the model's logits are NaN.
     """
     model = reader.model
     others = np.setdiff1d(np.arange(reader.num_ids), symbols)
@@ -59,9 +62,19 @@ def generate(
             shown = torch.from_numpy(prompts[start : start + batch_size].astype(np.int64)).to(device)
             prefix = shown.new_tensor(reader.prefix).expand(len(shown), -1)
             shown = torch.cat([prefix, shown], 1)
+            if start == 0:
+                _check_logits(model, shown[:1])
             found = model.generate(shown, attention_mask=torch.ones_like(shown), generation_config=config)
             parts.append(found[:, shown.shape[1] :].cpu().numpy())
     return np.concatenate(parts)
+
+
+def _check_logits(model, shown: torch.Tensor) -> None:
+    """Before sampling, which on CUDA would end the process where there is no law."""
+    if model(input_ids=shown, attention_mask=torch.ones_like(shown)).logits.isnan().any():
+        raise ValueError(
+            f"the {type(model).__name__}'s logits are NaN: its weights, or the precision it runs in, are broken"
+        )
 
 
 def _uses_cache(model) -> bool:
