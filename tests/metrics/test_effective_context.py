@@ -113,7 +113,7 @@ def test_model_directory_with_its_own_tokenizer(tmp_path):
     tokenizer = bpe_tokenizer()
     gpt2(len(tokenizer) + 4, bos=tokenizer.bos_token_id).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    options = {"num_tokens": 8000, "num_windows": 32}
+    options = {"num_tokens": 8000, "num_windows": 32, "distances": range(1, 9)}
     result = rhm_hf.load_metric("effective_context").compute(corpus=ENGLISH[:20_000], model=str(tmp_path), **options)
     assert result["length"] == 32
     assert (result["vocab_size"], result["n_max"]) == (len(tokenizer), 31)
