@@ -28,7 +28,7 @@ def count_tokens(
     """Counts rows, a text, documents or a dataset: see [`~rhm_hf.statistics.token_correlations`]."""
     distances = checked_distances(distances)
     if hasattr(tokens, "column_names"):  # a datasets.Dataset or IterableDataset
-        tokens = _dataset(tokens, column)
+        tokens = dataset_tokens(tokens, column)
     elif hasattr(tokens, "__len__") and not isinstance(tokens, list | tuple | np.ndarray | torch.Tensor):
         tokens = list(tokens)  # a column of a dataset
     if isinstance(tokens, list | tuple):
@@ -97,7 +97,7 @@ def _from_list(tokens: list | tuple) -> Any:
     return list(tokens)
 
 
-def _dataset(dataset: Any, column: str) -> Any:
+def dataset_tokens(dataset: Any, column: str) -> Any:
     """A column as an array where its rows have a declared length, else its documents."""
     if dataset.column_names is not None and column not in dataset.column_names:
         raise ValueError(f"column={column!r} is missing: the dataset has {', '.join(dataset.column_names)}")

@@ -2,6 +2,7 @@
 
 import pydoc_data.topics
 
+import datasets
 import evaluate
 import numpy as np
 import pytest
@@ -80,6 +81,17 @@ def test_samples_are_judged_like_those_of_a_model():
     assert (result["t_agree"], result["censored"]) == (0, False)
     assert result["n_sat"] is None
     assert "length" not in result
+
+
+def test_datasets_columns_tensors_and_lists_are_the_same_corpus():
+    rows = GRAMMAR.sample(300)
+    dataset = datasets.load_dataset("rhm", "v8-m2-s2-L3", train_size=300, validation_size=0, test_size=0)["train"]
+    kinds = [rows, rows.tolist(), torch.from_numpy(rows), dataset, dataset["input_ids"]]
+    samples = GRAMMAR.sample(500, seed=3, sampling="iid")
+    results = [effective_context(kind, samples) for kind in kinds]
+    assert all(result == results[0] for result in results)
+    with pytest.raises(ValueError, match="streaming"):
+        effective_context(dataset.to_iterable_dataset(), samples)
 
 
 def test_generation_follows_the_models_own_law_whatever_defaults_it_was_saved_with():

@@ -12,6 +12,7 @@ from rhm_hf.metrics.context_loss.reader import Reader
 from rhm_hf.metrics.token_correlations.measure import encode_texts
 from rhm_hf.statistics import compare_correlations, token_correlations
 from rhm_hf.statistics.agreement import TOLERANCE
+from rhm_hf.statistics.reading import dataset_tokens
 
 from .generation import BATCH, generate
 
@@ -46,7 +47,7 @@ def effective_context(
     Args:
         corpus: one text or a list of them, documents; [`~rhm_hf.data.CharText`]; or token ids: one text `(n,)`,
             documents, or rows `(n, d)` of equal length, which are taken for sentences: pairs that end with their last
-            token, and the model generates whole sentences.
+            token, and the model generates whole sentences; also as a `datasets.Dataset` with `input_ids`.
         generated (*optional*): samples, of the same kind as the corpus.
         model (`PreTrainedModel`, *optional*): causal, instead of samples: it generates them from its own law, see
             [`generate`].
@@ -137,6 +138,12 @@ def _ids(text: Any, tokenizer: Any) -> tuple[Any, int | None]:
         if tokenizer is None:
             raise ValueError("tokenizer=None: texts of a model need its tokenizer; two texts need a common one")
         return encode_texts(texts, tokenizer)
+    if hasattr(text, "column_names"):
+        if not hasattr(text, "__len__"):
+            raise ValueError("a streaming dataset can be read only once: take(..) what fits into memory")
+        text = dataset_tokens(text, "input_ids")
+    elif not isinstance(text, list | tuple | np.ndarray):
+        text = list(text)  # a column of a dataset, a tensor
     if not len(text):
         raise ValueError("the text is empty")
     if isinstance(text, np.ndarray) or np.ndim(text[0]) == 0 or len({len(row) for row in text}) == 1:
