@@ -92,8 +92,8 @@ sequence.
 ## Limits
 
 Two tokens at a distance are all that is compared: a text may agree and be nonsense. Halves of one book differ by more
-than a tenth from some distance on, so `t_agree` of a good model is no larger than that of held-out text. Masked models
-do not generate; pass their samples as `generated`.
+than a tenth from some distance on; a model that was trained on the corpus itself may agree with it further than
+held-out text does, so pass that as `generated` too. Masked models do not generate; pass their samples.
 
 ## Citation
 

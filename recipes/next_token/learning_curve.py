@@ -17,7 +17,7 @@ from pathlib import Path
 from rhm_hf import Grammar
 from rhm_hf.plots import learning_curve, plateaus
 from rhm_hf.training.arguments import Arguments, parse_sweep
-from rhm_hf.training.results import best_row, write_csv
+from rhm_hf.training.results import best_rows, write_csv
 from rhm_hf.training.sweep import expand, sweep
 
 
@@ -48,12 +48,6 @@ def main(argv: list[str] | None = None) -> None:
     print(table(best, exact, grammar))
     seconds = time.perf_counter() - start
     print(f"\n{folder}/: results.csv, learning_curve.png and .csv, plateaus.csv, model ({seconds:.0f} s)")
-
-
-def best_rows(rows: list[dict]) -> list[dict]:
-    """The best row of every run."""
-    names = dict.fromkeys(row["run"] for row in rows)
-    return [best_row([row for row in rows if row["run"] == name]) for name in names]
 
 
 def copy_model(runs: list[Arguments], best: list[dict], target: Path) -> None:

@@ -16,7 +16,7 @@ from rhm_hf import load_metric, theory
 from rhm_hf.statistics import token_correlations
 from rhm_hf.training.arguments import parse_sweep
 from rhm_hf.training.data import load_text
-from rhm_hf.training.results import best_row, write_csv
+from rhm_hf.training.results import best_rows, write_csv
 from rhm_hf.training.sweep import expand, sweep
 
 
@@ -32,8 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     runs = expand(values)
     folder = Path(runs[0].training.output_dir).parent
     rows = sweep(values, options["num_workers"])
-    best = [best_row([row for row in rows if row["run"] == Path(run.training.output_dir).name]) for run in runs]
-    best.sort(key=lambda row: row["num_train"])
+    best = sorted(best_rows(rows), key=lambda row: row["num_train"])
     largest = max(runs, key=lambda run: run.data.num_train)
     corpus = load_text(largest.data)
     correlations, beta, beta_interval = decay(corpus.splits["train"].ids, options["max_distance"], options["fit_max"])

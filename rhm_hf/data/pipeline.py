@@ -12,14 +12,17 @@ number of tasks, to the last block.
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import AutoTokenizer
 
 from ..statistics import PairCounts
 from ..statistics.ids import checked_distances
+from .characters import CharEncoder
+from .tokenizer import token_ids
 
 
 try:
@@ -142,10 +145,6 @@ class Encoder:
     """Token ids of documents, by a tokenizer of transformers or, for characters, a table."""
 
     def __init__(self, tokenizer: str):
-        from transformers import AutoTokenizer
-
-        from .characters import CharEncoder
-
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(tokenizer)
         except (OSError, ValueError) as error:
@@ -157,10 +156,8 @@ class Encoder:
             self._table = CharEncoder(self._tokenizer)
         self.vocab_size = len(self._tokenizer) if self._table is None else self._table.num_symbols
 
-    def __call__(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
-        texts = list(texts)
+    def __call__(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
         if self._table is not None:
             yield from map(self._table, texts)
         elif texts:
-            encoded = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
-            yield from (np.asarray(ids, dtype=np.int64) for ids in encoded["input_ids"])
+            yield from token_ids(self._tokenizer, texts)

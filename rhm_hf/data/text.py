@@ -48,6 +48,10 @@ class CharText:
         """The documents, views of `ids`."""
         return [self.ids[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
 
+    def first(self, characters: int) -> "CharText":
+        """The first so many characters, of which there are at least as many; the last document may be cut."""
+        return CharText(self.ids[:characters], np.append(self.offsets[self.offsets < characters], characters))
+
     def window_starts(self, length: int, stride: int) -> np.ndarray:
         """Where windows begin: at every `stride`-th character of each document; none crosses its end."""
         sizes = np.diff(self.offsets)
@@ -156,7 +160,7 @@ def char_corpus(
         encoder = CharEncoder(tokenizer)
         final = alphabet.translation(encoder)
         splits = {name: CharText(_translated(final, split.ids), split.offsets) for name, split in splits.items()}
-    return CharCorpus(_resplit(splits, train_characters, test_fraction), tokenizer, encoder.num_symbols)
+    return CharCorpus(resplit(splits, train_characters, test_fraction), tokenizer, encoder.num_symbols)
 
 
 def _source_texts(source, text_column: str) -> dict[str, Iterable[str]]:
@@ -241,7 +245,8 @@ def _translated(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return out
 
 
-def _resplit(splits: dict, train_characters: int | None, test_fraction: float | None) -> dict[str, CharText]:
+def resplit(splits: dict, train_characters: int | None, test_fraction: float | None) -> dict[str, CharText]:
+    """One split into `train` and `test`: see [`char_corpus`]."""
     if train_characters is None and test_fraction is None:
         return splits
     asked = "test_fraction" if train_characters is None else "train_characters"
@@ -252,11 +257,8 @@ def _resplit(splits: dict, train_characters: int | None, test_fraction: float | 
         cut = check_integer("train_characters", train_characters, 1)
         if cut >= len(text.ids):
             raise ValueError(f"train_characters={cut} leaves nothing to test: the text has {len(text.ids)} characters")
-        before, after = text.offsets[text.offsets < cut], text.offsets[text.offsets > cut]
-        return {
-            "train": CharText(text.ids[:cut], np.append(before, cut)),
-            "test": CharText(text.ids[cut:], np.append(0, after - cut)),
-        }
+        after = text.offsets[text.offsets > cut]
+        return {"train": text.first(cut), "test": CharText(text.ids[cut:], np.append(0, after - cut))}
     steps = np.floor(np.arange(len(text.offsets)) * test_fraction) if 0 < test_fraction < 1 else np.zeros(1)
     tests = np.diff(steps) > 0
     if not 0 < tests.sum() < len(text.offsets) - 1:

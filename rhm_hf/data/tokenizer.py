@@ -1,9 +1,12 @@
 """A tokenizer whose symbol k has id k: a stock `PreTrainedTokenizerFast`, which loads without this package."""
 
+from collections.abc import Sequence
+
+import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..grammar.parameters import MAX_VOCAB_SIZE, check_integer
 
@@ -38,3 +41,10 @@ def rhm_tokenizer(num_symbols: int) -> PreTrainedTokenizerFast:
         mask_token=MASK_TOKEN,
         clean_up_tokenization_spaces=False,
     )
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[np.ndarray]:
+    """Ids `(length,)` of each document, without special tokens, for counting."""
+    # verbose=False: the warning about texts longer than a model's context does not concern counting
+    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    return [np.asarray(ids, dtype=np.int64) for ids in encoded["input_ids"]]

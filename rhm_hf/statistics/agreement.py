@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .correlations import TokenCorrelations
-from .laws import BlockTable, PairLaw
+from .laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
 
 
 TOLERANCE = 0.1  # of the corpus's own signal
@@ -88,7 +88,7 @@ def _leading(holds: np.ndarray) -> int:
 
 
 def _blocks(text: TokenCorrelations, distance: int) -> BlockTable:
-    table = text.counts.blocks(distance)
+    table = text.blocks(distance)
     if len(table.occupied) < FEWEST_BLOCKS:
         raise ValueError(
             f"distance={distance}: the text has pairs in {len(table.occupied)} blocks, and errors need "
@@ -100,30 +100,20 @@ def _blocks(text: TokenCorrelations, distance: int) -> BlockTable:
 def _difference(generated: BlockTable, corpus: BlockTable) -> tuple[float, float]:
     """D and its standard error: each half of each text is a jackknife of its own, and their variances add."""
     tables, entries = (generated, corpus), generated.num_left * generated.num_right
-    weights = [_halves(table) for table in tables]
+    weights = [table.halves for table in tables]
     pattern = _union(tables)
     laws = [[_law(t, w, pattern) for w in halves] for t, halves in zip(tables, weights, strict=True)]
     variance = 0.0
     for side, half in np.ndindex(2, 2):
         # The terms of D that hold this half: with the other half of its text, and with both of the other text.
         fixed = (laws[side][1 - half], laws[1 - side])
-        left_out = []
-        for block in np.flatnonzero(weights[side][half]):
-            kept = weights[side][half].copy()
-            kept[block] = 0
-            law = _law(tables[side], kept, pattern)
-            left_out.append(law.inner(fixed[0]) - 0.5 * sum(law.inner(other) for other in fixed[1]))
-        variance += (len(left_out) - 1) * np.var(left_out)
+        left_out = (_law(tables[side], kept, pattern) for kept in leaving_one_out(weights[side][half]))
+        variance += jackknife_variance(
+            [law.inner(fixed[0]) - 0.5 * sum(law.inner(other) for other in fixed[1]) for law in left_out]
+        )
     same = sum(halves[0].inner(halves[1]) for halves in laws)
     cross = sum(ours.inner(theirs) for ours in laws[0] for theirs in laws[1]) / 2
     return (same - cross) / entries, float(np.sqrt(variance)) / entries
-
-
-def _halves(table: BlockTable) -> np.ndarray:
-    weights = np.zeros((2, table.num_blocks))
-    for half in range(2):
-        weights[half, table.occupied[half::2]] = 1
-    return weights
 
 
 def _union(tables: tuple[BlockTable, BlockTable]) -> np.ndarray | None:

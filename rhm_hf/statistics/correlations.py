@@ -14,7 +14,7 @@ import numpy as np
 
 from .counts import PairCounts
 from .fits import EffectiveContextCurve, PowerLawFit, context_curve, curve_of, last_above, power_law
-from .laws import BlockTable, PairLaw
+from .laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
 from .reading import count_tokens
 
 
@@ -81,6 +81,10 @@ class TokenCorrelations:
     def law(self, distance: int) -> PairLaw:
         """J_t and C_t themselves."""
         return self._laws[list(self.distances).index(distance)]
+
+    def blocks(self, distance: int) -> BlockTable:
+        """The counts by block that J_t is the sum of."""
+        return self._tables[list(self.distances).index(distance)]
 
     # Effective context.
 
@@ -263,18 +267,16 @@ def _estimates(table: BlockTable, law: PairLaw) -> tuple[float, float, float]:
     occupied = table.occupied
     if len(occupied) < 2:
         return law.correlation**2 - law.noise, np.inf, np.inf
-    halves = np.zeros((2, table.num_blocks))
-    halves[0, occupied[0::2]] = halves[1, occupied[1::2]] = 1
+    halves = table.halves
     laws = [table.law(weights) for weights in halves]
     signal = laws[0].inner(laws[1]) / law.num_entries
     if len(occupied) < 4:
         return signal, np.inf, np.inf
-    signals, correlations = [], []
-    for rank, block in enumerate(occupied):
-        kept = halves[rank % 2].copy()
-        kept[block] = 0
-        signals.append(table.law(kept).inner(laws[1 - rank % 2]) / law.num_entries)
-        correlations.append(table.law(halves.sum(0) - np.eye(table.num_blocks)[block]).correlation)
     # Leaving one block out of a half, in turn: each half is a jackknife of its own, and their variances add.
-    variance = sum((n := len(signals[half::2])) and (n - 1) * np.var(signals[half::2]) for half in range(2))
-    return signal, float(np.sqrt(variance)), float(np.sqrt((len(occupied) - 1) * np.var(correlations)))
+    variance = 0.0
+    for weights, other in zip(halves, reversed(laws), strict=True):
+        variance += jackknife_variance(
+            [table.law(kept).inner(other) / law.num_entries for kept in leaving_one_out(weights)]
+        )
+    correlations = [table.law(kept).correlation for kept in leaving_one_out(halves.sum(0))]
+    return signal, float(np.sqrt(variance)), float(np.sqrt(jackknife_variance(correlations)))

@@ -1,5 +1,6 @@
 """The joint law of two tokens and its connected part C = J - p q^T, dense or sparse."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -127,6 +128,19 @@ class PairLaw:
         return float(information - bias)
 
 
+def leaving_one_out(weights: np.ndarray) -> Iterator[np.ndarray]:
+    """The same weights of blocks without each of those that have any, in turn."""
+    for block in np.flatnonzero(weights):
+        kept = weights.copy()
+        kept[block] = 0
+        yield kept
+
+
+def jackknife_variance(left_out: Sequence[float]) -> float:
+    """Of an estimate, from its values with one block left out at a time."""
+    return (len(left_out) - 1) * float(np.var(left_out))
+
+
 class BlockTable:
     """The counts of one distance by block, to be summed with any weights.
 
@@ -159,6 +173,14 @@ class BlockTable:
     def occupied(self) -> np.ndarray:
         """The blocks that hold any pair."""
         return np.flatnonzero(self.pairs_per_block)
+
+    @property
+    def halves(self) -> np.ndarray:
+        """Weights `(2, blocks)` of two interleaved halves of the occupied blocks."""
+        weights = np.zeros((2, self.num_blocks))
+        for half in range(2):
+            weights[half, self.occupied[half::2]] = 1
+        return weights
 
     def law(self, weights: np.ndarray | None = None) -> PairLaw:
         """The law of the weighted sum of the blocks, all of weight 1 by default. Some pair must have weight."""

@@ -1,6 +1,6 @@
 """The rows of a run: sentences through the data set builder, or windows of a text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import datasets
@@ -10,7 +10,7 @@ import torch
 import rhm_hf  # noqa: F401  registers "rhm" with datasets
 
 from ..data import CharCorpus, CharText, char_corpus, grammar_of, rhm_tokenizer
-from ..data.text import SOURCES
+from ..data.text import SOURCES, resplit
 from ..grammar import Grammar
 from .arguments import DataArguments
 from .batches import Windows
@@ -83,8 +83,9 @@ def load_text(arguments: DataArguments) -> CharCorpus:
     """The text of a run, with the splits `train` and `test`, and its own `validation` where it has one."""
     if arguments.text in SOURCES:
         return char_corpus(arguments.text, train_characters=arguments.train_characters)
-    cut = arguments.train_characters or len(char_corpus(text_file=arguments.text).splits["train"].ids) // 2
-    return char_corpus(text_file=arguments.text, train_characters=cut)
+    corpus = char_corpus(text_file=arguments.text)
+    cut = arguments.train_characters or len(corpus.splits["train"].ids) // 2
+    return replace(corpus, splits=resplit(corpus.splits, cut, None))
 
 
 def _windows(arguments: DataArguments) -> TrainingData:
@@ -98,8 +99,7 @@ def _windows(arguments: DataArguments) -> TrainingData:
         raise ValueError(
             f"num_train={arguments.num_train}: the training part of {arguments.text} has {len(text.ids)} characters"
         )
-    offsets = text.offsets[text.offsets < arguments.num_train]
-    text = CharText(text.ids[: arguments.num_train], np.append(offsets, arguments.num_train))
+    text = text.first(arguments.num_train)
     starts = text.window_starts(length, arguments.stride)
     if not len(starts):
         raise ValueError(

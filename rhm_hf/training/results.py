@@ -42,6 +42,12 @@ def best_row(rows: list[dict]) -> dict:
     return next(row for row in rows if int(row["best"]))
 
 
+def best_rows(rows: list[dict]) -> list[dict]:
+    """The best row of every run."""
+    names = dict.fromkeys(row["run"] for row in rows)
+    return [best_row([row for row in rows if row["run"] == name]) for name in names]
+
+
 def write_csv(path: Path, rows: list[dict], names: list[str] | None = None) -> None:
     """Writes rows as CSV, whole or not at all; floats as Python prints them, so they are read back to the last bit."""
     text = io.StringIO()

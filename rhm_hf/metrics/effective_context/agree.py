@@ -9,7 +9,7 @@ from rhm_hf.data import CharText
 from rhm_hf.grammar.parameters import check_integer
 from rhm_hf.metrics.context_loss import loss_by_context
 from rhm_hf.metrics.context_loss.reader import Reader
-from rhm_hf.metrics.token_correlations.measure import encode_texts
+from rhm_hf.metrics.token_correlations.measure import default_distances, encode_texts, is_text
 from rhm_hf.statistics import compare_correlations, token_correlations
 from rhm_hf.statistics.agreement import TOLERANCE
 from rhm_hf.statistics.reading import dataset_tokens
@@ -17,7 +17,6 @@ from rhm_hf.statistics.reading import dataset_tokens
 from .generation import BATCH, generate
 
 
-DEFAULT_DISTANCES = 32
 LENGTH_DISTANCES = 4  # generated sequences are so many times as long as the largest distance, where they may be
 
 
@@ -83,7 +82,7 @@ def effective_context(
     if (generated is None) == (model is None):
         raise ValueError("generated= and model=: give one of the two")
     ids, known_size = _ids(corpus, tokenizer)
-    is_rows = isinstance(ids, np.ndarray) and ids.ndim == 2
+    is_rows, symbols = _is_rows(ids), _distinct(ids)
     context = dict.fromkeys(("n_sat", "n_sat_relative", "n_max"))
     if model is None:
         samples, _ = _ids(generated, tokenizer)
@@ -91,12 +90,12 @@ def effective_context(
             raise ValueError("generated has documents of several lengths: the corpus holds rows of one length")
         distances, sizes = _distances(distances, min(_longest(ids), _longest(samples))), {}
     else:
-        reader = Reader.of(model, _distinct(ids), tokenizer=tokenizer, bos=bos)
+        reader = Reader.of(model, symbols, tokenizer=tokenizer, bos=bos)
         sizes = _sizes(reader, ids, tokenizer, distances, length, prompt_length)
         distances = sizes.pop("distances")
         prompts = _prompts(ids, sizes["prompt_length"], -(-num_tokens // sizes["length"]), seed)
-        symbols = _symbols(reader, ids, tokenizer, known_size or vocab_size)
-        samples = generate(reader, prompts, sizes["length"], symbols, seed, batch_size)
+        allowed = _symbols(reader, symbols, tokenizer, known_size or vocab_size)
+        samples = generate(reader, prompts, sizes["length"], allowed, seed, batch_size)
         if loss_context and (reader.hides or not is_rows):
             text, windows = (ids[:num_windows], "rows") if is_rows else (ids, "random")
             options = {"windows": windows, "paired": True, "num_windows": num_windows, "seed": seed, "bos": bos}
@@ -104,7 +103,7 @@ def effective_context(
             context = {name: found[name] for name in ("n_sat", "n_sat_relative")}
             context["n_max"] = found["context_lengths"][-1]
     if vocab_size is None:
-        vocab_size = known_size or 1 + int(max(_distinct(ids)[-1], _distinct(samples)[-1]))
+        vocab_size = known_size or 1 + int(max(symbols[-1], _distinct(samples)[-1]))
     anchor = "last" if is_rows else "all"
     theirs, ours = (token_correlations(text, distances, vocab_size, anchor) for text in (ids, samples))
     found = compare_correlations(ours, theirs, tolerance)
@@ -133,7 +132,7 @@ def _ids(text: Any, tokenizer: Any) -> tuple[Any, int | None]:
     if isinstance(text, CharText):
         documents = [document for document in text.documents if len(document)]
         return (documents[0] if len(documents) == 1 else documents), None
-    if isinstance(text, str) or (isinstance(text, list | tuple) and len(text) and isinstance(text[0], str)):
+    if is_text(text):
         texts = [text] if isinstance(text, str) else list(text)
         if tokenizer is None:
             raise ValueError("tokenizer=None: texts of a model need its tokenizer; two texts need a common one")
@@ -155,6 +154,10 @@ def _documents(ids: Any) -> list[np.ndarray]:
     return ids if isinstance(ids, list) else [ids]
 
 
+def _is_rows(ids: Any) -> bool:
+    return isinstance(ids, np.ndarray) and ids.ndim == 2
+
+
 def _distinct(ids: Any) -> np.ndarray:
     return np.unique(np.concatenate([np.unique(document) for document in _documents(ids)]))
 
@@ -163,22 +166,19 @@ def _longest(ids: Any) -> int:
     return max(document.shape[-1] for document in _documents(ids))
 
 
-def _symbols(reader: Reader, ids: Any, tokenizer: Any, size: int | None) -> np.ndarray:
+def _symbols(reader: Reader, present: np.ndarray, tokenizer: Any, size: int | None) -> np.ndarray:
     """The ids that a text can hold: those of the corpus, and others of the vocabulary that are not special."""
     config = reader.model.config.get_text_config()
     named = [getattr(config, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "mask")]
     special = [i for entry in named if entry is not None for i in (entry if isinstance(entry, list) else [entry])]
     special += [*reader.prefix, *getattr(tokenizer, "all_special_ids", [])]
-    present = _distinct(ids)
     if size is None:
         size = getattr(reader.model.config, "num_symbols", None) or int(present[-1]) + 1
     return np.union1d(np.setdiff1d(np.arange(min(size, reader.num_ids)), special), present)
 
 
 def _distances(distances: Iterable[int] | None, longest: int) -> list[int]:
-    if distances is None:
-        return list(range(1, max(1, min(DEFAULT_DISTANCES, longest - 1)) + 1))
-    return sorted(distances)
+    return list(default_distances(longest)) if distances is None else sorted(distances)
 
 
 def _sizes(reader: Reader, ids: Any, tokenizer: Any, distances, length: int | None, prompt_length: int | None) -> dict:
@@ -189,7 +189,7 @@ def _sizes(reader: Reader, ids: Any, tokenizer: Any, distances, length: int | No
     prompt_length = check_integer("prompt_length", least if prompt_length is None else prompt_length, least)
     longest = reader.longest_context(tokenizer)
     room = np.inf if longest is None else longest - prompt_length
-    if not isinstance(ids, list) and ids.ndim == 2:  # sentences are generated whole
+    if _is_rows(ids):  # sentences are generated whole
         length = ids.shape[1] - prompt_length if length is None else length
     distances = _distances(distances, int(min(_longest(ids), room, length or np.inf)))
     length = min(LENGTH_DISTANCES * distances[-1], room) if length is None else length
@@ -207,7 +207,7 @@ def _sizes(reader: Reader, ids: Any, tokenizer: Any, distances, length: int | No
 def _prompts(ids: Any, prompt_length: int, count: int, seed: int) -> np.ndarray:
     """Stretches of the corpus `(count, prompt_length)`: beginnings of rows, or from anywhere within documents."""
     rng = np.random.default_rng(seed)
-    if not isinstance(ids, list) and ids.ndim == 2:
+    if _is_rows(ids):
         return ids[rng.integers(0, len(ids), count), :prompt_length]
     documents = [document for document in _documents(ids) if len(document) >= max(1, prompt_length)]
     if not documents:

@@ -7,6 +7,7 @@ from rhm_hf.data.facts import CITATION
 from rhm_hf.metrics.effective_context.agree import effective_context
 from rhm_hf.metrics.loading import load_tokenizer
 from rhm_hf.metrics.module import DirectInputs
+from rhm_hf.metrics.token_correlations.measure import is_text
 
 
 _DESCRIPTION = """
@@ -60,8 +61,5 @@ class EffectiveContext(DirectInputs, evaluate.Metric):
         if model is not None:
             path = str(model) if not hasattr(model, "forward") else getattr(model, "name_or_path", "")
             model = model if hasattr(model, "forward") else self.models.load(path)
-        needed = isinstance(corpus, str) or (
-            isinstance(corpus, list | tuple) and len(corpus) > 0 and isinstance(corpus[0], str)
-        )
-        tokenizer = load_tokenizer(tokenizer, path, needed)
+        tokenizer = load_tokenizer(tokenizer, path, needed=is_text(corpus))
         return effective_context(corpus, generated, model=model, tokenizer=tokenizer, **kwargs)

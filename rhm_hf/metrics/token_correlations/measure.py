@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from rhm_hf.data.tokenizer import token_ids
 from rhm_hf.statistics import token_correlations
 
 
@@ -49,13 +50,13 @@ def measure_correlations(
     Raises:
         `ValueError`: for empty text, text shorter than a distance, or one distinct token.
     """
-    if isinstance(data, str) or (isinstance(data, list | tuple) and len(data) and isinstance(data[0], str)):
+    if is_text(data):
         data, known_size = encode_texts([data] if isinstance(data, str) else list(data), tokenizer)
         vocab_size = known_size if vocab_size is None else vocab_size
         anchor = "all" if anchor is None else anchor
     elif tokenizer is not None:
         raise ValueError("tokenizer= is for texts: data holds no strings; token ids need none")
-    distances = _default_distances(data) if distances is None else distances
+    distances = default_distances(_longest(data)) if distances is None else distances
     found = token_correlations(
         data, distances, vocab_size, anchor, center=center, population=population, num_blocks=num_blocks
     )
@@ -79,6 +80,16 @@ def measure_correlations(
     }
 
 
+def is_text(data: Any) -> bool:
+    """Whether data are one text or a list of them, and not token ids."""
+    return isinstance(data, str) or (isinstance(data, list | tuple) and len(data) > 0 and isinstance(data[0], str))
+
+
+def default_distances(longest: int) -> range:
+    """1 .. 32, or less where no document is so long."""
+    return range(1, max(1, min(DEFAULT_DISTANCES, longest - 1)) + 1)
+
+
 def encode_texts(texts: list[str], tokenizer: Any) -> tuple[Any, int]:
     """Ids of one text `(n,)` or a list of documents' ids, and the vocabulary size."""
     if not all(isinstance(text, str) for text in texts):
@@ -90,9 +101,7 @@ def encode_texts(texts: list[str], tokenizer: Any) -> tuple[Any, int]:
             from transformers import AutoTokenizer
 
             tokenizer = AutoTokenizer.from_pretrained(tokenizer)
-        # verbose=False: the warning about texts longer than a model's context does not concern counting
-        encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
-        documents, size = [np.asarray(ids, dtype=np.int64) for ids in encoded], len(tokenizer)
+        documents, size = token_ids(tokenizer, texts), len(tokenizer)
     else:
         codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype="<u4")
         present = np.zeros(int(codes.max()) + 1, dtype=bool)
@@ -103,11 +112,10 @@ def encode_texts(texts: list[str], tokenizer: Any) -> tuple[Any, int]:
     return (documents[0] if len(documents) == 1 else [*documents, documents[0][:0]]), size
 
 
-def _default_distances(data: Any) -> range:
+def _longest(data: Any) -> int:
     if not hasattr(data, "__len__"):
         raise ValueError("distances=None: what can be read only once needs them")
     if hasattr(data, "column_names") and "input_ids" in data.column_names:
         data = data["input_ids"]
     documents = len(data) > 0 and np.ndim(data[0]) > 0
-    longest = max(map(len, data)) if documents else len(data)
-    return range(1, max(1, min(DEFAULT_DISTANCES, longest - 1)) + 1)
+    return max(map(len, data)) if documents else len(data)
