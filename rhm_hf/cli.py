@@ -51,7 +51,7 @@ def _train(argv: list[str]) -> None:
     distance = f"KL {row['kl']:.4f} +- {row['kl_stderr']:.4f}" if "kl" in row else f"test loss {row['test_loss']:.4f}"
     print(
         f"{arguments.training.output_dir}: best at step {row['step']}, validation loss {row['validation_loss']:.4f}, "
-        f"{distance} nats per token"
+        f"{distance} nats per target, accuracy {row['test_accuracy']:.3f}"
     )
 
 

@@ -1,9 +1,13 @@
-"""One file per task. A task knows how sentences become a batch, its loss, the exact law it is judged against and what
-it reports; the training loop knows none of these."""
+"""One file per task. A task knows how rows become a batch, its loss, the exact law it is judged against and what it
+reports; the training loop knows none of these."""
 
+from .classification import Classification
+from .last_token import LastToken
+from .masked import Masked
 from .next_token import NextToken
+from .task import Task
 
 
-TASKS = {task.name: task for task in (NextToken,)}
+TASKS = {task.name: task for task in (NextToken, LastToken, Masked, Classification)}
 
-__all__ = ["TASKS", "NextToken"]
+__all__ = ["TASKS", "Classification", "LastToken", "Masked", "NextToken", "Task"]

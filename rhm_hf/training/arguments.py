@@ -29,9 +29,11 @@ class _Checked:
 
 @dataclass
 class ModelArguments(_Checked):
-    """What is trained: any causal language model of transformers, from scratch."""
+    """What is trained: any model of transformers or of this package that fits the task, from scratch."""
 
-    model_type: str = field(default="gpt2", metadata={"help": "A model type of transformers: gpt2, llama, gpt_neox"})
+    model_type: str = field(
+        default="gpt2", metadata={"help": "A model type: gpt2, llama, bert, modernbert, hierarchical_cnn, .."}
+    )
     config_overrides: dict | str | None = field(
         default=None, metadata={"help": "Fields of its config; as JSON on the command line: '{\"n_embd\": 64}'"}
     )
@@ -92,8 +94,16 @@ class TrainingArguments(_Checked):
     """How it is trained and judged."""
 
     task: str = field(default="next_token", metadata={"help": f"One of {', '.join(TASKS)}"})
-    learning_rate: float = field(default=3e-3, metadata={"help": "Peak learning rate of AdamW"})
-    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW"})
+    visible_tokens: int | None = field(
+        default=None, metadata={"help": "Of last_token: how many tokens before the last are seen; all by default"}
+    )
+    mask_probability: float | None = field(
+        default=None, metadata={"help": "Of masked: the probability of a token to be hidden; 0.15 by default"}
+    )
+    optimizer: str = field(default="adamw", metadata={"help": "adamw or sgd"})
+    learning_rate: float = field(default=3e-3, metadata={"help": "Peak learning rate"})
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay"})
+    momentum: float = field(default=0.0, metadata={"help": "Momentum of sgd"})
     adam_beta2: float = field(default=0.999, metadata={"help": "Second beta of AdamW"})
     max_grad_norm: float = field(default=0.0, metadata={"help": "Gradients are clipped to this norm; 0: never"})
     batch_size: int = field(default=128, metadata={"help": "Sentences per step, over all processes and micro-batches"})
@@ -120,6 +130,12 @@ class TrainingArguments(_Checked):
     def __post_init__(self):
         super().__post_init__()
         self._check(self.task in TASKS, "task", f"one of {', '.join(TASKS)}")
+        self._check(self.optimizer in ("adamw", "sgd"), "optimizer", "adamw or sgd")
+        for name in sorted({option for task in TASKS.values() for option in task.options} - {"kl_sentences"}):
+            allowed = name in TASKS[self.task].options or getattr(self, name) is None
+            self._check(allowed, name, f"left out with task={self.task}")
+        self._check(0 <= self.momentum < 1, "momentum", "at least 0 and below 1")
+        self._check(self.momentum == 0 or self.optimizer == "sgd", "momentum", "0 with optimizer=adamw")
         self._check(self.mixed_precision in ("no", "bf16", "fp16"), "mixed_precision", "no, bf16 or fp16")
         for name in ("batch_size", "gradient_accumulation_steps", "max_steps", "num_evaluations", "eval_batch_size"):
             self._check(getattr(self, name) >= 1, name, "at least 1")

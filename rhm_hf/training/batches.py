@@ -77,10 +77,15 @@ class Batches:
 
     def __call__(self, step: int) -> list[torch.Tensor]:
         """This process's micro-batches of step `step` = 0, 1, ..: each `(batch_size / processes / micro, length)`."""
-        indices = self.indices(step).view(self.micro_batches, self.num_processes, -1)[:, self.rank]
+        indices = self.share(self.indices(step))
         if self.resident:
             return [self.rows[chunk] for chunk in indices]
         return [self.rows[chunk].pin_memory().to(self.device, non_blocking=True) for chunk in indices]
+
+    def share(self, rows: torch.Tensor) -> torch.Tensor:
+        """This process's part of what the global batch has: `(micro, batch / processes / micro, ..)`."""
+        size = self.batch_size // (self.micro_batches * self.num_processes)
+        return rows.view(self.micro_batches, self.num_processes, size, *rows.shape[1:])[:, self.rank]
 
     def indices(self, step: int) -> torch.Tensor:
         """The rows of the global batch of a step, `(batch_size,)`, where the rows are."""

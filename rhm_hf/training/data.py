@@ -22,7 +22,7 @@ class TrainingData:
 
     Attributes:
         splits: `train`, `validation` and `test`: rows of symbols `(rows, length)`, uint8, or int32 where there are
-            more than 256 symbols; `train` may be [`Windows`].
+            more than 256 symbols; `train` may be [`Windows`]. One more column holds the class where it is wanted.
         num_symbols (`int`): v.
         length (`int`): tokens of a row.
         tokenizer: of these ids, saved beside the model.
@@ -36,8 +36,12 @@ class TrainingData:
     grammar: Grammar | None = None
 
 
-def load_data(arguments: DataArguments) -> TrainingData:
+def load_data(arguments: DataArguments, with_classes: bool = False) -> TrainingData:
     """Sentences of the grammar by `load_dataset("rhm", ..)`, or windows of a text by [`~rhm_hf.data.char_corpus`].
+
+    Args:
+        arguments ([`DataArguments`]): the data of a run.
+        with_classes (`bool`, *optional*, defaults to `False`): put the class of a sentence after its tokens.
 
     Raises:
         `ValueError`: for more sentences, characters or windows than there are.
@@ -45,13 +49,13 @@ def load_data(arguments: DataArguments) -> TrainingData:
     noisy = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        return _sentences(arguments) if arguments.text is None else _windows(arguments)
+        return _sentences(arguments, with_classes) if arguments.text is None else _windows(arguments)
     finally:
         if noisy:
             datasets.enable_progress_bars()
 
 
-def _sentences(arguments: DataArguments) -> TrainingData:
+def _sentences(arguments: DataArguments, with_classes: bool) -> TrainingData:
     loaded = datasets.load_dataset(
         "rhm",
         arguments.grammar,
@@ -64,15 +68,18 @@ def _sentences(arguments: DataArguments) -> TrainingData:
     )
     grammar = grammar_of(loaded)
     v, length = grammar.vocab_size, grammar.sentence_length
-    splits = {name: _tokens(split, grammar) for name, split in loaded.items()}
+    splits = {name: _tokens(split, grammar, with_classes) for name, split in loaded.items()}
     return TrainingData(splits, v, length, rhm_tokenizer(v), grammar)
 
 
-def _tokens(split: datasets.Dataset, grammar: Grammar) -> torch.Tensor:
+def _tokens(split: datasets.Dataset, grammar: Grammar, with_classes: bool) -> torch.Tensor:
     # Straight from Arrow: the formats of datasets widen every integer to int64.
-    column = split.with_format("arrow")[:]["input_ids"].combine_chunks()
-    tokens = column.flatten().to_numpy().reshape(-1, grammar.sentence_length)
-    return torch.from_numpy(_gathered(tokens, grammar.vocab_size))
+    table = split.with_format("arrow")[:]
+    tokens = table["input_ids"].combine_chunks().flatten().to_numpy().reshape(-1, grammar.sentence_length)
+    if not with_classes:
+        return torch.from_numpy(_gathered(tokens, grammar.vocab_size))
+    rows = np.concatenate([tokens, table["label"].to_numpy()[:, None]], 1)
+    return torch.from_numpy(_gathered(rows, max(grammar.vocab_size, grammar.num_classes)))
 
 
 def _gathered(ids: np.ndarray, num_symbols: int) -> np.ndarray:

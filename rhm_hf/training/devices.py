@@ -27,6 +27,14 @@ def generators(device: torch.device) -> list[torch.Generator]:
     return [torch.default_generator, *on_device]
 
 
-def key_of(*numbers: int) -> int:
-    """64 bits from some integers. numpy's SeedSequence would take 0.1 ms, its code being in no cache by then."""
+def uniforms(key: int, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """Uniform numbers in [0, 1), float32, that a key picks: drawn on the CPU, so the same on every device."""
+    if 0 in shape:
+        return torch.empty(shape, device=device)
+    numbers = torch.rand(shape, generator=torch.Generator().manual_seed(key))
+    return numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers
+
+
+def key_of(*numbers: int | str) -> int:
+    """64 bits from numbers and words. numpy's SeedSequence would take 0.1 ms, its code being in no cache by then."""
     return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "little")

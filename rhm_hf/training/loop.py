@@ -22,9 +22,9 @@ from . import checkpoint, results
 from .arguments import Arguments
 from .batches import Batches
 from .data import load_data
-from .devices import check_processes, cpu_only, generators, key_of
+from .devices import check_processes, cpu_only, generators, key_of, uniforms
 from .folder import LOG_FILE, MODEL_FOLDER, RESULTS_FILE, RUN_FILE, finished, owned, save_model
-from .models import scratch_config, scratch_model
+from .models import auto_class_for, scratch_config, scratch_model
 
 
 def train(arguments: Arguments) -> list[dict]:
@@ -68,8 +68,7 @@ class Run:
         )
         check_processes(self.accelerator.num_processes, t.num_processes)
         self._load_data()
-        d = self.data
-        self.task = TASKS[t.task](d.num_symbols, d.length, d.grammar, kl_sentences=t.kl_sentences)
+        self._make_task()
         self._make_model()
         self.generators = generators(self.accelerator.device)
         self.evaluations = evaluation_steps(t.max_steps, t.num_evaluations)
@@ -79,7 +78,7 @@ class Run:
 
     def _load_data(self) -> None:
         accelerator, t = self.accelerator, self.arguments.training
-        self.data = load_data(self.arguments.data)
+        self.data = load_data(self.arguments.data, TASKS[t.task].reads_classes)
         splits = self.data.splits
         self.batches = Batches(
             splits["train"],
@@ -92,14 +91,33 @@ class Run:
         )
         self.held_out = {split: splits[split].to(accelerator.device) for split in ("validation", "test")}
 
+    def _make_task(self) -> None:
+        d, t = self.data, self.arguments.training
+        task = TASKS[t.task]
+        auto_class = auto_class_for(self.arguments.model.model_type, task.auto_classes)
+        options = {name: getattr(t, name) for name in task.options if getattr(t, name) is not None}
+        self.task = task(d.num_symbols, d.length, d.grammar, auto_class, **options)
+        self.held_out_noise = {
+            split: uniforms(key_of(number), (len(rows), self.task.noise_per_row), self.accelerator.device)
+            for number, (split, rows) in enumerate(self.held_out.items())
+        }
+
     def _make_model(self) -> None:
         m, t = self.arguments.model, self.arguments.training
-        config = scratch_config(m.model_type, m.config_overrides, self.data.num_symbols, self.task.context_length)
+        config = scratch_config(
+            m.model_type,
+            m.config_overrides,
+            self.data.num_symbols,
+            self.task.context_length,
+            self.task.num_labels if self.task.auto_class == "AutoModelForSequenceClassification" else None,
+        )
         model = scratch_model(config, self.task.auto_class, m.model_seed, self.data.length)
         model = model.to(self.accelerator.device)
-        optimizer = torch.optim.AdamW(
-            model.parameters(), lr=t.learning_rate, betas=(0.9, t.adam_beta2), weight_decay=t.weight_decay, fused=True
-        )
+        common = {"lr": t.learning_rate, "weight_decay": t.weight_decay, "fused": True}
+        if t.optimizer == "sgd":
+            optimizer = torch.optim.SGD(model.parameters(), momentum=t.momentum, **common)
+        else:
+            optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, t.adam_beta2), **common)
         self.scheduler = get_scheduler(
             t.lr_scheduler_type, optimizer, num_warmup_steps=t.warmup_steps, num_training_steps=t.max_steps
         )
@@ -145,10 +163,13 @@ class Run:
         for generator in self.generators:
             generator.manual_seed(key)
         parts = self.batches(self.step)
-        for number, rows in enumerate(parts, start=1):
+        # Drawn for the whole batch by every process: what is random in a batch does not depend on how it is shared.
+        noise_key = key_of(self.arguments.model.model_seed, self.step, "noise")
+        noise = self.batches.share(uniforms(noise_key, (t.batch_size, self.task.noise_per_row), accelerator.device))
+        for number, (rows, numbers) in enumerate(zip(parts, noise, strict=True), start=1):
             last = number == len(parts)
             with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
-                loss = self.task.loss(self.model, self.task.collate(rows)) / len(parts)
+                loss = self.task.loss(self.model, self.task.collate(rows, numbers)) / len(parts)
                 accelerator.backward(loss)
             self.loss_sum += loss.detach()
         if t.max_grad_norm > 0:
@@ -159,18 +180,19 @@ class Run:
         self.optimizer.zero_grad()
         self.step += 1
 
-    def mean_loss(self, rows: torch.Tensor) -> float:
-        """The task's loss over rows on the device, all processes sharing the work."""
-        accelerator, total = self.accelerator, torch.zeros(2, dtype=torch.float64, device=rows.device)
+    def scores(self, split: str) -> dict[str, float]:
+        """The task's loss per target and the share of right first guesses on held-out rows, all processes sharing."""
+        rows, noise = self.held_out[split], self.held_out_noise[split]
+        accelerator, total = self.accelerator, torch.zeros(3, dtype=torch.float64, device=rows.device)
         self.model.eval()
-        mine = rows[accelerator.process_index :: accelerator.num_processes]
+        mine = slice(accelerator.process_index, None, accelerator.num_processes)
+        size = self.arguments.training.eval_batch_size
         with torch.no_grad():
-            for chunk in mine.split(self.arguments.training.eval_batch_size):
-                loss = self.task.loss(self.bare_model, self.task.collate(chunk)).double()
-                total += torch.stack([loss * len(chunk), torch.full_like(loss, len(chunk))])
+            for chunk, numbers in zip(rows[mine].split(size), noise[mine].split(size), strict=True):
+                total += self.task.scores(self.bare_model, self.task.collate(chunk, numbers))
         self.model.train()
-        loss_sum, count = accelerator.reduce(total, reduction="sum").tolist()
-        return loss_sum / count
+        loss, right, count = accelerator.reduce(total, reduction="sum").tolist()
+        return {f"{split}_loss": loss / count, f"{split}_accuracy": right / count}
 
     def _evaluate(self) -> None:
         a, accelerator = self.arguments, self.accelerator
@@ -189,7 +211,8 @@ class Run:
             "step": self.step,
             "epoch": seen / len(self.batches.rows),
             "train_loss": train_loss,
-            **{f"{split}_loss": self.mean_loss(rows) for split, rows in self.held_out.items()},
+            **self.scores("validation"),
+            **self.scores("test"),
             **self.task.judge(self.bare_model, accelerator, a.training.eval_batch_size),
             "seconds": round(self.seconds, 3),
             "tokens_seen": seen * self.task.tokens_per_row,

@@ -14,7 +14,8 @@ from .checkpoint import write_atomically
 
 
 RUN_COLUMNS = ("run", "task", "model", "num_train", "rules_seed", "sample_seed", "model_seed")
-STEP_COLUMNS = ("step", "epoch", "train_loss", "validation_loss", "test_loss")
+HELD_OUT_COLUMNS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
+STEP_COLUMNS = ("step", "epoch", "train_loss", *HELD_OUT_COLUMNS)
 END_COLUMNS = ("seconds", "tokens_seen", "best")
 PACKAGES = ("rhm-hf", "torch", "transformers", "accelerate", "datasets")
 

@@ -1,0 +1,50 @@
+"""Classification: the root of a sentence, judged against its exact posterior."""
+
+from functools import cached_property
+
+import torch
+
+from ..inference import posteriors
+from .judging import Judged, compare, judged_sentences
+from .task import Task
+
+
+class Classification(Task):
+    """The class of a sentence from all of its tokens (Cagnetta et al., arXiv 2307.02129); no special ids."""
+
+    name = "classification"
+    auto_classes = ("AutoModelForSequenceClassification",)
+    reads_classes = True
+
+    def __init__(self, num_symbols, length, grammar=None, auto_class=None, kl_sentences=2048):
+        super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
+        if grammar is None:
+            raise ValueError("task='classification' needs a grammar: windows of a text have no class; leave text out")
+        self.num_labels = grammar.num_classes
+        self.columns = (*self.judged.columns, "error_gap")
+
+    def collate(self, rows, noise=None) -> dict[str, torch.Tensor]:
+        """`(batch, d + 1)`, the class last, to `input_ids` `(batch, d)` and `labels` `(batch,)`."""
+        rows = rows.long()
+        return {"input_ids": rows[:, : self.length], "labels": rows[:, -1]}
+
+    def predictions(self, model, batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The classifier's logits."""
+        return self.logits(model, batch["input_ids"]), batch["labels"]
+
+    @cached_property
+    def judged(self) -> Judged:
+        """The exact posterior of the root; a whole sentence of unambiguous rules leaves no doubt."""
+        tokens, weights = judged_sentences(self.grammar, self.kl_sentences)
+        law = posteriors(self.grammar, tokens=tokens, mask=torch.zeros_like(tokens, dtype=torch.bool))[-1]
+        return Judged(tokens, weights, None, law[None], torch.ones(len(tokens), 1, dtype=torch.bool), ())
+
+    def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
+        """`kl`, `kl_stderr`, `entropy` (nats per sentence), `accuracy` and `bayes_accuracy`, and `error_gap`, how much
+        more often than the exact posterior the model's first guess is wrong."""
+
+        def log_probs(rows, noise):
+            return self.logits(model, rows[:, : self.length]).double().log_softmax(-1)[:, None]
+
+        found = compare(model, self.judged, log_probs, accelerator, batch_size)
+        return found | {"error_gap": found["bayes_accuracy"] - found["accuracy"]}

@@ -1,0 +1,106 @@
+"""What every task shares: how it is made, its loss and its accuracy."""
+
+import torch
+import torch.nn.functional as F
+
+from ..grammar import Grammar
+
+
+IGNORED = -100  # the label of what is not predicted
+
+
+class Task:
+    """What a model is asked: a task is made for one kind of rows and one kind of model.
+
+    The training loop asks it for what is here and nothing else: which kind of model and context it needs, a batch from
+    rows, the loss and the scores of a batch, and [`Task.judge`], whose keys are the `columns` it adds to the results.
+    A subclass gives `collate`, `predictions` and `judge`.
+
+    Args:
+        num_symbols (`int`): v; BOS has id v, PAD v + 1, MASK v + 2.
+        length (`int`): d, tokens of a row.
+        grammar ([`Grammar`], *optional*): the law of the rows, where they have one: without it `judge` says nothing.
+        auto_class (`str`, *optional*): the kind of model, one of `auto_classes`; the first of them by default.
+        kl_sentences (`int`, *optional*, defaults to 2048): fresh sentences of the exact comparison; all there are,
+            weighted, where they are few.
+    """
+
+    name: str
+    auto_classes: tuple[str, ...]  # kinds of model that can be trained so, the preferred one first
+    options: tuple[str, ...] = ("kl_sentences",)  # arguments of a run that the task takes beside those above
+    reads_classes = False  # whether rows end with the class of the sentence
+    noise_per_row = 0  # uniform random numbers that `collate` needs for a row
+    targets_per_row = 1.0  # predicted tokens of a row, in expectation
+    num_labels: int | None = None  # outputs of a classifier
+    columns: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        num_symbols: int,
+        length: int,
+        grammar: Grammar | None = None,
+        auto_class: str | None = None,
+        kl_sentences: int = 2048,
+    ):
+        self.grammar, self.kl_sentences = grammar, kl_sentences
+        self.num_symbols, self.length = num_symbols, length
+        self.auto_class = auto_class or self.auto_classes[0]
+        self.bos, self.mask = num_symbols, num_symbols + 2
+        self.context_length = length
+        self.tokens_per_row = length
+
+    def collate(self, rows: torch.Tensor, noise: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """A batch from rows of any integer type, where they are.
+
+        Args:
+            rows (`torch.Tensor`): `(batch, d)` symbols, and the class in one more column where `reads_classes`.
+            noise (`torch.Tensor`, *optional*): `(batch, noise_per_row)` uniform numbers in [0, 1): all that is random
+                in a batch, so that a batch is a pure function of the seed and the step for any number of processes.
+
+        Returns:
+            `dict`: int64 `input_ids` and `labels`.
+        """
+        raise NotImplementedError
+
+    def predictions(self, model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits `(targets, outputs)` and the ids they should predict `(targets,)`, -100 where none is judged."""
+        raise NotImplementedError
+
+    def loss(self, model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Cross-entropy in nats per target, in float32 or better: a scalar on the device.
+
+        Divided by the expected number of targets, which does not depend on how a batch is shared out: the mean over
+        processes and micro-batches is the loss of the whole.
+        """
+        logits, targets = self.predictions(model, batch)
+        total = F.cross_entropy(_precise(logits), targets, ignore_index=IGNORED, reduction="sum")
+        return total / (len(batch["input_ids"]) * self.targets_per_row)
+
+    def scores(self, model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Sums over the targets of a batch, float64 `(3,)`: cross-entropy, right first guesses, and their number."""
+        logits, targets = self.predictions(model, batch)
+        total = F.cross_entropy(_precise(logits), targets, ignore_index=IGNORED, reduction="sum")
+        right = (logits.argmax(-1) == targets).sum()
+        return torch.stack([total.double(), right.double(), (targets != IGNORED).sum().double()])
+
+    def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
+        """The exact comparison of a model with the law of the rows, over fresh sentences that no run trains on.
+
+        Args:
+            model: in any mode; given back in the same.
+            accelerator (`accelerate.Accelerator`, *optional*): splits the sentences over its processes.
+            batch_size (`int`, *optional*): sentences a call of the model.
+
+        Returns:
+            `dict`: a number for each of `columns`; nothing without a grammar.
+        """
+        raise NotImplementedError
+
+    def logits(self, model, input_ids: torch.Tensor) -> torch.Tensor:
+        """The model's logits; a causal model would make a cache if it were not told not to."""
+        options = {"use_cache": False} if self.auto_class == "AutoModelForCausalLM" else {}
+        return model(input_ids=input_ids, **options).logits
+
+
+def _precise(logits: torch.Tensor) -> torch.Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
