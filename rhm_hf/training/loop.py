@@ -7,6 +7,7 @@
 
 import contextlib
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -50,6 +51,16 @@ def train(arguments: Arguments) -> list[dict]:
 def evaluation_steps(max_steps: int, num_evaluations: int) -> list[int]:
     """Steps 1 .. max_steps, evenly spaced in their logarithm, both ends included, without repeats."""
     return sorted({round(step) for step in np.geomspace(1, max_steps, num_evaluations)} | {max_steps})
+
+
+def check_finite(row: dict, learning_rate: float) -> None:
+    """Raises a `RuntimeError` where training diverged; an infinite KL alone is an answer."""
+    bad = [name for name in ("train_loss", "validation_loss", "test_loss") if not math.isfinite(row[name])]
+    if bad:
+        raise RuntimeError(
+            f"{', '.join(f'{name} is {row[name]}' for name in bad)} at step {row['step']}: training diverged with "
+            f"learning_rate={learning_rate}; choose a lower one, or warm up over more steps"
+        )
 
 
 class Run:
@@ -204,6 +215,7 @@ class Run:
             "run": self.folder.name,
             "task": self.task.name,
             "model": a.model.model_type,
+            "data": a.data.text or self.data.grammar.name,
             "num_train": a.data.num_train,
             "rules_seed": a.data.rules_seed,
             "sample_seed": a.data.sample_seed,
@@ -219,6 +231,7 @@ class Run:
             "best": 0,  # marked below
             **results.versions(),
         }
+        check_finite(row, a.training.learning_rate)
         self.rows = results.mark_best([*self.rows, row])
         best = next(i for i, r in enumerate(self.rows) if r["best"])
         self.stopped = 0 < a.training.patience <= len(self.rows) - 1 - best

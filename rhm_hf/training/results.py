@@ -13,7 +13,7 @@ from pathlib import Path
 from .checkpoint import write_atomically
 
 
-RUN_COLUMNS = ("run", "task", "model", "num_train", "rules_seed", "sample_seed", "model_seed")
+RUN_COLUMNS = ("run", "task", "model", "data", "num_train", "rules_seed", "sample_seed", "model_seed")
 HELD_OUT_COLUMNS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 STEP_COLUMNS = ("step", "epoch", "train_loss", *HELD_OUT_COLUMNS)
 END_COLUMNS = ("seconds", "tokens_seen", "best")
@@ -61,7 +61,7 @@ def write_csv(path: Path, rows: list[dict], names: list[str] | None = None) -> N
 def read_csv(path: Path) -> list[dict]:
     """The rows of a CSV file, numbers as numbers."""
     with open(path, newline="") as file:
-        text = {"run", "task", "model", *versions()}  # a commit such as 4486e12 is no number
+        text = {"run", "task", "model", "data", *versions()}  # a commit such as 4486e12 is no number
         return [{k: v if k in text else _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 

@@ -24,12 +24,12 @@ def test_best_is_the_first_row_with_the_lowest_validation_loss():
 def test_columns_and_versions():
     names = results.columns(("kl", "entropy"))
     agreed = (
-        "run task model num_train rules_seed sample_seed model_seed step epoch train_loss validation_loss "
+        "run task model data num_train rules_seed sample_seed model_seed step epoch train_loss validation_loss "
         "validation_accuracy test_loss test_accuracy"
     )
     assert names[: len(agreed.split())] == agreed.split()
-    assert names[14:19] == ["kl", "entropy", "seconds", "tokens_seen", "best"]
-    assert {"rhm_hf", "torch", "transformers", "accelerate", "datasets", "python", "commit"} == set(names[19:])
+    assert names[15:20] == ["kl", "entropy", "seconds", "tokens_seen", "best"]
+    assert {"rhm_hf", "torch", "transformers", "accelerate", "datasets", "python", "commit"} == set(names[20:])
     assert results.versions()["torch"]
 
 
