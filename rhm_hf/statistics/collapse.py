@@ -121,7 +121,7 @@ def fit_collapse(
     if not (np.isfinite(x_range).all() and x_range[0] < x_range[1]):
         raise ValueError(f"x_range={x_range} must be a finite range, low < high")
     a, b = _best(_mean_logs(curves), log_scales, x_range, y_exponent)
-    if a in x_range:
+    if min(a - x_range[0], x_range[1] - a) < 1e-5 * (x_range[1] - x_range[0]):
         raise ValueError(f"x_range={x_range}: the curves collapse best at its end {a:g}; widen it")
     intervals = endless((2,))
     if min(len(y) for _, y in curves) >= FEWEST:
@@ -176,7 +176,7 @@ def _best(logs: list[tuple], log_scales: np.ndarray, x_range, y_exponent: float 
 
 
 def _golden_section(cost, low: float, high: float) -> float:
-    tolerance = 1e-7 * (high - low)
+    tolerance = 1e-5 * (high - low)
     left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
     at_left, at_right = cost(left), cost(right)
     while high - low > tolerance:
@@ -232,7 +232,7 @@ def _checked(curves: Sequence[tuple]) -> list[tuple[np.ndarray, np.ndarray]]:
             )
         if not (np.isfinite(x).all() and x[0] > 0 and (np.diff(x) > 0).all()):
             raise ValueError(f"curves[{number}]: x={x.tolist()} must be positive, finite and increasing")
-        if not (np.isfinite(y).all() and (y.mean(0) > 0).all()):
-            raise ValueError(f"curves[{number}]: y must be finite, its mean above 0; leave out points where it is not")
+        if not (np.isfinite(y) & (y > 0)).all():
+            raise ValueError(f"curves[{number}]: y must be finite and above 0; leave out the points where it is not")
         checked.append((x, y))
     return checked
