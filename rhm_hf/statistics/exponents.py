@@ -61,8 +61,8 @@ class PlateauPolygon:
     excess: np.ndarray
     exponents: np.ndarray
 
-    def num_steps_at(self, sizes) -> np.ndarray:
-        """The number of P_ℓ at or below each P: between it and the next the curve is on plateau L_ℓ."""
+    def level_at(self, sizes) -> np.ndarray:
+        """ℓ of the last vertex at or below each P, 0 before the first: step ℓ is half done at P_ℓ, then comes ℓ + 1."""
         return np.searchsorted(self.sizes, sizes, side="right")
 
     def excess_at(self, sizes) -> np.ndarray:
@@ -226,7 +226,7 @@ def plateau_polygon(
     excess = corners[corner] - limit
     kept = np.flatnonzero(excess > 0)
     if not len(kept):
-        raise ValueError(f"limit={limit} must be below a plateau after the first step; plateaus={plateaus.tolist()}")
+        raise ValueError(f"limit={limit} must be below the loss at the first vertex; plateaus={plateaus.tolist()}")
     levels, excess = kept + 1, excess[kept]
     sizes = [theory.sample_complexity(parameters, int(level), architecture=architecture) for level in levels]
     sizes = np.array(sizes)

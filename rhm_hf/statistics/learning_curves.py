@@ -17,7 +17,8 @@ class HalfWayPoints:
         mean (`np.ndarray`): `(L,)`, geometric mean over grammars. A grammar whose step lies outside the range of P
             counts with the nearest end of it, so that the mean is then an upper bound (`num_before`) or a lower one
             (`num_beyond`).
-        interval (`np.ndarray`): `(L, 2)`, of the mean; 0 to infinity with fewer than four grammars.
+        interval (`np.ndarray`): `(L, 2)`, of the mean; 0 to infinity with fewer than four grammars, and open on the
+            side where the mean is only a bound.
         num_before, num_beyond (`np.ndarray`): `(L,)`, grammars whose step lies below and above the range.
     """
 
@@ -69,16 +70,8 @@ def half_way_points(sizes: Sequence[float], losses, plateaus) -> np.ndarray:
     """
     sizes = checked_sizes(sizes)
     losses = checked_losses(sizes, losses)
-    plateaus = np.asarray(plateaus, dtype=np.float64)
-    if (
-        plateaus.ndim not in (1, losses.ndim)
-        or plateaus.shape[-1] < 2
-        or plateaus.shape[:-1]
-        not in (
-            (),
-            losses.shape[:-1],
-        )
-    ):
+    plateaus = np.atleast_1d(np.asarray(plateaus, dtype=np.float64))
+    if plateaus.shape[-1] < 2 or plateaus.shape[:-1] not in ((), losses.shape[:-1]):
         raise ValueError(
             f"plateaus of shape {plateaus.shape} do not fit losses of shape {losses.shape}: give (L+1,) of all curves "
             "or one row a curve, with L_0 and L_1 at least"
@@ -118,7 +111,9 @@ def mean_half_way_points(
     if len(points) >= FEWEST:
         rows = resampled_rows(len(points), resamples, np.random.default_rng(seed))
         interval = percentile_interval(logs[rows].mean(1), confidence)
-    return HalfWayPoints(points, np.exp(logs.mean(0)), np.exp(interval), (points == 0).sum(0), np.isinf(points).sum(0))
+    before, beyond = (points == 0).sum(0), np.isinf(points).sum(0)
+    interval[before > 0, 0], interval[beyond > 0, 1] = -np.inf, np.inf
+    return HalfWayPoints(points, np.exp(logs.mean(0)), np.exp(interval), before, beyond)
 
 
 def _last_crossing(sizes: np.ndarray, excess: np.ndarray) -> float:

@@ -68,10 +68,13 @@ def test_mean_over_grammars_is_geometric_and_bounds_are_counted():
     np.testing.assert_array_equal(found.num_before, 0)
     np.testing.assert_allclose(found.interval[0], [100.0, 400.0])  # both all-equal resamples have probability 1/16
     np.testing.assert_allclose(found.interval[1], 3000.0)
+    assert np.isfinite(found.interval[2, 0])
+    assert found.interval[2, 1] == np.inf
     few = mean_half_way_points(fine, staircase(steps[:3], fine), PLATEAUS)
     np.testing.assert_array_equal(few.interval, np.tile([0, np.inf], (3, 1)))
     late = mean_half_way_points(fine[60:], staircase(steps, fine[60:]), PLATEAUS)
     np.testing.assert_array_equal(late.num_before, [4, 0, 0])
+    assert late.interval[0, 0] == 0
 
 
 def test_intervals_of_half_way_points_cover_the_truth_about_as_often_as_they_say():
@@ -175,7 +178,7 @@ def test_the_exact_last_plateau_as_limit_leaves_its_vertex_out():
     np.testing.assert_allclose(after.excess, [1.1, 0.3])
     half = plateau_polygon(PARAMETERS, PLATEAUS, 0.3, corner="half_way")
     np.testing.assert_allclose(half.excess, [1.75, 0.7, 0.15])
-    np.testing.assert_array_equal(half.num_steps_at([10, half.sizes[0], 5000, 1e9]), [0, 1, 2, 3])
+    np.testing.assert_array_equal(half.level_at([10, half.sizes[0], 5000, 1e9]), [0, 1, 2, 3])
     between = np.geomspace(half.sizes[0], half.sizes[1], 5)
     np.testing.assert_allclose(half.excess_at(half.sizes), half.excess)
     assert envelope_exponent(between, half.excess_at(between), 0).exponent == pytest.approx(half.exponents[0])
@@ -201,6 +204,7 @@ LOSSES = staircase([100.0, 3000.0, 1e5])
         (lambda: half_way_points(SIZES, LOSSES, PLATEAUS[::-1]), "must be finite and fall"),
         (lambda: half_way_points(SIZES, LOSSES, [2.0, np.nan]), "must be finite and fall"),
         (lambda: half_way_points(SIZES, LOSSES, [2.0]), "plateaus of shape"),
+        (lambda: half_way_points(SIZES, LOSSES, 2.0), "plateaus of shape"),
         (lambda: half_way_points(SIZES, np.stack([LOSSES] * 3), np.stack([PLATEAUS] * 2)), "plateaus of shape"),
         (lambda: half_way_points(SIZES, LOSSES, np.stack([PLATEAUS] * 2)), "plateaus of shape"),
         (lambda: last_crossing(SIZES, [LOSSES], 1.0), "one curve"),
