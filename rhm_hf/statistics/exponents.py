@@ -62,7 +62,7 @@ class PlateauPolygon:
     exponents: np.ndarray
 
     def level_at(self, sizes) -> np.ndarray:
-        """ℓ of the last vertex at or below each P, 0 before the first: step ℓ is half done at P_ℓ, then comes ℓ + 1."""
+        """ℓ of the last vertex at or below each P, 0 before the first: between P_ℓ and P_(ℓ+1) comes plateau L_ℓ."""
         return np.searchsorted(self.sizes, sizes, side="right")
 
     def excess_at(self, sizes) -> np.ndarray:
