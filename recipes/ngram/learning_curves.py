@@ -7,7 +7,6 @@ against theory) and the figure `ngram.png`.
 """
 
 import argparse
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from rhm_hf import Grammar, theory
 from rhm_hf.inference import next_token_probs, position_entropies
 from rhm_hf.models.ngram.counts import SmoothedLaws, count_contexts
-from rhm_hf.statistics import learn_latents, synonym_agreement
+from rhm_hf.statistics import half_way_points, last_crossing, learn_latents, synonym_agreement
 from rhm_hf.training.results import write_csv
 
 
@@ -51,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
             losses += found[0]
             agreements += found[1]
         print(f"grammar {seed + 1} of {args.num_grammars}: {time.perf_counter() - start:.0f} s", flush=True)
-    half_way = half_way_points(grammar, losses, agreements, np.mean(plateaus, 0))
+    half_way = compare_half_way(grammar, losses, agreements, np.mean(plateaus, 0))
     args.output_dir.mkdir(parents=True, exist_ok=True)
     for name, rows in (("losses", losses), ("agreement", agreements), ("half_way", half_way)):
         write_csv(args.output_dir / f"{name}.csv", rows)
@@ -132,17 +131,17 @@ def node_agreement(grammar: Grammar, learnt: list, truth: list, level: int, node
     return synonym_agreement(learnt[level][:, nodes], truth[level][:, nodes], rules)
 
 
-def half_way_points(grammar: Grammar, losses: list[dict], agreements: list[dict], plateaus: np.ndarray) -> list[dict]:
+def compare_half_way(grammar: Grammar, losses: list[dict], agreements: list[dict], plateaus: np.ndarray) -> list[dict]:
     """Where mean losses are half way between two plateaus and mean agreements are 1/2, beside the theory."""
     parameters, rows = grammar.parameters, []
 
-    def add(learner: str, quantity: str, curve: dict[int, float], middle: float, expected: float) -> None:
-        measured = crossing(curve, middle)
+    def add(learner: str, quantity: str, measured: float, expected: float) -> None:
         row = {"learner": learner, "quantity": quantity, "measured": measured, "theory": expected}
         rows.append({**row, "ratio": measured / expected})
 
     for learner, task in (("plain", "ngram"), ("hierarchical", "hierarchical_ngram"), *((t, None) for t in TARGETS)):
         curve = mean_curve([row for row in losses if row["learner"] == learner], "loss")
+        measured = half_way_points(list(curve), list(curve.values()), plateaus)
         for level in range(1, grammar.depth + 1):
             if task is not None:
                 expected = theory.sample_complexity(parameters, level, task=task)
@@ -150,12 +149,14 @@ def half_way_points(grammar: Grammar, losses: list[dict], agreements: list[dict]
                 expected = theory.sample_complexity(parameters, 1, task="hierarchical_ngram")
             else:
                 expected = clustering(parameters, learner, level - 1, level)
-            add(learner, f"loss L_{level - 1} to L_{level}", curve, plateaus[level - 1 : level + 1].mean(), expected)
+            add(learner, f"loss L_{level - 1} to L_{level}", float(measured[level - 1]), expected)
     for targets in TARGETS:
         for level, ancestor, _ in learnt_nodes(grammar, targets):
             chosen = [r for r in agreements if (r["targets"], r["level"], r["ancestor"]) == (targets, level, ancestor)]
             expected = clustering(parameters, targets, level, ancestor)
-            add(targets, f"level {level}, ancestor {ancestor}", mean_curve(chosen, "agreement"), 0.5, expected)
+            curve = mean_curve(chosen, "agreement")  # it rises, so its negative falls
+            measured = last_crossing(list(curve), [-value for value in curve.values()], -0.5)
+            add(targets, f"level {level}, ancestor {ancestor}", measured, expected)
     return rows
 
 
@@ -172,17 +173,6 @@ def mean_curve(rows: list[dict], key: str) -> dict[int, float]:
     """P -> mean over grammars."""
     sizes = sorted({row["num_train"] for row in rows})
     return {size: float(np.mean([row[key] for row in rows if row["num_train"] == size])) for size in sizes}
-
-
-def crossing(curve: dict[int, float], middle: float) -> float:
-    """The last P at which a curve crosses a value, interpolated in log P; inf where it does not reach it."""
-    sizes, values = np.array(list(curve)), np.array(list(curve.values())) - middle
-    change = np.flatnonzero(np.sign(values[:-1]) != np.sign(values[1:]))
-    if not len(change):
-        return math.inf
-    left = change[-1]
-    share = values[left] / (values[left] - values[left + 1])
-    return float(np.exp((1 - share) * np.log(sizes[left]) + share * np.log(sizes[left + 1])))
 
 
 def draw(grammar: Grammar, losses, agreements, plateaus: np.ndarray, path: Path) -> None:

@@ -1,7 +1,6 @@
 """The recipe of the counting learners, run small; its losses are those of the models."""
 
 import importlib.util
-import math
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +52,3 @@ def test_the_recipe_writes_its_tables_and_figure(tmp_path, capsys):
     assert len(half_way) == 5 * 3 + 7
     assert imread(tmp_path / "ngram.png").shape[2] == 4
     assert "sibling_latent" in capsys.readouterr().out
-
-
-def test_crossings_are_interpolated_in_log_p():
-    crossing = recipe().crossing
-    assert crossing({10: 3.0, 1000: 1.0}, 2.0) == pytest.approx(100)
-    assert crossing({10: 3.0, 1000: 1.0}, 0.5) == math.inf
