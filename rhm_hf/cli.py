@@ -10,7 +10,8 @@ from pathlib import Path
 
 COMMANDS = {
     "train": "train one model: --config run.yaml, any argument overridden after it",
-    "sweep": "train a model for every combination of listed values: --config sweep.yaml --num_workers 2",
+    "sweep": "train a model for every combination of listed values: --config sweep.yaml --num_workers 2, "
+    "--executor local, ray or print",
     "info": "print a grammar's size, entropy and exact plateaus: v16-m4-s2-L3 --rules_seed 0",
     "export": "write a data set as Parquet files with card and grammar: v16-m4-s2-L3 folder --train_size 8192",
 }
@@ -34,11 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     command = {"train": _train, "sweep": _sweep, "info": _info, "export": _export}[argv[0]]
     try:
-        command(argv[1:])
+        return command(argv[1:]) or 0
     except (ValueError, FileExistsError) as error:
         print(f"rhm {argv[0]}: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _train(argv: list[str]) -> None:
@@ -55,13 +55,23 @@ def _train(argv: list[str]) -> None:
     )
 
 
-def _sweep(argv: list[str]) -> None:
+def _sweep(argv: list[str]) -> int:
     from .training.arguments import parse_sweep
-    from .training.sweep import sweep
+    from .training.sweep import OPTIONS, UnfinishedRuns, expand, sweep
 
-    values = parse_sweep(argv, prog="rhm sweep", extra=["num_workers"])
-    rows = sweep(values, num_workers=values.pop("num_workers", 1))
-    print(f"{len({row['run'] for row in rows})} runs, {len(rows)} evaluations")
+    values = parse_sweep(argv, prog="rhm sweep", extra=OPTIONS)
+    options = {name: values.pop(name) for name in OPTIONS if name in values and name != "variants"}
+    try:
+        rows = sweep(values, **options)
+    except (UnfinishedRuns, KeyboardInterrupt) as error:
+        print(f"rhm sweep: {error}", file=sys.stderr)
+        return 1 if isinstance(error, UnfinishedRuns) else 130  # as shells say of a programme that was interrupted
+    if options.get("executor") == "print":  # standard output is for the commands
+        done = len({row["run"] for row in rows})
+        print(f"{done} of {len(expand(values))} runs are finished, {len(rows)} evaluations", file=sys.stderr)
+    else:
+        print(f"{len({row['run'] for row in rows})} runs, {len(rows)} evaluations")
+    return 0
 
 
 def _info(argv: list[str]) -> None:

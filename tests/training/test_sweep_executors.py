@@ -1,0 +1,208 @@
+"""Executors: worker processes, GPUs shared, Ray, printed commands; all end in the same bits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from rhm_hf.cli import main
+from rhm_hf.training import executors
+from rhm_hf.training.results import read_csv
+from rhm_hf.training.sweep import UnfinishedRuns, expand, sweep
+
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPARED = ("run", "num_train", "step", "train_loss", "validation_loss", "test_loss", "kl", "best")
+
+
+@pytest.fixture
+def values(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # this source tree, wherever the run is started
+    return tiny(output_dir=str(tmp_path / "sweep")).to_dict() | {"num_train": [64, 32]}
+
+
+@pytest.fixture
+def expected(values, tmp_path):
+    """What the sweep gives in this process."""
+    return compared(sweep(values | {"output_dir": str(tmp_path / "here")}))
+
+
+def compared(rows):
+    return [[row[name] for name in COMPARED] for row in rows]
+
+
+def starts(folder):
+    logs = [path.read_text().splitlines() for path in Path(folder).glob("*/log.jsonl")]
+    return sum(json.loads(line)["event"] == "start" for log in logs for line in log)
+
+
+def test_worker_processes_and_what_counts_is_the_folder(values, expected, tmp_path, monkeypatch):
+    def failing_at_the_end(run):
+        path = Path(run.training.output_dir) / "arguments.yaml"
+        return ["-c", f"import rhm_hf.cli as c; c.main(['train', '--config', {str(path)!r}]); raise SystemExit(3)"]
+
+    command, folder = executors.command, tmp_path / "sweep"
+    monkeypatch.setattr(
+        executors, "command", lambda run: (failing_at_the_end if run.data.num_train == 32 else command)(run)
+    )
+    too_many = {"num_train": [500, 32]}  # of 512 sentences, 64 held out
+    with pytest.raises(UnfinishedRuns, match=r"1 of 2 runs .*\n *num_train-500: rhm train: .*do not fit.*output\.txt"):
+        sweep(values | too_many, num_workers=2)
+    rows = sweep(values | {"num_train": [32]}, num_workers=2)  # it was trained, and is not again
+    assert starts(folder) == 1
+    assert compared(rows) == [row for row in expected if row[0] == "num_train-32"]
+    assert rows == read_csv(folder / "results.csv")
+
+
+@pytest.fixture
+def two_gpus(values, monkeypatch):
+    """Two GPUs, as far as torch is concerned."""
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
+    ("visible", "options", "expected"),
+    [
+        (None, {"num_workers": 3}, ["0", "1", "0"]),
+        ("5,GPU-7", {"num_workers": 3}, ["5", "GPU-7", "5"]),
+        (None, {"runs_per_gpu": 2}, ["0", "1", "0", "1"]),
+    ],
+)
+def test_workers_share_the_visible_gpus_round_robin(values, monkeypatch, visible, options, expected):
+    started, popen = [], subprocess.Popen
+
+    def recorded(*_, env, **__):
+        started.append(env["CUDA_VISIBLE_DEVICES"])
+        return popen([sys.executable, "-c", "import time; time.sleep(0.3)"])
+
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(executors.subprocess, "Popen", recorded)
+    with pytest.raises(UnfinishedRuns, match="4 of 4"):  # nobody trained them
+        sweep(values | {"num_train": [8, 16, 32, 64]}, **options)
+    assert started[: len(expected)] == expected
+    assert len(started) == 4
+
+
+def test_printed_commands_are_a_slurm_array_and_the_same_command_collects(values, expected, tmp_path, capsys):
+    """The array that would be submitted, run task by task as Slurm would, two runs to a task."""
+    values["output_dir"] = folder = str(tmp_path / "a sweep's folder")
+    config, commands = tmp_path / "sweep.yaml", tmp_path / "commands.txt"
+    config.write_text(yaml.safe_dump(values))
+    printing = ["sweep", "--config", str(config), "--executor", "print"]
+    assert main(printing) == 0
+    printed, said = capsys.readouterr()
+    assert said == "0 of 2 runs are finished, 0 evaluations\n"
+    assert starts(folder) == 0
+    commands.write_text(printed)
+    assert len(printed.splitlines()) == 2
+
+    environment = os.environ | {"SLURM_ARRAY_TASK_ID": "1", "RUNS_PER_TASK": "2"}
+    script = ["bash", str(ROOT / "recipes/slurm/sweep.sbatch"), str(commands)]
+    subprocess.run(script, check=True, env=environment, capture_output=True, timeout=120)
+    assert main(printing) == 0
+    assert capsys.readouterr() == ("", "2 of 2 runs are finished, 6 evaluations\n")
+    assert compared(read_csv(Path(folder) / "results.csv")) == expected
+    beyond = subprocess.run(script, check=False, env=environment | {"SLURM_ARRAY_TASK_ID": "2"}, timeout=120)
+    assert beyond.returncode == 0  # the last task may have fewer runs
+
+
+def test_the_command_says_which_runs_are_missing(values, tmp_path, capsys):
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(values | {"num_train": [500, 32]}))
+    assert main(["sweep", "--config", str(config)]) == 1
+    said = capsys.readouterr().err
+    assert "rhm sweep: 1 of 2 runs are not finished; the same command again goes on with them\n  num_train-500" in said
+    assert "Traceback" not in said
+
+
+def test_ray(values, expected, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    init = ray.init
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # no token in the home folder of who runs the tests
+    monkeypatch.setattr(ray, "init", lambda **options: init(address="local", num_cpus=2, **options))
+    rows = sweep(values, executor="ray")
+    assert not ray.is_initialized()  # what the sweep has started it ends
+    assert compared(rows) == expected
+    assert rows == read_csv(tmp_path / "sweep" / "results.csv")
+
+
+class FakeRay:
+    """A cluster with GPUs, which this machine has not; it runs what it is given at once."""
+
+    exceptions = type("exceptions", (), {"RayError": RuntimeError})
+
+    def __init__(self, gpus):
+        self.gpus, self.asked, self.together = gpus, [], 0
+
+    def is_initialized(self):
+        return True  # somebody else's: not shut down, there is no such method
+
+    def cluster_resources(self):
+        return {"CPU": 4.0} | ({"GPU": self.gpus} if self.gpus else {})
+
+    def remote(self, function):
+        def options(**asked):
+            self.asked.append(asked)
+            return type("Task", (), {"remote": staticmethod(lambda *given: lambda: given)})
+
+        return type("Remote", (), {"options": staticmethod(options)})
+
+    def wait(self, working):
+        self.together = max(self.together, len(working))
+        return working[:1], working[1:]
+
+    def get(self, submitted):
+        words, _, output, environment = submitted()
+        self.environment = environment
+        raise RuntimeError(f"the node of {words[-1]} was lost, said {output}")
+
+
+@pytest.mark.parametrize(("gpus", "runs_per_gpu", "share"), [(2, 4, 0.25), (2, None, 1), (0, None, 0)])
+def test_ray_runs_ask_for_their_part_of_a_gpu(values, monkeypatch, gpus, runs_per_gpu, share):
+    ray = FakeRay(gpus)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    with pytest.raises(UnfinishedRuns, match=r"3 of 3(.|\n)*num_train-8: the node of .*arguments.yaml was lost"):
+        sweep(
+            values | {"num_train": [8, 16, 32], "num_threads": 2},
+            executor="ray",
+            num_workers=2,
+            runs_per_gpu=runs_per_gpu,
+        )
+    assert [(asked["num_cpus"], asked["num_gpus"], asked["name"]) for asked in ray.asked] == [
+        (2, share, f"num_train-{number}") for number in (8, 16, 32)
+    ]
+    assert ray.together == 2
+    hidden = {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
+    assert ray.environment == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"} | hidden
+
+
+def test_ray_without_gpus_or_without_ray_says_what_to_do(values, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", FakeRay(0))
+    with pytest.raises(ValueError, match="runs_per_gpu=2 and the Ray cluster has no GPU to use"):
+        sweep(values, executor="ray", runs_per_gpu=2)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ValueError, match=r"needs the package ray: pip install 'rhm-hf\[ray\]'"):
+        sweep(values, executor="ray")
+
+
+def test_variants_come_from_the_command_line_too(values, tmp_path, capsys):
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(values))
+    argv = ["sweep", "--config", str(config), "--executor", "print", "--num_workers", "2"]
+    assert main([*argv, "--variants", "{slow: {learning_rate: 1e-4}, fast: {learning_rate: 1e-2}}"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    runs = expand(values | {"variants": {"slow": {"learning_rate": 1e-4}, "fast": {"learning_rate": 1e-2}}})
+    for run in runs:
+        path = Path(run.training.output_dir) / "arguments.yaml"
+        assert yaml.safe_load(path.read_text()) == run.to_dict()
