@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 
 from .grammar import Grammar
 from .inference import plateau, position_entropies
@@ -86,3 +87,51 @@ def _panel(ax, rows: Sequence[dict], exact: Sequence[dict], key: str) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
     ax.grid(axis="y", alpha=0.2)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def new_figure(panels: int, width: float = 4.2, height: float = 3.9, rows: int = 1):
+    """A figure of so many panels, drawn without a display or global state.
+
+    Returns:
+        `tuple`: the figure and its axes, an array of shape `(panels,)`, or `(rows, panels)` for several rows.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * panels, height * rows), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, panels, squeeze=False)
+    return figure, axes[0] if rows == 1 else axes
+
+
+def colour(position: int, of: int):
+    """The colour of the `position`-th of so many curves that have an order, such as levels or sizes."""
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](0.92 * position / max(1, of - 1))
+
+
+def finish(ax, title: str = "", legend: bool = True, **settings) -> None:
+    """Common settings of a panel: plain numbers on logarithmic axes, a light grid, no frame."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    ax.set(**settings)
+    ax.set_title(title, fontsize=10)
+    if settings.get("yscale") == "log":
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    if legend:
+        ax.legend(frameon=False, fontsize=7)
+    ax.grid(alpha=0.2)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def averages(rows: Sequence[dict], x: str, y: str) -> tuple[list, list[float], list[float]]:
+    """Rows grouped by `x`, in order: x, the mean of `y` and its standard error (0 for one row)."""
+    groups: dict = {}
+    for row in rows:
+        groups.setdefault(row[x], []).append(row[y])
+    order = sorted(groups)
+    means = [fmean(groups[key]) for key in order]
+    errors = [stdev(groups[key]) / len(groups[key]) ** 0.5 if len(groups[key]) > 1 else 0.0 for key in order]
+    return order, means, errors

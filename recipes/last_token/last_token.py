@@ -1,0 +1,235 @@
+"""Learning the last token: loss and KL against P for a transformer and a CNN, beside counting learners and theory.
+
+    python recipes/last_token/last_token.py --config recipes/last_token/cpu.yaml [--figures FOLDER]
+    python recipes/last_token/last_token.py --draw docs/figures
+
+Trains every run of the sweep that is not finished, then writes `last_token.png` and its tables: `last_token_runs.csv`
+(the best evaluation of every run), `_plateaus.csv` (exact, with the P_l of theory), `_ngrams.csv`, `_half_way.csv`
+(where each curve is half way between two plateaus) and `_exponents.csv` (how those points grow with m).
+"""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from rhm_hf import Grammar, HierarchicalNGramForCausalLM, NGramForCausalLM, theory
+from rhm_hf.inference import position_entropies
+from rhm_hf.plots import averages, colour, finish, new_figure
+from rhm_hf.statistics import half_way_points, mean_half_way_points, synonym_exponent
+from rhm_hf.tasks import LastToken
+from rhm_hf.training.recipe import Tables, recipe_main
+from rhm_hf.training.results import best_rows
+
+
+ARCHITECTURES = {"gpt2": "transformer", "hierarchical_cnn": "cnn"}  # whose theory a model type is held against
+NAMES = {"gpt2": "GPT-2", "hierarchical_cnn": "CNN", "ngram": "n-gram", "hierarchical_ngram": "hierarchical n-gram"}
+MARKERS = {"gpt2": "o", "hierarchical_cnn": "s"}
+
+
+def measure(rows: list[dict], values: dict) -> Tables:
+    """Reads the curves off the results."""
+    best = best_rows(rows)
+    for row in best:
+        row["loss"] = row["kl"] + row["entropy"]
+    grammars = {
+        (row["data"], row["rules_seed"]): Grammar.from_name(row["data"], rules_seed=row["rules_seed"]) for row in best
+    }
+    exact = {key: [float(e[-1]) for e in entropies(grammar)] for key, grammar in grammars.items()}
+    points, exponents = scaling(best, exact, grammars)
+    return {
+        "runs": best,
+        "plateaus": [row for key, grammar in grammars.items() for row in plateau_rows(grammar, exact[key])],
+        "ngrams": ngrams(best, grammars, main_data(best)),
+        "half_way": points,
+        "exponents": exponents,
+    }
+
+
+def entropies(grammar: Grammar) -> list:
+    return [position_entropies(grammar, level) for level in range(grammar.depth + 1)]
+
+
+def main_data(best: list[dict]) -> str:
+    """The ensemble with the most runs, which the first two panels show."""
+    names = [row["data"] for row in best]
+    return max(dict.fromkeys(names), key=names.count)
+
+
+def plateau_rows(grammar: Grammar, losses: list[float]) -> list[dict]:
+    p = grammar.parameters
+    return [
+        {
+            "data": grammar.name,
+            "rules_seed": p.rules_seed,
+            "level": level,
+            "loss": loss,
+            "bound": theory.plateau(p, level),
+            "transformer": theory.sample_complexity(p, level) if level else "",
+            "cnn": theory.sample_complexity(p, level, architecture="cnn") if level else "",
+        }
+        for level, loss in enumerate(losses)
+    ]
+
+
+def ngrams(best: list[dict], grammars: dict, data: str) -> list[dict]:
+    """The counting learners on the same sentences, judged in the same way."""
+    rows = []
+    for (name, seed), grammar in grammars.items():
+        if name != data:
+            continue
+        task = LastToken(grammar.vocab_size, grammar.sentence_length, grammar, "AutoModelForCausalLM")
+        for size in sorted({row["num_train"] for row in best if row["data"] == name}):
+            tokens = grammar.sample(size)
+            for model in (
+                NGramForCausalLM.fit(tokens, order=grammar.sentence_length, num_symbols=grammar.vocab_size),
+                HierarchicalNGramForCausalLM.fit(tokens, grammar),
+            ):
+                found = task.judge(model)
+                run = {"model": model.config.model_type, "data": name, "rules_seed": seed, "num_train": size}
+                rows.append({**run, "loss": found["kl"] + found["entropy"], **found})
+    return rows
+
+
+def scaling(best: list[dict], exact: dict, grammars: dict) -> tuple[list[dict], list[dict]]:
+    """Half-way points of every ensemble and model, and their exponents of m where several m have one depth."""
+    points, exponents = [], []
+    for model in dict.fromkeys(row["model"] for row in best):
+        by_ensemble = {}
+        for data in dict.fromkeys(row["data"] for row in best if row["model"] == model):
+            seeds = sorted({row["rules_seed"] for row in best if (row["model"], row["data"]) == (model, data)})
+            sizes, losses = curves(best, model, data, seeds)
+            plateaus = np.array([exact[data, seed] for seed in seeds])
+            mean, each = mean_half_way_points(sizes, losses, plateaus), half_way_points(sizes, losses, plateaus)
+            p = grammars[data, seeds[0]].parameters
+            by_ensemble[data] = (p, each)
+            for level in range(1, p.depth + 1):
+                predicted = theory.sample_complexity(p, level, architecture=ARCHITECTURES[model])
+                point, (low, high) = mean.mean[level - 1], mean.interval[level - 1]
+                row = {"model": model, "data": data, "level": level, "grammars": len(seeds), "half_way": point}
+                points.append({**row, "low": low, "high": high, "theory": predicted, "ratio": point / predicted})
+        depths = {p.depth for p, _ in by_ensemble.values()}
+        for depth in depths:
+            same = [(p, each) for p, each in by_ensemble.values() if p.depth == depth]
+            if len({p.num_synonyms for p, _ in same}) < 3:
+                continue
+            for level in (1, 2):
+                columns = [each[:, level - 1] for _, each in same]
+                if not all(np.isfinite(c).all() and (c > 0).all() for c in columns):
+                    continue
+                fit = synonym_exponent([p for p, _ in same], columns)
+                expected = {"transformer": 2 * level - 1, "cnn": 1 if level == 1 else level + 1}[ARCHITECTURES[model]]
+                low, high = fit.interval
+                exponents.append(
+                    {
+                        "model": model,
+                        "level": level,
+                        "depth": depth,
+                        "synonyms": " ".join(str(p.num_synonyms) for p, _ in same),
+                        "exponent": fit.exponent,
+                        "low": low,
+                        "high": high,
+                        "amplitude": fit.amplitude,
+                        "theory": expected,
+                    }
+                )
+    return points, exponents
+
+
+def curves(best: list[dict], model: str, data: str, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes `(sizes,)` and losses `(grammars, sizes)`."""
+    mine = [row for row in best if (row["model"], row["data"]) == (model, data)]
+    sizes = sorted({row["num_train"] for row in mine})
+    table = {(row["rules_seed"], row["num_train"]): row["loss"] for row in mine}
+    return np.array(sizes), np.array([[table[seed, size] for size in sizes] for seed in seeds])
+
+
+def draw(tables: Tables, path: Path) -> None:
+    """Loss against P; KL to every truncated oracle against P; half-way points against m."""
+    best, data = tables["runs"], main_data(tables["runs"])
+    figure, (left, middle, right) = new_figure(3, width=4.6)
+    mine = [row for row in best if row["data"] == data]
+    models = list(dict.fromkeys(row["model"] for row in mine))
+    exact = [row for row in tables["plateaus"] if row["data"] == data]
+    depth = max(row["level"] for row in exact)
+    for i, model in enumerate(models):
+        left.errorbar(
+            *averages([row for row in mine if row["model"] == model], "num_train", "loss"),
+            marker=MARKERS[model],
+            color=f"C{i}",
+            markersize=4,
+            capsize=2,
+            label=NAMES[model],
+        )
+    for model, style in (("ngram", ":"), ("hierarchical_ngram", "-.")):
+        sizes, losses, _ = averages([r for r in tables["ngrams"] if r["model"] == model], "num_train", "loss")
+        left.plot(sizes, losses, style, color="0.5", label=NAMES[model])
+    plateaus = averages(exact, "level", "loss")[1]
+    for level, loss in enumerate(plateaus):
+        left.axhline(loss, color="black", linestyle="--", linewidth=0.8)
+        left.text(left.get_xlim()[0], loss, f"$L_{level}$", fontsize=7, va="bottom")
+    for i, architecture in enumerate(("transformer", "cnn")):
+        for level in range(1, depth + 1):
+            predicted = next(row[architecture] for row in exact if row["level"] == level)
+            left.plot(predicted, 0.02 + 0.025 * i, "v", color=f"C{i}", transform=left.get_xaxis_transform())
+    finish(
+        left,
+        f"{data}, {len({r['rules_seed'] for r in mine})} grammars; triangles: $P_\\ell$ of theory",
+        xscale="log",
+        yscale="log",
+        xlabel="training sentences P",
+        ylabel="loss at the last token (nats)",
+    )
+    for level in range(depth + 1):
+        rows = [row for row in mine if row["model"] == "gpt2"]
+        sizes, kl, error = averages(rows, "num_train", f"kl_level_{level}")
+        label = "no context" if level == 0 else f"level {level}: the {int(2**level) - 1} before"
+        middle.errorbar(
+            sizes, kl, error, marker="o", markersize=4, capsize=2, color=colour(level, depth + 1), label=label
+        )
+    finish(
+        middle,
+        "KL of GPT-2 to every truncated oracle: the lowest says its level",
+        xscale="log",
+        yscale="log",
+        xlabel="training sentences P",
+        ylabel="KL (nats)",
+    )
+    draw_scaling(right, tables, models)
+    figure.savefig(path)
+
+
+def draw_scaling(ax, tables: Tables, models: list[str]) -> None:
+    """Half-way points against m, with the lines of their fitted exponents and of theory."""
+    for fit in tables["exponents"]:
+        synonyms = np.array([int(m) for m in str(fit["synonyms"]).split()])
+        rows = [
+            row
+            for row in tables["half_way"]
+            if (row["model"], row["level"]) == (fit["model"], fit["level"])
+            and row["data"].endswith(f"L{fit['depth']}")
+        ]
+        points = np.array([row["half_way"] for row in rows])
+        bars = np.abs(np.array([[row["low"], row["high"]] for row in rows]).T - points)
+        bars = np.where(np.isfinite(bars), bars, 0)
+        i = models.index(fit["model"])
+        label = (
+            f"{NAMES[fit['model']]}, level {fit['level']}: {fit['exponent']:.2f} "
+            f"[{fit['low']:.2f}, {fit['high']:.2f}], theory {fit['theory']:g}"
+        )
+        filled = "full" if fit["level"] == 1 else "none"
+        ax.errorbar(synonyms, points, bars, fmt=MARKERS[fit["model"]], fillstyle=filled, color=f"C{i}", capsize=2)
+        ax.plot(
+            synonyms, fit["amplitude"] * synonyms ** fit["exponent"], "-", color=f"C{i}", linewidth=0.8, label=label
+        )
+        scale = math.exp(np.mean(np.log(points) - fit["theory"] * np.log(synonyms)))
+        ax.plot(synonyms, scale * synonyms ** fit["theory"], "k--", linewidth=0.8)
+    ticks = sorted({int(m) for fit in tables["exponents"] for m in str(fit["synonyms"]).split()})
+    finish(ax, "Half-way points against m", xscale="log", yscale="log", xlabel="synonyms m", ylabel="P half way")
+    ax.set_xticks(ticks, [str(m) for m in ticks])
+    ax.set_xticks([], minor=True)
+
+
+if __name__ == "__main__":
+    recipe_main(sys.argv[1:], name="last_token", measure=measure, draw=draw)
