@@ -1,4 +1,4 @@
-"""What recipes with figures share: from a YAML to tables and a picture, or from committed tables to the picture alone."""
+"""What recipes with figures share: from a YAML to tables and a picture, or from tables to the picture alone."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
