@@ -1,0 +1,10 @@
+"""Configuration of the hierarchical network without weight sharing."""
+
+from ..hierarchical_cnn.configuration_hierarchical_cnn import HierarchicalCNNConfig
+
+
+class LocallyConnectedConfig(HierarchicalCNNConfig):
+    """Configuration of [`LocallyConnectedForSequenceClassification`], with the fields of [`HierarchicalCNNConfig`]."""
+
+    model_type = "locally_connected"
+    shared_filters = False
