@@ -8,3 +8,8 @@ class LocallyConnectedConfig(HierarchicalCNNConfig):
 
     model_type = "locally_connected"
     shared_filters = False
+
+    def __init__(self, filter_size=2, **kwargs):
+        super().__init__(
+            filter_size, **kwargs
+        )  # said here: transformers gives a config without __init__ one of its own
