@@ -1,4 +1,4 @@
-"""Changes to derivations: another symbol with a new subtree, another rule of the same symbol, synonyms at a whole level.
+"""Changes to derivations: another symbol with a new subtree, another rule of a symbol, synonyms at a whole level.
 
 A derivation is a list of arrays as [`Grammar.derivations`] returns it: entry ℓ of shape `(n, nodes at level ℓ)`,
 0 the tokens .. L the root. All functions return a full new derivation and leave the given one as it was.
@@ -116,7 +116,9 @@ def redraw_rule(
     nodes = _nodes(grammar, levels, level, node, stream)
     rows, (_, num_rules, size) = np.arange(len(nodes)), rules.shape
     symbols = levels[level][rows, nodes].astype(np.int64)
-    old = grammar.prefix_tree(level).find(levels[level - 1].reshape(len(rows), -1, size)[rows, nodes].astype(np.int64))
+    old = grammar.prefix_tree(level).find(
+        levels[level - 1].reshape(len(rows), grammar.num_nodes_at(level), size)[rows, nodes].astype(np.int64)
+    )
     if (wrong := old // num_rules != symbols).any():
         first = int(wrong.argmax())
         raise ValueError(
@@ -201,7 +203,9 @@ def _conditional_law(grammar, levels, level: int, nodes: np.ndarray) -> tuple[np
     for upper in range(level + 1, grammar.depth + 1):
         size, probs = grammar.tuple_size_at(upper), grammar.rule_probs_at(upper)
         nodes, child = np.divmod(nodes, size)
-        siblings = levels[upper - 1].reshape(len(rows), -1, size)[rows, nodes].astype(np.int64)
+        siblings = (
+            levels[upper - 1].reshape(len(rows), grammar.num_nodes_at(upper), size)[rows, nodes].astype(np.int64)
+        )
         tuples = np.repeat(siblings[:, None], symbols.shape[1], 1)
         tuples[rows, :, child] = symbols
         rules = grammar.prefix_tree(upper).find(tuples)
