@@ -21,7 +21,7 @@ from rhm_hf.training.sweep import sweep
 
 LONG = {"max_steps": 160, "num_evaluations": 8, "save_steps": 7}
 NOT_COMPARED = ("seconds", "commit")  # files may be edited while a test runs
-# One server imports everything that a run needs; each process is a fork of it, at work after milliseconds, not seconds.
+# One server imports all that a run needs; each process is a fork of it, at work after milliseconds, not seconds.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     ["rhm_hf.training.sweep", "rhm_hf.models", "transformers.models.gpt2.modeling_gpt2", "rhm_hf.metrics"]
