@@ -1,12 +1,10 @@
 """Every recipe is parsed, and run at a tiny size; the learning curve writes its table and figure."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 import yaml
 from matplotlib.image import imread
+from recipe_scripts import RECIPES, recipe
 from transformers import AutoModelForCausalLM
 
 from rhm_hf import Grammar
@@ -17,7 +15,6 @@ from rhm_hf.training.results import read_csv
 from rhm_hf.training.sweep import expand
 
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 CONFIGS = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name != "accelerate")
 IDS = [f"{path.parent.name}-{path.stem}" for path in CONFIGS]
 TINY = {
@@ -38,13 +35,6 @@ def _threads():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-
-
-def learning_curve():
-    spec = importlib.util.spec_from_file_location("learning_curve", RECIPES / "next_token" / "learning_curve.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def parsed(path):
@@ -95,7 +85,7 @@ def test_learning_curve_writes_table_figure_and_model(tmp_path, capsys, monkeypa
     argv = ["--config", str(RECIPES / "next_token" / "demo.yaml"), "--num_train", "64", "16"]
     argv += [str(part) for name, value in overrides.items() for part in (f"--{name}", value)]
     argv += ["--config_overrides", "{n_embd: 16, n_layer: 1, n_head: 2}"]
-    module = learning_curve()
+    module = recipe("next_token", "learning_curve")
     module.main(argv)
     printed = capsys.readouterr().out
     grammar = Grammar.from_name("v4-m2-s2-L3")

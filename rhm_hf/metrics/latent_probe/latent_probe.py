@@ -1,11 +1,9 @@
 """`evaluate` module: linear probes for the latent symbols of a Random Hierarchy Model in every layer of a model."""
 
-import datasets
 import evaluate
 
-from rhm_hf.data.facts import CITATION
 from rhm_hf.metrics.latent_probe.probe import latent_probe
-from rhm_hf.metrics.module import DirectInputs
+from rhm_hf.metrics.module import JudgesByGrammar
 
 
 _DESCRIPTION = """
@@ -34,19 +32,8 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class LatentProbe(DirectInputs, evaluate.Metric):
+class LatentProbe(JudgesByGrammar, evaluate.Metric):
     """Accuracy of linear probes."""
 
-    def _info(self):
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features({"input_ids": datasets.Sequence(datasets.Value("int64"))}),
-        )
-
-    def _compute(self, *, model=None, grammar=None, input_ids=None, **kwargs):
-        if model is None:
-            raise ValueError("model=None: pass model=, a model, a directory or a Hub id")
-        model, grammar = self.models.resolve(model, grammar)
-        return latent_probe(model, grammar, input_ids, **kwargs)
+    description, usage = _DESCRIPTION, _KWARGS_DESCRIPTION
+    judge = staticmethod(latent_probe)

@@ -1,10 +1,8 @@
 """`evaluate` module: whether the layers of a model hold the symbols of a Random Hierarchy Model or their spelling."""
 
-import datasets
 import evaluate
 
-from rhm_hf.data.facts import CITATION
-from rhm_hf.metrics.module import DirectInputs
+from rhm_hf.metrics.module import JudgesByGrammar
 from rhm_hf.metrics.representation_probe.similarity import representation_probe
 
 
@@ -35,19 +33,8 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class RepresentationProbe(DirectInputs, evaluate.Metric):
+class RepresentationProbe(JudgesByGrammar, evaluate.Metric):
     """Similarity under two changes."""
 
-    def _info(self):
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features({"input_ids": datasets.Sequence(datasets.Value("int64"))}),
-        )
-
-    def _compute(self, *, model=None, grammar=None, input_ids=None, **kwargs):
-        if model is None:
-            raise ValueError("model=None: pass model=, a model, a directory or a Hub id")
-        model, grammar = self.models.resolve(model, grammar)
-        return representation_probe(model, grammar, input_ids, **kwargs)
+    description, usage = _DESCRIPTION, _KWARGS_DESCRIPTION
+    judge = staticmethod(representation_probe)

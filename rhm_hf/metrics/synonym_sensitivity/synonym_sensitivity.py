@@ -1,10 +1,8 @@
 """`evaluate` module: sensitivity of a model's layers to synonyms at every level of a Random Hierarchy Model."""
 
-import datasets
 import evaluate
 
-from rhm_hf.data.facts import CITATION
-from rhm_hf.metrics.module import DirectInputs
+from rhm_hf.metrics.module import JudgesByGrammar
 from rhm_hf.metrics.synonym_sensitivity.sensitivity import synonym_sensitivity
 
 
@@ -34,19 +32,8 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class SynonymSensitivity(DirectInputs, evaluate.Metric):
+class SynonymSensitivity(JudgesByGrammar, evaluate.Metric):
     """S of every layer and level."""
 
-    def _info(self):
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features({"input_ids": datasets.Sequence(datasets.Value("int64"))}),
-        )
-
-    def _compute(self, *, model=None, grammar=None, input_ids=None, **kwargs):
-        if model is None:
-            raise ValueError("model=None: pass model=, a model, a directory or a Hub id")
-        model, grammar = self.models.resolve(model, grammar)
-        return synonym_sensitivity(model, grammar, input_ids, **kwargs)
+    description, usage = _DESCRIPTION, _KWARGS_DESCRIPTION
+    judge = staticmethod(synonym_sensitivity)
