@@ -4,9 +4,9 @@
     python recipes/classification/classification.py --draw docs/figures
 
 Trains every run of the sweep that is not finished, then writes `classification.png` and its tables:
-`classification_runs.csv` (the last evaluation of every run), `_published.csv` (the comparison point), `_thresholds.csv`
-(where each curve has half of the chance error), `_collapse.csv` (how well curves of several m agree after P is
-rescaled), `_sensitivity.csv` (of layers to synonyms) and `_probes.csv` (latent symbols read off layers linearly).
+`classification_runs.csv` (the last evaluation of every run), `_published.csv` (the comparison point),
+`_thresholds.csv` (where each curve has half of the chance error), `_collapse.csv` (how well curves of several m agree
+after P is rescaled), `_sensitivity.csv` (of layers to synonyms) and `_probes.csv` (latent symbols read off linearly).
 
 Networks are trained until they have the training set by heart, as in the paper, so their last evaluation counts. The
 models looked into are those that a run keeps, of lowest validation loss: features stop moving before that.
@@ -74,8 +74,9 @@ def parameters(data: str) -> GrammarParameters:
 
 
 def probed(runs: list[dict]) -> list[str]:
-    """The variants whose models are looked into: the CNN of the comparison, and the first of the deepest grammars."""
-    deepest = max((row for row in runs if row["model"] == "hierarchical_cnn"), key=lambda r: parameters(r["data"]).depth)
+    """The variants whose models are looked into: the CNN of the comparison, and the first of the deepest CNNs."""
+    cnns = [row for row in runs if row["model"] == "hierarchical_cnn"]
+    deepest = max(cnns, key=lambda row: parameters(row["data"]).depth)
     return list(dict.fromkeys([MAIN, deepest["variant"]]))
 
 

@@ -4,9 +4,9 @@
     python recipes/representations/representations.py --draw docs/figures
 
 Looks into the models that the recipe `last_token` has trained, and trains those that are not there. It writes
-`representations.png` and its tables: `representations_ratios.csv` (the probe of arXiv 2406.00048: a symbol replaced or
-only its rule redrawn), `_probes.csv` (the same symbols read off linearly) and `_thresholds.csv` (where a layer comes to
-hold a level, beside theory). All sentences are fresh.
+`representations.png` and its tables: `representations_ratios.csv` (the probe of arXiv 2406.00048: a symbol replaced,
+or only its rule redrawn), `_probes.csv` (the same symbols read off linearly) and `_thresholds.csv` (where a layer comes
+to hold a level, beside theory). All sentences are fresh.
 """
 
 import sys
@@ -47,10 +47,9 @@ def measure(rows: list[dict], values: dict) -> Tables:
 
 def ratio_rows(run: dict, found: dict) -> list[dict]:
     """One row per layer and level, without layers that do not see the changes."""
-    names = {"ratio": "ratio", "ratio_stderr": "ratio_stderr"}
-    names |= {f"similarity_{change}": f"similarity_{change}" for change in ("replaced", "redrawn")}
+    names = ("ratio", "ratio_stderr", "similarity_replaced", "similarity_redrawn")
     return [
-        run | {"layer": layer, "level": level} | {name: found[key][k][j] for name, key in names.items()}
+        run | {"layer": layer, "level": level} | {name: found[name][k][j] for name in names}
         for k, layer in enumerate(found["layers"])
         for j, level in enumerate(found["levels"])
         if found["ratio"][k][j] is not None
@@ -58,7 +57,7 @@ def ratio_rows(run: dict, found: dict) -> list[dict]:
 
 
 def probe_rows(run: dict, grammar: Grammar, found: dict) -> list[dict]:
-    """Accuracy at the node that the other probe changes: the last of its level that is no ancestor of the last token."""
+    """Accuracy at the node that the other probe changes: the last of its level that is not above the last token."""
     rows = []
     for k, layer in enumerate(found["layers"]):
         for level in range(1, grammar.depth):
@@ -108,7 +107,7 @@ def draw(tables: Tables, path: Path) -> None:
 
 
 def draw_level(ax, ratios: list[dict], probes: list[dict]) -> None:
-    layers = list(dict.fromkeys(row["layer"] for row in ratios))
+    layers = list(dict.fromkeys(row["layer"] for row in ratios if row["layer"] != "hidden_states[0]"))  # the input
     model, level, data = ratios[0]["model"], ratios[0]["level"], ratios[0]["data"]
     for i, layer in enumerate(layers):
         name, shade = "logits" if layer == "logits" else f"layer {layer.strip('hiden_sta[]')}", colour(i, len(layers))
