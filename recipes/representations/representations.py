@@ -5,8 +5,8 @@
 
 Looks into the models that the recipe `last_token` has trained, and trains those that are not there. It writes
 `representations.png` and its tables: `representations_ratios.csv` (the probe of arXiv 2406.00048: a symbol replaced,
-or only its rule redrawn), `_probes.csv` (the same symbols read off linearly) and `_thresholds.csv` (where a layer comes
-to hold a level, beside theory). All sentences are fresh.
+or only its rule redrawn), `_probes.csv` (the same symbols read off linearly) and `_thresholds.csv` (where a layer
+comes to hold a level, beside theory). All sentences are fresh.
 """
 
 import sys
