@@ -6,6 +6,8 @@ import yaml
 from matplotlib.image import imread
 from recipe_scripts import RECIPES, recipe
 
+from rhm_hf.training import Arguments, train
+from rhm_hf.training.data import load_data
 from rhm_hf.training.recipe import read_tables, recipe_main
 from rhm_hf.training.sweep import expand
 
@@ -19,10 +21,10 @@ def tiny(tmp_path):
     """The recipe as it stands, but for sizes."""
     values = yaml.safe_load((RECIPES / "classification" / "cpu.yaml").read_text())
     values |= {"rules_seed": [0, 1], "max_steps": 40, "num_evaluations": 3, "kl_sentences": 16, "batch_size": 32}
-    values |= {"num_validation": 16, "num_test": 64, "learning_rate": 24.0, "output_dir": str(tmp_path / "runs")}
+    values |= {"num_validation": 16, "num_test": 64, "learning_rate": 16.0, "output_dir": str(tmp_path / "runs")}
     variants = {name: values["variants"][name] for name in ("cnn", "published", "lazy", "cnn_L3_m4")}
     for own in variants.values():
-        own["config_overrides"] |= {"hidden_size": 8}
+        own["config_overrides"] |= {"hidden_size": 16}
         own |= {"num_train": [256, 64], "max_steps": 40}
     variants["cnn_L3_m4"]["grammar"] = "v3-m2-s2-L3"
     path = tmp_path / "tiny.yaml"
@@ -67,6 +69,21 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
     recipe_main(["--draw", str(tmp_path / "figures")], **parts)
     assert np.array_equal(imread(tmp_path / "figures" / "classification.png"), image)
     assert read_tables(tmp_path / "figures", "classification")["runs"][0]["error"] == runs[0]["error"]
+
+
+@pytest.mark.parametrize("num_train", [64, 2048])  # lowest validation loss long before the end, and at the end
+def test_the_last_model_is_that_of_the_last_evaluation(module, tmp_path, num_train):
+    values = yaml.safe_load((RECIPES / "classification" / "cpu.yaml").read_text())
+    values |= values["variants"]["cnn"] | {"num_train": num_train, "max_steps": 150, "rules_seed": 0}
+    values |= {"config_overrides": values["config_overrides"] | {"hidden_size": 64}, "learning_rate": 192.0}
+    values |= {"output_dir": str(tmp_path / "run"), "num_evaluations": 4}
+    arguments = Arguments.from_dict({k: v for k, v in values.items() if k not in ("variants", "num_workers")})
+    rows = train(arguments)
+    assert rows[-1]["best"] == (num_train == 2048)
+    model = module.last_model(arguments, rows[-1])
+    test = load_data(arguments.data, with_classes=True).splits["test"].long()
+    right = model(input_ids=test[:, :-1]).logits.argmax(-1) == test[:, -1]
+    assert right.double().mean().item() == rows[-1]["test_accuracy"]
 
 
 def run(module, variant, data, size, error, seed=0):

@@ -8,11 +8,13 @@ Trains every run of the sweep that is not finished, then writes `classification.
 `_thresholds.csv` (where each curve has half of the chance error), `_collapse.csv` (how well curves of several m agree
 after P is rescaled), `_sensitivity.csv` (of layers to synonyms) and `_probes.csv` (latent symbols read off linearly).
 
-Networks are trained until they have the training set by heart, as in the paper, so their last evaluation counts. The
-models looked into are those that a run keeps, of lowest validation loss: features stop moving before that.
+Networks are trained until they have the training set by heart, as in the paper, so their last evaluation counts, and
+their last weights are looked into.
 """
 
+import math
 import sys
+import tempfile
 from pathlib import Path
 from statistics import fmean
 
@@ -25,7 +27,10 @@ from rhm_hf.metrics.loading import load_model
 from rhm_hf.metrics.synonym_sensitivity import synonym_sensitivity
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.statistics import collapse_quality, last_crossing
+from rhm_hf.training import Arguments
+from rhm_hf.training.loop import Run
 from rhm_hf.training.recipe import Tables, recipe_main
+from rhm_hf.training.sweep import expand
 
 
 MAIN = "cnn"  # the variant whose ensemble all kinds of networks learn
@@ -38,11 +43,13 @@ LOWEST_ERROR = 0.01  # in a collapse of logarithms: smaller errors are a handful
 def measure(rows: list[dict], values: dict) -> Tables:
     """Reads the curves off the results and looks into the models."""
     runs = last_rows(rows)
-    looked_into = [row for row in runs if row["variant"] in probed(runs)]
     logging.disable_progress_bar()
-    sensitivity, probes = [], []
-    for row in looked_into:
-        model = load_model(str(Path(values["output_dir"]) / row["run"] / "model"))
+    arguments = {Path(run.training.output_dir).name: run for run in expand(values)}
+    sensitivity, probes, looked_into = [], [], probed(runs)
+    for row in runs:
+        if row["variant"] not in looked_into:
+            continue
+        model = last_model(arguments[row["run"]], row)
         grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
         found = {key: row[key] for key in ("variant", "data", "rules_seed", "num_train", "scaled")}
         sensitivity += layer_rows(found, synonym_sensitivity(model, grammar), "sensitivity")
@@ -69,6 +76,20 @@ def last_rows(rows: list[dict]) -> list[dict]:
     return found
 
 
+def last_model(run: Arguments, row: dict):
+    """The model at the end of a run, whose last evaluation is `row`.
+
+    A run keeps the model of lowest validation loss. Where that is an earlier one the run is trained once more, to the
+    same weights: every step is a function of the arguments and its number.
+    """
+    if row["best"]:
+        return load_model(str(Path(run.training.output_dir) / "model"))
+    with tempfile.TemporaryDirectory() as folder:
+        again = Run(Arguments.from_dict(run.to_dict() | {"output_dir": folder, "num_evaluations": 1}))
+        again.train()
+        return again.bare_model.eval()
+
+
 def parameters(data: str) -> GrammarParameters:
     return GrammarParameters.from_name(data)
 
@@ -81,13 +102,14 @@ def probed(runs: list[dict]) -> list[str]:
 
 
 def layer_rows(run: dict, found: dict, name: str) -> list[dict]:
-    """A metric's numbers, one row per layer and level."""
+    """A metric's numbers, one row per layer and level, without layers that do not depend on the sentence."""
     return [
         run
         | {"layer": layer, "level": level, name: found[name][k][j], "stderr": found["stderr"][k][j]}
         | ({"chance": found["chance"][j]} if "chance" in found else {})
         for k, layer in enumerate(found["layers"])
         for j, level in enumerate(found["levels"])
+        if found[name][k][j] is not None
     ]
 
 
@@ -185,6 +207,7 @@ def draw_accuracies(ax, tables: Tables) -> None:
     ax.axhline(1 / p.num_classes, color="0.6", linestyle=":", linewidth=0.8)
     title = f"{data}, {len({r['rules_seed'] for r in runs if r['variant'] == MAIN})} grammars; dotted: chance"
     finish(ax, title, xscale="log", xlabel="training sentences P", ylabel="test accuracy", ylim=(0, 1.12))
+    powers_of_two(ax, [row["num_train"] for row in runs if row["variant"] == MAIN])
 
 
 def draw_collapse(ax, tables: Tables) -> None:
@@ -203,23 +226,32 @@ def draw_collapse(ax, tables: Tables) -> None:
     if (best := found.get("n_c m^L")) and best["ratio"] not in (None, ""):
         title += f"; residual {best['ratio']:.2g} of that against P"
     finish(ax, title, xscale="log", xlabel="$P / (n_c m^L)$", ylabel="test error / chance error")
+    powers_of_two(ax, [row["scaled"] for row in curves])
 
 
 def draw_layers(ax, rows: list[dict], variant: str, value: str, ylabel: str) -> None:
-    """A curve for every layer and every latent level: colour says the layer, the marker the level."""
+    """A curve for every layer and every latent level: the colour says the layer, the marker the level."""
     mine = [row for row in rows if row["variant"] == variant and row["level"] >= 1]
     layers, levels = (list(dict.fromkeys(row[name] for row in mine)) for name in ("layer", "level"))
-    shown = [layer for layer in layers if layer != layers[0]]  # the first is the input
-    for layer in shown:
+    layers = layers[1:-1]  # without the input and the logits
+    for i, layer in enumerate(layers):
         for level in levels:
             points = averages([r for r in mine if (r["layer"], r["level"]) == (layer, level)], "num_train", value)
-            name = "logits" if layer == "logits" else f"layer {layer.strip('hiden_sta[]')}"
-            style = {"color": colour(shown.index(layer), len(shown)), "marker": "os^Dvp"[level % 6]}
-            ax.errorbar(*points, **style, markersize=4, capsize=2, label=f"{name}, level {level}")
+            style = {"color": colour(i, len(layers)), "marker": "os^Dvp"[level % 6], "markersize": 4, "capsize": 2}
+            ax.errorbar(*points, **style, label=f"layer {i + 1}, level {level}")
     p = parameters(mine[0]["data"])
     ax.axvline(theory.sample_complexity(p, task="classification"), color="black", linestyle="--", linewidth=0.8)
     title = f"{mine[0]['data']}; dashed: $n_c m^L$"
-    finish(ax, title, xscale="log", xlabel="training sentences P", ylabel=ylabel, ylim=(0, 1.05))
+    finish(ax, title, xscale="log", xlabel="training sentences P", ylabel=ylabel, ylim=(0, 1.3))
+    ax.legend(frameon=False, fontsize=7, ncols=len(layers), loc="upper center")
+    powers_of_two(ax, [row["num_train"] for row in mine])
+
+
+def powers_of_two(ax, values: list[float]) -> None:
+    """Ticks at the powers of two among the range of some values."""
+    exponents = range(math.ceil(math.log2(min(values))), math.floor(math.log2(max(values))) + 1)
+    ax.set_xticks([2.0**k for k in exponents], [f"{2.0**k:g}" for k in exponents])
+    ax.set_xticks([], minor=True)
 
 
 if __name__ == "__main__":

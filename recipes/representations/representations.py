@@ -127,6 +127,7 @@ def draw_level(ax, ratios: list[dict], probes: list[dict]) -> None:
         ylabel="(1 - sim. redrawn) / (1 - sim. replaced)",
         ylim=(0, 1.25),
     )
+    ax.legend(frameon=False, fontsize=7, ncols=3, loc="upper center")
 
 
 if __name__ == "__main__":
