@@ -55,8 +55,7 @@ def measure(rows: list[dict], values: dict, **options) -> Tables:
         groups.setdefault((run.data.text, run.data.grammar, run.data.rules_seed), []).append((row, run))
     for (text, _, _), group in groups.items():
         group.sort(key=lambda pair: pair[1].data.num_train)
-        measured = measure_sentences if text is None else measure_text
-        measured(tables, group, options)
+        (measure_sentences if text is None else measure_text)(tables, group, options)
     tables["exponents"] = exponents(tables["lengths"])
     return tables
 
@@ -109,14 +108,14 @@ def measure_sentences(tables: Tables, group: list, options: dict) -> None:
     v, distances = grammar.vocab_size, range(1, grammar.sentence_length)
     sizes = sorted({run.data.num_train for _, run in group})
     corpus = grammar.sample(options["corpus_sentences"], seed=1, sampling="iid")
-    measured = token_correlations(corpus, distances, v, anchor="last")
-    noise = measured.noise_floor**2 * len(corpus)  # that of one sentence
+    counted = token_correlations(corpus, distances, v, anchor="last")
+    noise = counted.noise_floor**2 * len(corpus)  # that of one sentence
     exact = context_curve(
-        measured.distances, exact_correlation(grammar) ** 2, np.array(sizes), noise / np.array(sizes)[:, None]
+        counted.distances, exact_correlation(grammar) ** 2, np.array(sizes), noise / np.array(sizes)[:, None]
     )
     prefix = prefix_contexts(grammar.sample(sizes[-1]), sizes, distances, v)
     ideal = grammar.sample(options["generated_sentences"], seed=2, sampling="iid")
-    agreement = compare_correlations(token_correlations(ideal, distances, v, anchor="last"), measured)
+    agreement = compare_correlations(token_correlations(ideal, distances, v, anchor="last"), counted)
     add_held_out(tables, data.grammar, data.rules_seed, agreement)
     metric = load_metric("effective_context")
     judged = redrawn_sentences(grammar, options["num_windows"])
@@ -215,11 +214,8 @@ def exponents(lengths: list[dict]) -> list[dict]:
         for name in LENGTHS:
             points = [
                 (row["num_train"], row[name])
-                for row in lengths
-                if row["data"] == data
-                and row[name] not in ("", None)
-                and row[name] >= 1
-                and not row[f"{name}_is_bound"]
+                for row in measured(lengths, name)
+                if row["data"] == data and row[name] >= 1 and not row[f"{name}_is_bound"]
             ]
             x, y = np.log(np.array(points, dtype=float)).T if points else (np.empty(0), np.empty(0))
             slope = np.polyfit(x, y, 1)[0] if len(set(x)) > 1 else np.nan
@@ -231,48 +227,59 @@ def exponents(lengths: list[dict]) -> list[dict]:
 def draw(tables: Tables, path: Path) -> None:
     """A panel for each corpus; hollow markers with an arrow are lower bounds."""
     names = list(dict.fromkeys(row["data"] for row in tables["lengths"]))
-    figure, axes = new_figure(len(names), width=5.4, height=4.4)
+    figure, axes = new_figure(len(names), width=5.4, height=4.6)
     for data, ax in zip(names, axes, strict=True):
-        rows = [row for row in tables["lengths"] if row["data"] == data]
-        z = {row["length"]: row for row in tables["exponents"] if row["data"] == data}
-        for name, (label, marker, shade) in LENGTHS.items():
-            if z[name]["points"] > 2 and np.isfinite(z[name]["z"]):
-                label += f", z = {z[name]['z']:.1f}"
-            draw_length(ax, [row for row in rows if row[name] not in ("", None)], name, marker, shade, label)
-        if "t_star_theory" in rows[0] and rows[0]["t_star_theory"] != "":
-            steps = sorted({(row["num_train"], row["t_star_theory"]) for row in rows})
-            ax.step(
-                *zip(*steps, strict=True),
-                where="post",
-                color="black",
-                linestyle="--",
-                linewidth=0.8,
-                label="theory: $s^\\ell - 1$ from $P_\\ell$ on",
-            )
-        for row in tables["held_out"]:
-            if row["data"] == data and row["t_agree"] > 0:
-                text = "fresh sentences of the law" if "t_star_theory" in rows[0] else "held-out text"
-                ax.axhline(row["t_agree"], color="C1", linestyle=":", linewidth=1, label=f"agreement of {text}")
-        ax.set_yscale("symlog", linthresh=1, linscale=0.3)
-        unit = "sentences" if rows[0].get("t_star_theory", "") != "" else "characters"
-        finish(ax, data, xscale="log", xlabel=f"training {unit} P", ylabel="tokens")
-        top = max(row[name] for row in rows for name in LENGTHS if row[name] not in ("", None))
-        ticks = [0, 1, *(2**k - 1 for k in range(2, 8) if 2 ** (k - 1) <= top)]
-        ax.set_yticks(ticks, [str(tick) for tick in ticks])
-        ax.set_yticks([], minor=True)
-        ax.set_ylim(-0.3, 3 * top)
+        draw_lengths(ax, data, {key: [row for row in rows if row["data"] == data] for key, rows in tables.items()})
     figure.savefig(path)
 
 
+def draw_lengths(ax, data: str, of: Tables) -> None:
+    rows = of["lengths"]
+    is_grammar = rows[0].get("t_star_theory", "") != ""
+    z = {row["length"]: row for row in of["exponents"]}
+    for name, (label, marker, shade) in LENGTHS.items():
+        if z[name]["points"] > 2 and np.isfinite(z[name]["z"]):
+            label += f", z = {z[name]['z']:.1f}"
+        draw_length(ax, measured(rows, name), name, marker, shade, label)
+    if is_grammar:
+        parameters = Grammar.from_name(data).parameters
+        ends = sorted(row["num_train"] for row in rows)
+        sizes = np.geomspace(ends[0], ends[-1], 500)
+        steps = [theory.effective_context(parameters, size) for size in sizes]
+        ax.plot(sizes, steps, "--", color="black", linewidth=0.8, label="theory: $s^\\ell - 1$ from $P_\\ell$ on")
+    label = "the same of " + ("fresh sentences of the law" if is_grammar else "held-out text")
+    for i, row in enumerate(of["held_out"]):
+        bound = " (at least)" if row["t_agree_is_bound"] else ""
+        ax.axhline(row["t_agree"], color="C1", linestyle=":", linewidth=1.2, label="" if i else label + bound)
+    ax.set_yscale("symlog", linthresh=1, linscale=0.3)
+    unit = "sentences" if is_grammar else "characters"
+    finish(ax, data, xscale="log", xlabel=f"training {unit} P", ylabel="tokens")
+    ax.legend(frameon=False, fontsize=7, loc="upper left")
+    top = max(row[name] for name in LENGTHS for row in measured(rows, name))
+    ticks = [0, 1, *(2**k - 1 for k in range(2, 8) if 2 ** (k - 1) <= top)]
+    ax.set_yticks(ticks, [str(tick) for tick in ticks])
+    ax.set_yticks([], minor=True)
+    ax.set_ylim(-0.3, 12 * top)  # the legend lies above
+
+
+def measured(rows: list[dict], name: str) -> list[dict]:
+    """The rows that have this length: a loss that rises with context saturates nowhere."""
+    return [row for row in rows if row[name] not in ("", None)]
+
+
 def draw_length(ax, rows: list[dict], name: str, marker: str, shade: str, label: str) -> None:
-    """One length against P: filled where measured, hollow with an arrow where it is a lower bound."""
+    """One length against P, a line for each grammar: filled where measured, hollow with an arrow where a lower bound."""
     shift = 1 + 0.06 * list(LENGTHS).index(name)  # points that coincide are seen side by side
-    x, y = np.array([row["num_train"] for row in rows]) * shift, np.array([row[name] for row in rows])
-    ax.plot(x, y, "-", marker=marker, color=shade, markersize=5, linewidth=1, label=label)
-    for at, value, row in zip(x, y, rows, strict=True):
-        if row[f"{name}_is_bound"]:
-            ax.plot(at, value, marker, color=shade, markersize=6, markerfacecolor="white")
-            ax.annotate("", (at, 1.35 * value + 0.2), (at, value), arrowprops={"arrowstyle": "->", "color": shade})
+    ax.plot([], [], "-", marker=marker, color=shade, markersize=5, linewidth=1, label=label)
+    for seed in sorted({row["rules_seed"] for row in rows}):
+        points = [
+            (shift * row["num_train"], row[name], row[f"{name}_is_bound"]) for row in rows if row["rules_seed"] == seed
+        ]
+        ax.plot([x for x, _, _ in points], [y for _, y, _ in points], "-", color=shade, linewidth=1)
+        for x, y, is_bound in points:
+            ax.plot(x, y, marker, color=shade, markersize=5, markerfacecolor="white" if is_bound else shade)
+            if is_bound:
+                ax.annotate("", (x, 1.35 * y + 0.2), (x, y), arrowprops={"arrowstyle": "->", "color": shade})
 
 
 if __name__ == "__main__":

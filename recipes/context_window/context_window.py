@@ -216,12 +216,16 @@ def best_y_exponent(curves: list, lengths: np.ndarray, z: float) -> float | None
 
 def draw(tables: Tables, path: Path) -> None:
     """A row of panels for sentences and one for each text: loss against P for every t, and the same rescaled."""
+    from matplotlib.ticker import LogLocator
+
     names = list(dict.fromkeys(row["data"] for row in tables["runs"]))
     figure, panels = new_figure(2, width=5.2, height=4.0, rows=len(names))
     for name, (left, right) in zip(names, np.reshape(panels, (-1, 2)), strict=True):
         of = {key: [row for row in rows if row["data"] == name] for key, rows in tables.items()}
         draw_curves(left, name, of)
         draw_collapse(right, name, of)
+        for ax in (left, right):
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # losses span little more than a decade
     figure.savefig(path)
 
 
