@@ -268,7 +268,7 @@ def measured(rows: list[dict], name: str) -> list[dict]:
 
 
 def draw_length(ax, rows: list[dict], name: str, marker: str, shade: str, label: str) -> None:
-    """One length against P, a line for each grammar: filled where measured, hollow with an arrow where a lower bound."""
+    """One length against P, a line a grammar: filled where measured, hollow with an arrow where a lower bound."""
     shift = 1 + 0.06 * list(LENGTHS).index(name)  # points that coincide are seen side by side
     ax.plot([], [], "-", marker=marker, color=shade, markersize=5, linewidth=1, label=label)
     for seed in sorted({row["rules_seed"] for row in rows}):
