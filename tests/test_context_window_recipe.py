@@ -91,6 +91,8 @@ def test_tables_and_figure(recipe, tmp_path, monkeypatch):
     (tmp_path / "out" / "context_window.png").unlink()
     run(recipe, ["--draw", str(tmp_path / "out")])
     assert np.array_equal(imread(tmp_path / "out" / "context_window.png"), image)
+    recipe.draw(tables | {"exponents": []}, tmp_path / "out" / "context_window.png")  # where nothing collapses
+    assert not np.array_equal(imread(tmp_path / "out" / "context_window.png"), image)
 
 
 def test_exponents_of_curves_that_collapse(recipe):

@@ -260,7 +260,7 @@ def draw_collapse(ax, name: str, of: Tables) -> None:
     scale = "t + 1" if of["plateaus"] else "t"  # a grammar's steps are at blocks of t + 1 = s^level tokens
     fits = [row for row in of["exponents"] if row["scale"] == scale and row["curves"] in ("all", "z expected")]
     if not fits:
-        finish(ax, f"{name}: no exponents bring the curves together", legend=False)
+        finish(ax, f"{name}: no exponents bring the curves together")
         return
     fit, shift = fits[0], int(scale == "t + 1")
     lengths = sorted({row["t"] for row in of["runs"]})
