@@ -24,8 +24,8 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     Args:
         name (`str`, *optional*): a grammar's short name such as `v16-m4-s2-L3`, or keywords, or `grammar`; with none
             of the three the grammar is `v16-m4-s2-L3`.
-        vocab_size, num_synonyms, tuple_size, depth, num_classes, rules_seed (`int`, *optional*): see
-            [`~rhm_hf.GrammarParameters`]; `rules_seed` defaults to 0.
+        vocab_size, num_synonyms, tuple_size, depth, num_classes, rules_seed, zipf_exponent, zipf_level (*optional*):
+            see [`~rhm_hf.GrammarParameters`]; `rules_seed` defaults to 0.
         train_size (`int`, *optional*, defaults to 8192): sentences of the split; a split of size 0 is absent.
         validation_size (`int`, *optional*, defaults to 1024): likewise.
         test_size (`int`, *optional*, defaults to 1024): likewise.
@@ -49,6 +49,8 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     depth: int | None = None
     num_classes: int | None = None
     rules_seed: int | None = None
+    zipf_exponent: float | None = None
+    zipf_level: int | None = None
     train_size: int = 8192
     validation_size: int = 1024
     test_size: int = 1024
