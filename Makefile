@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test lint benchmark cards clean
+.PHONY: demo test lint benchmark cards figures figures-data clean
 
 # Installed anew only when what is to be installed changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -27,6 +27,16 @@ benchmark: $(VENV)/.installed
 
 cards: $(VENV)/.installed
 	$(RUN) $(BIN)/python -m hub_cards.build
+
+# The recipes with a figure of trained models, in the order they are run: representations reads the models of last_token.
+RECIPES := last_token representations classification context_window conjecture
+
+figures: $(VENV)/.installed
+	set -e; for name in $(RECIPES); do $(RUN) $(BIN)/python recipes/$$name/$$name.py --draw docs/figures; done
+
+figures-data: $(VENV)/.installed
+	set -e; for name in $(RECIPES); do \
+		$(RUN) $(BIN)/python recipes/$$name/$$name.py --config recipes/$$name/cpu.yaml --figures docs/figures; done
 
 clean:
 	rm -rf $(VENV) runs

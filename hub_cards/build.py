@@ -8,16 +8,22 @@ from huggingface_hub import RepoCard
 
 from hub_cards.context_loss import context_loss_card
 from hub_cards.effective_context import effective_context_card
+from hub_cards.latent_probe import latent_probe_card
+from hub_cards.representation_probe import representation_probe_card
 from hub_cards.rhm import dataset_card
 from hub_cards.rhm_kl import metric_card
+from hub_cards.synonym_sensitivity import synonym_sensitivity_card
 from hub_cards.token_correlations import measurement_card
 
 
 CARDS: dict[str, Callable[[], RepoCard]] = {  # file -> what builds it
     "context_loss.md": context_loss_card,
     "effective_context.md": effective_context_card,
+    "latent_probe.md": latent_probe_card,
+    "representation_probe.md": representation_probe_card,
     "rhm.md": dataset_card,
     "rhm_kl.md": metric_card,
+    "synonym_sensitivity.md": synonym_sensitivity_card,
     "token_correlations.md": measurement_card,
 }
 FOLDER = Path(__file__).parent

@@ -24,6 +24,14 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the sam
     )
     from .grammar import Grammar, GrammarParameters
     from .metrics import load_metric
+    from .models.attention_only.configuration_attention_only import AttentionOnlyConfig
+    from .models.attention_only.modeling_attention_only import AttentionOnlyForCausalLM, AttentionOnlyForMaskedLM
+    from .models.fully_connected.configuration_fully_connected import FullyConnectedConfig
+    from .models.fully_connected.modeling_fully_connected import FullyConnectedForSequenceClassification
+    from .models.hierarchical_cnn.configuration_hierarchical_cnn import HierarchicalCNNConfig
+    from .models.hierarchical_cnn.modeling_hierarchical_cnn import HierarchicalCNNForSequenceClassification
+    from .models.locally_connected.configuration_locally_connected import LocallyConnectedConfig
+    from .models.locally_connected.modeling_locally_connected import LocallyConnectedForSequenceClassification
     from .models.ngram.configuration_hierarchical_ngram import HierarchicalNGramConfig
     from .models.ngram.configuration_ngram import NGramConfig
     from .models.ngram.modeling_hierarchical_ngram import HierarchicalNGramForCausalLM
@@ -32,11 +40,20 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the sam
     from .models.rhm.modeling_rhm import RHMForCausalLM, RHMForMaskedLM, RHMForSequenceClassification
 
 _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a submodule
+    "AttentionOnlyConfig": "models.attention_only.configuration_attention_only",
+    "AttentionOnlyForCausalLM": "models.attention_only.modeling_attention_only",
+    "AttentionOnlyForMaskedLM": "models.attention_only.modeling_attention_only",
     "CharCorpus": "data",
+    "FullyConnectedConfig": "models.fully_connected.configuration_fully_connected",
+    "FullyConnectedForSequenceClassification": "models.fully_connected.modeling_fully_connected",
     "Grammar": "grammar",
     "GrammarParameters": "grammar",
+    "HierarchicalCNNConfig": "models.hierarchical_cnn.configuration_hierarchical_cnn",
+    "HierarchicalCNNForSequenceClassification": "models.hierarchical_cnn.modeling_hierarchical_cnn",
     "HierarchicalNGramConfig": "models.ngram.configuration_hierarchical_ngram",
     "HierarchicalNGramForCausalLM": "models.ngram.modeling_hierarchical_ngram",
+    "LocallyConnectedConfig": "models.locally_connected.configuration_locally_connected",
+    "LocallyConnectedForSequenceClassification": "models.locally_connected.modeling_locally_connected",
     "NGramConfig": "models.ngram.configuration_ngram",
     "NGramForCausalLM": "models.ngram.modeling_ngram",
     "RHMCollator": "data",
@@ -65,11 +82,20 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
 }
 
 __all__ = [  # written out, as type checkers ask for
+    "AttentionOnlyConfig",
+    "AttentionOnlyForCausalLM",
+    "AttentionOnlyForMaskedLM",
     "CharCorpus",
+    "FullyConnectedConfig",
+    "FullyConnectedForSequenceClassification",
     "Grammar",
     "GrammarParameters",
+    "HierarchicalCNNConfig",
+    "HierarchicalCNNForSequenceClassification",
     "HierarchicalNGramConfig",
     "HierarchicalNGramForCausalLM",
+    "LocallyConnectedConfig",
+    "LocallyConnectedForSequenceClassification",
     "NGramConfig",
     "NGramForCausalLM",
     "RHMCollator",

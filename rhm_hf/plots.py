@@ -111,7 +111,7 @@ def colour(position: int, of: int):
     return colormaps["viridis"](0.92 * position / max(1, of - 1))
 
 
-def finish(ax, title: str = "", legend: bool = True, **settings) -> None:
+def finish(ax, title: str = "", **settings) -> None:
     """Common settings of a panel: plain numbers on logarithmic axes, a light grid, no frame."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -120,7 +120,7 @@ def finish(ax, title: str = "", legend: bool = True, **settings) -> None:
     if settings.get("yscale") == "log":
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.yaxis.set_minor_formatter(NullFormatter())
-    if legend:
+    if ax.get_legend_handles_labels()[0]:
         ax.legend(frameon=False, fontsize=7)
     ax.grid(alpha=0.2)
     ax.spines[["top", "right"]].set_visible(False)

@@ -53,6 +53,30 @@ MODELS = (
         "HierarchicalNGramConfig",
         {"AutoModelForCausalLM": "HierarchicalNGramForCausalLM"},
     ),
+    ModelFamily(
+        "attention_only",
+        "rhm_hf.models.attention_only",
+        "AttentionOnlyConfig",
+        {"AutoModelForCausalLM": "AttentionOnlyForCausalLM", "AutoModelForMaskedLM": "AttentionOnlyForMaskedLM"},
+    ),
+    ModelFamily(
+        "fully_connected",
+        "rhm_hf.models.fully_connected",
+        "FullyConnectedConfig",
+        {"AutoModelForSequenceClassification": "FullyConnectedForSequenceClassification"},
+    ),
+    ModelFamily(
+        "hierarchical_cnn",
+        "rhm_hf.models.hierarchical_cnn",
+        "HierarchicalCNNConfig",
+        {"AutoModelForSequenceClassification": "HierarchicalCNNForSequenceClassification"},
+    ),
+    ModelFamily(
+        "locally_connected",
+        "rhm_hf.models.locally_connected",
+        "LocallyConnectedConfig",
+        {"AutoModelForSequenceClassification": "LocallyConnectedForSequenceClassification"},
+    ),
 )
 
 

@@ -154,9 +154,13 @@ def zipf_classification_exponent(a: float) -> float:
 def token_correlation(parameters: GrammarParameters, level: int) -> float:
     """C~: RMS over symbol pairs of the correlation of two tokens whose lowest common ancestor is at level ℓ.
 
-    C~^2 = (1-f) / (v^3 m^(2ℓ-1)) on average over grammars; measured averages fall below it with growing ℓ.
+    C~^2 = (1-f) / (v^3 m^(2ℓ-1)) on average over grammars, where rules are equiprobable, and that of
+    [`correlation_of_rule_laws`] elsewhere; measured averages fall below it with growing ℓ.
     """
     level = check_integer("level", level, 1)
+    if parameters.zipf_exponent is not None:
+        laws = [parameters.rule_law(below) for below in range(1, level + 1)]
+        return correlation_of_rule_laws(parameters, [float(law @ law) for law in laws])
     return math.sqrt(_signal(parameters) / parameters.num_synonyms ** (2 * level - 1))
 
 

@@ -1,24 +1,22 @@
 """Every recipe is parsed, and run at a tiny size; the learning curve writes its table and figure."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 import yaml
 from matplotlib.image import imread
+from recipe_scripts import RECIPES, recipe
 from transformers import AutoModelForCausalLM
 
 from rhm_hf import Grammar
 from rhm_hf.inference import plateau
-from rhm_hf.training import train
-from rhm_hf.training.arguments import parse_sweep
+from rhm_hf.training import Arguments, train
+from rhm_hf.training.arguments import field_names
 from rhm_hf.training.results import read_csv
 from rhm_hf.training.sweep import expand
 
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 CONFIGS = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name != "accelerate")
+IDS = [f"{path.parent.name}-{path.stem}" for path in CONFIGS]
 TINY = {
     "grammar": "v4-m2-s2-L3",
     "num_validation": 16,
@@ -39,24 +37,21 @@ def _threads():
     torch.set_num_threads(threads)
 
 
-def learning_curve():
-    spec = importlib.util.spec_from_file_location("learning_curve", RECIPES / "next_token" / "learning_curve.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def parsed(path):
+    """A recipe's sweep without its own options, such as how many workers it has."""
+    values = yaml.safe_load(path.read_text())
+    return {name: value for name, value in values.items() if name in (*field_names(), "variants")}
 
 
 def test_there_are_recipes():
     assert {"demo", "gpt2", "llama", "paper"} <= {path.stem for path in CONFIGS}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=IDS)
 def test_recipe_is_valid_as_it_stands_and_runs_at_a_tiny_size(path, tmp_path):
-    values = parse_sweep(["--config", str(path)], extra=["num_workers"])
-    values.pop("num_workers", None)
-    runs = expand(values)
+    runs = expand(parsed(path))
     assert {run.training.output_dir.split("/")[0] for run in runs} == {"runs"}  # git ignores it
-    tiny = TINY | {"num_train": 64, "output_dir": str(tmp_path / "runs")}
+    tiny = TINY | {"num_train": 64}
     if runs[0].data.text is None:
         for run in runs:
             wanted = run.data.num_train + run.data.num_validation + run.data.num_test
@@ -64,11 +59,17 @@ def test_recipe_is_valid_as_it_stands_and_runs_at_a_tiny_size(path, tmp_path):
     else:
         (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 50)
         tiny |= {"text": str(tmp_path / "text.txt"), "context_length": 8, "mixed_precision": "no"}
-    tiny["config_overrides"] = {k: TINY_WIDTHS.get(k, value) for k, value in runs[0].model.config_overrides.items()}
-    (run,) = expand(values | tiny)
-    rows = train(run)
-    assert rows[-1]["step"] == 5
-    assert 0 < rows[-1]["kl" if run.data.text is None else "test_loss"] < float("inf")
+    kinds = {(run.training.task, run.model.model_type, str(run.model.config_overrides)): run for run in runs}
+    for number, run in enumerate(kinds.values()):
+        overrides = {k: TINY_WIDTHS.get(k, value) for k, value in run.model.config_overrides.items()}
+        if "filter_size" in overrides:  # as deep as the tiny grammar
+            overrides |= {"filter_size": 2, "num_hidden_layers": 3}
+        own = {"config_overrides": overrides, "output_dir": str(tmp_path / "runs" / str(number))}
+        if run.training.visible_tokens is not None:
+            own["visible_tokens"] = 3
+        rows = train(Arguments.from_dict(run.to_dict() | tiny | own))
+        assert rows[-1]["step"] == 5
+        assert 0 < rows[-1]["kl" if run.data.text is None else "test_loss"] < float("inf")
 
 
 @pytest.mark.parametrize("path", sorted((RECIPES / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
@@ -84,7 +85,7 @@ def test_learning_curve_writes_table_figure_and_model(tmp_path, capsys, monkeypa
     argv = ["--config", str(RECIPES / "next_token" / "demo.yaml"), "--num_train", "64", "16"]
     argv += [str(part) for name, value in overrides.items() for part in (f"--{name}", value)]
     argv += ["--config_overrides", "{n_embd: 16, n_layer: 1, n_head: 2}"]
-    module = learning_curve()
+    module = recipe("next_token", "learning_curve")
     module.main(argv)
     printed = capsys.readouterr().out
     grammar = Grammar.from_name("v4-m2-s2-L3")
@@ -106,7 +107,7 @@ def test_learning_curve_writes_table_figure_and_model(tmp_path, capsys, monkeypa
     assert model.config.vocab_size == 7
     assert Grammar.from_pretrained(tmp_path / "demo" / "model") == grammar
 
-    monkeypatch.setattr("rhm_hf.training.sweep.train", None)  # a second call trains nothing
+    monkeypatch.setattr("rhm_hf.training.executors.train", None)  # a second call trains nothing
     module.main(argv)
     with pytest.raises(ValueError, match="only num_train may be listed"):
         module.main([*argv, "--model_seed", "0", "1"])

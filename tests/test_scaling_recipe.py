@@ -1,18 +1,16 @@
 """The recipe that goes from gamma and beta to alpha, at a tiny size."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from recipe_scripts import RECIPES, recipe
 
 from rhm_hf.training.results import read_csv
 
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "scaling_exponent"
 TINY = {
     "num_train": [2000, 20_000],
     "num_validation": 64,
@@ -33,10 +31,8 @@ TINY = {
 
 
 @pytest.fixture
-def recipe():
-    spec = importlib.util.spec_from_file_location("scaling_exponent", RECIPE / "scaling_exponent.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def scaling_exponent():
+    module = recipe("scaling_exponent")
     threads = torch.get_num_threads()
     yield module
     torch.set_num_threads(threads)
@@ -46,14 +42,14 @@ def argv(tmp_path, **overrides):
     settings = TINY | {"text": tmp_path / "text.txt", "output_dir": tmp_path / "runs"} | overrides
     lists = {k: v if isinstance(v, list) else [v] for k, v in settings.items()}
     given = [str(part) for name, values in lists.items() for part in (f"--{name}", *values)]
-    return ["--config", str(RECIPE / "shakespeare.yaml"), *given]
+    return ["--config", str(RECIPES / "scaling_exponent" / "shakespeare.yaml"), *given]
 
 
-def test_exponents_and_figure(recipe, tmp_path, capsys, monkeypatch):
+def test_exponents_and_figure(scaling_exponent, tmp_path, capsys, monkeypatch):
     words = ["hierarchy", "model", "random", "language", "token", "data"]  # the next letter needs several before it
     chosen = np.random.default_rng(0).integers(0, len(words), 10_000)
     (tmp_path / "text.txt").write_text(" ".join(words[i] for i in chosen))
-    recipe.main(argv(tmp_path))
+    scaling_exponent.main(argv(tmp_path))
     printed = capsys.readouterr().out
     rows = {row["quantity"]: row for row in read_csv(tmp_path / "runs" / "exponents.csv")}
     ratio = rows["gamma"]["value"] / (2 * rows["beta"]["value"])
@@ -67,6 +63,6 @@ def test_exponents_and_figure(recipe, tmp_path, capsys, monkeypatch):
     assert imread(tmp_path / "runs" / "scaling_exponent.png").std() > 0.05
 
 
-def test_it_needs_a_text_and_several_sizes(recipe, tmp_path):
+def test_it_needs_a_text_and_several_sizes(scaling_exponent, tmp_path):
     with pytest.raises(ValueError, match="several values of num_train"):
-        recipe.main(argv(tmp_path, num_train=2000))
+        scaling_exponent.main(argv(tmp_path, num_train=2000))

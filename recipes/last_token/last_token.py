@@ -17,7 +17,13 @@ import numpy as np
 from rhm_hf import Grammar, HierarchicalNGramForCausalLM, NGramForCausalLM, theory
 from rhm_hf.inference import position_entropies
 from rhm_hf.plots import averages, colour, finish, new_figure
-from rhm_hf.statistics import half_way_points, mean_half_way_points, synonym_exponent
+from rhm_hf.statistics import (
+    half_way_points,
+    local_exponents,
+    mean_half_way_points,
+    plateau_polygon,
+    synonym_exponent,
+)
 from rhm_hf.tasks import LastToken
 from rhm_hf.training.recipe import Tables, recipe_main
 from rhm_hf.training.results import best_rows
@@ -44,6 +50,7 @@ def measure(rows: list[dict], values: dict) -> Tables:
         "ngrams": ngrams(best, grammars, main_data(best)),
         "half_way": points,
         "exponents": exponents,
+        "slopes": slopes(best, exact, grammars, main_data(best)),
     }
 
 
@@ -109,32 +116,55 @@ def scaling(best: list[dict], exact: dict, grammars: dict) -> tuple[list[dict], 
                 point, (low, high) = mean.mean[level - 1], mean.interval[level - 1]
                 row = {"model": model, "data": data, "level": level, "grammars": len(seeds), "half_way": point}
                 points.append({**row, "low": low, "high": high, "theory": predicted, "ratio": point / predicted})
-        depths = {p.depth for p, _ in by_ensemble.values()}
-        for depth in depths:
-            same = [(p, each) for p, each in by_ensemble.values() if p.depth == depth]
-            if len({p.num_synonyms for p, _ in same}) < 3:
-                continue
-            for level in (1, 2):
-                columns = [each[:, level - 1] for _, each in same]
-                if not all(np.isfinite(c).all() and (c > 0).all() for c in columns):
-                    continue
-                fit = synonym_exponent([p for p, _ in same], columns)
-                expected = {"transformer": 2 * level - 1, "cnn": 1 if level == 1 else level + 1}[ARCHITECTURES[model]]
-                low, high = fit.interval
-                exponents.append(
-                    {
-                        "model": model,
-                        "level": level,
-                        "depth": depth,
-                        "synonyms": " ".join(str(p.num_synonyms) for p, _ in same),
-                        "exponent": fit.exponent,
-                        "low": low,
-                        "high": high,
-                        "amplitude": fit.amplitude,
-                        "theory": expected,
-                    }
-                )
+        exponents += synonym_exponents(model, list(by_ensemble.values()))
     return points, exponents
+
+
+def synonym_exponents(model: str, ensembles: list) -> list[dict]:
+    """Exponents of m in the half-way points of levels 1 and 2, where three values of m or more have one depth.
+
+    `exponent` is of P (1-f), whose theory is a power of m; `exponent_plain` of P itself.
+    """
+    rows = []
+    for depth in sorted({p.depth for p, _ in ensembles}):
+        same = [(p, each) for p, each in ensembles if p.depth == depth]
+        if len(same) < 3:
+            continue
+        for level in (1, 2):
+            parameters, columns = [p for p, _ in same], [each[:, level - 1] for _, each in same]
+            if not all(np.isfinite(c).all() and (c > 0).all() for c in columns):
+                continue  # not all curves take this step within their sizes
+            fit, plain = (
+                synonym_exponent(parameters, columns, divide_correlations=divide) for divide in (True, False)
+            )
+            expected = {"transformer": 2 * level - 1, "cnn": 1 if level == 1 else level + 1}[ARCHITECTURES[model]]
+            found = {"model": model, "level": level, "depth": depth, "exponent": fit.exponent}
+            found |= {"low": fit.interval[0], "high": fit.interval[1], "theory": expected}
+            found |= {"exponent_plain": plain.exponent, "amplitude_plain": plain.amplitude}
+            rows.append(found | {"synonyms": " ".join(str(p.num_synonyms) for p in parameters)})
+    return rows
+
+
+def slopes(best: list[dict], exact: dict, grammars: dict, data: str) -> list[dict]:
+    """Local exponents of L(P) - L_L, with the exact L_L, beside the polygon of plateaus that theory puts there."""
+    rows = []
+    for model in dict.fromkeys(row["model"] for row in best):
+        seeds = sorted({row["rules_seed"] for row in best if (row["model"], row["data"]) == (model, data)})
+        sizes, losses = curves(best, model, data, seeds)
+        plateaus = np.array([exact[data, seed] for seed in seeds])
+        parameters = grammars[data, seeds[0]].parameters
+        found = local_exponents(sizes, losses, plateaus[:, -1], window=min(4, len(sizes)))
+        for size, value, (low, high) in zip(found.sizes, found.exponents, found.intervals, strict=True):
+            row = {"model": model, "kind": "measured, four sizes", "P": size, "exponent": value}
+            rows.append(row | {"low": low, "high": high})
+        mean = plateaus.mean(0)
+        polygon = plateau_polygon(parameters, mean, mean[-1], ARCHITECTURES[model], corner="half_way")
+        middles = np.sqrt(polygon.sizes[1:] * polygon.sizes[:-1])
+        for size, value in zip(middles, polygon.exponents, strict=True):
+            rows.append({"model": model, "kind": "polygon of theory", "P": size, "exponent": value})
+        limit = theory.learning_exponent(parameters, ARCHITECTURES[model])
+        rows.append({"model": model, "kind": "asymptotic", "P": "", "exponent": limit})
+    return rows
 
 
 def curves(best: list[dict], model: str, data: str, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -201,32 +231,38 @@ def draw(tables: Tables, path: Path) -> None:
 
 
 def draw_scaling(ax, tables: Tables, models: list[str]) -> None:
-    """Half-way points against m, with the lines of their fitted exponents and of theory."""
+    """Half-way points against m with their fitted exponents, and theory, moved to them, dashed."""
     for fit in tables["exponents"]:
-        synonyms = np.array([int(m) for m in str(fit["synonyms"]).split()])
         rows = [
             row
             for row in tables["half_way"]
             if (row["model"], row["level"]) == (fit["model"], fit["level"])
             and row["data"].endswith(f"L{fit['depth']}")
         ]
-        points = np.array([row["half_way"] for row in rows])
+        synonyms = np.array([int(m) for m in str(fit["synonyms"]).split()])
+        points, expected = (np.array([row[name] for row in rows]) for name in ("half_way", "theory"))
         bars = np.abs(np.array([[row["low"], row["high"]] for row in rows]).T - points)
-        bars = np.where(np.isfinite(bars), bars, 0)
         i = models.index(fit["model"])
         label = (
             f"{NAMES[fit['model']]}, level {fit['level']}: {fit['exponent']:.2f} "
             f"[{fit['low']:.2f}, {fit['high']:.2f}], theory {fit['theory']:g}"
         )
-        filled = "full" if fit["level"] == 1 else "none"
-        ax.errorbar(synonyms, points, bars, fmt=MARKERS[fit["model"]], fillstyle=filled, color=f"C{i}", capsize=2)
-        ax.plot(
-            synonyms, fit["amplitude"] * synonyms ** fit["exponent"], "-", color=f"C{i}", linewidth=0.8, label=label
+        style = {"fillstyle": "full" if fit["level"] == 1 else "none", "color": f"C{i}"}
+        ax.errorbar(
+            synonyms, points, np.where(np.isfinite(bars), bars, 0), fmt=MARKERS[fit["model"]], capsize=2, **style
         )
-        scale = math.exp(np.mean(np.log(points) - fit["theory"] * np.log(synonyms)))
-        ax.plot(synonyms, scale * synonyms ** fit["theory"], "k--", linewidth=0.8)
+        line = fit["amplitude_plain"] * synonyms ** fit["exponent_plain"]
+        ax.plot(synonyms, line, "-", color=f"C{i}", linewidth=0.8, label=label)
+        ax.plot(synonyms, expected * math.exp(np.mean(np.log(points / expected))), "k--", linewidth=0.8)
     ticks = sorted({int(m) for fit in tables["exponents"] for m in str(fit["synonyms"]).split()})
-    finish(ax, "Half-way points against m", xscale="log", yscale="log", xlabel="synonyms m", ylabel="P half way")
+    finish(
+        ax,
+        "Half-way points; exponents of m in P (1 - f)",
+        xscale="log",
+        yscale="log",
+        xlabel="synonyms m",
+        ylabel="P half way",
+    )
     ax.set_xticks(ticks, [str(m) for m in ticks])
     ax.set_xticks([], minor=True)
 

@@ -1,6 +1,7 @@
 """The configuration of `load_dataset("rhm", ..)`: keywords checked, defaults filled in, one name for equal content."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -22,10 +23,10 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     """What determines every row of a dataset. Equal content has equal fields, whichever way it was asked for.
 
     Args:
-        name (`str`, *optional*): a grammar's short name such as `v16-m4-s2-L3`, or keywords, or `grammar`; with none
-            of the three the grammar is `v16-m4-s2-L3`.
-        vocab_size, num_synonyms, tuple_size, depth, num_classes, rules_seed (`int`, *optional*): see
-            [`~rhm_hf.GrammarParameters`]; `rules_seed` defaults to 0.
+        name (`str`, *optional*): a grammar's short name such as `v16-m4-s2-L3`, or the directory of a saved one; or
+            keywords, or `grammar`; with none of the three the grammar is `v16-m4-s2-L3`.
+        vocab_size, num_synonyms, tuple_size, depth, num_classes, rules_seed, zipf_exponent, zipf_level (*optional*):
+            see [`~rhm_hf.GrammarParameters`]; `rules_seed` defaults to 0.
         train_size (`int`, *optional*, defaults to 8192): sentences of the split; a split of size 0 is absent.
         validation_size (`int`, *optional*, defaults to 1024): likewise.
         test_size (`int`, *optional*, defaults to 1024): likewise.
@@ -49,6 +50,8 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     depth: int | None = None
     num_classes: int | None = None
     rules_seed: int | None = None
+    zipf_exponent: float | None = None
+    zipf_level: int | None = None
     train_size: int = 8192
     validation_size: int = 1024
     test_size: int = 1024
@@ -102,6 +105,8 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     def _resolved_grammar(self) -> Grammar:
         given = {k: getattr(self, k) for k in _PARAMETERS if getattr(self, k) is not None}
         shape = [k for k in given if k != "rules_seed"]
+        if self.grammar is None and self.name != "default" and _is_folder(self.name):
+            self.grammar, self.name = self.name, "default"
         if self.grammar is not None:
             grammar = _without_wrong_parameters(resolve_grammar(self.grammar))
             if self.name not in ("default", grammar.name):
@@ -129,6 +134,17 @@ class RHMDatasetConfig(datasets.BuilderConfig):
                 raise ValueError(
                     f"{keyword}={value!r} contradicts {source}, which says {keyword}={known}: drop one of them"
                 )
+
+
+def _is_folder(name: Any) -> bool:
+    """Whether a name is the directory of a saved grammar; a short name never is, whatever lies about."""
+    if not isinstance(name, str) or not Path(name).is_dir():
+        return False
+    try:
+        GrammarParameters.from_name(name)
+    except ValueError:
+        return True
+    return False
 
 
 _PARAMETERS = [f.name for f in fields(GrammarParameters)]

@@ -37,9 +37,10 @@ class Grammar:
 
     @classmethod
     def from_parameters(cls, parameters: GrammarParameters) -> "Grammar":
-        """Draws the grammar that `parameters.rules_seed` picks from the uniform ensemble."""
+        """Draws the grammar that `parameters.rules_seed` picks: rules are uniform over the unambiguous ones."""
         rules = random_rules(parameters)
-        probs = [np.full(r.shape[:2], 1 / r.shape[1]) for r in rules]
+        laws = [parameters.rule_law(level) for level in range(parameters.depth, 0, -1)]
+        probs = [np.tile(law, (len(r), 1)) for r, law in zip(rules, laws, strict=True)]
         root = np.full(parameters.num_classes, 1 / parameters.num_classes)
         return cls(rules, probs, root, parameters.vocab_size, parameters)
 

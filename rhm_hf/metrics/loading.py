@@ -55,18 +55,28 @@ def _last_change(path: str) -> int:
 
 
 def load_model(path: str, device=None):
-    """Loads a causal or masked model, whichever its configuration names, in the dtype it was saved in.
+    """Loads a causal or masked model or a sequence classifier, as its configuration says, in the dtype of its file.
 
     Args:
         path (`str`): a directory or a Hub id.
         device (`torch.device`, *optional*, defaults to CUDA where there is one): where it goes.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForMaskedLM,
+        AutoModelForSequenceClassification,
+    )
 
-    config = AutoConfig.from_pretrained(path)
-    masked = any(name.endswith("ForMaskedLM") for name in config.architectures or [])
-    auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+    names = AutoConfig.from_pretrained(path).architectures or []
+    auto = AutoModelForCausalLM
+    for ending, other in (
+        ("ForMaskedLM", AutoModelForMaskedLM),
+        ("ForSequenceClassification", AutoModelForSequenceClassification),
+    ):
+        if any(name.endswith(ending) for name in names):
+            auto = other
     model = auto.from_pretrained(path, dtype="auto", use_safetensors=True)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(device).eval()

@@ -2,6 +2,10 @@
 
 from functools import cached_property
 
+import datasets
+import evaluate
+
+from rhm_hf.data.facts import CITATION
 from rhm_hf.metrics.loading import ModelCache
 
 
@@ -24,3 +28,23 @@ class DirectInputs:
         if self.writer is not None and all(kwargs.get(name) is None for name in self.inputs):
             return super().compute(**{name: value for name, value in kwargs.items() if name not in self.inputs})
         return self._compute(**kwargs)
+
+
+class JudgesByGrammar(DirectInputs):
+    """Goes before `evaluate.Metric` where the metric is a function `judge(model, grammar, input_ids, **kwargs)`."""
+
+    description = usage = ""
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=self.description,
+            citation=CITATION,
+            inputs_description=self.usage,
+            features=datasets.Features({"input_ids": datasets.Sequence(datasets.Value("int64"))}),
+        )
+
+    def _compute(self, *, model=None, grammar=None, input_ids=None, **kwargs):
+        if model is None:
+            raise ValueError("model=None: pass model=, a model, a directory or a Hub id")
+        model, grammar = self.models.resolve(model, grammar, kwargs.get("accelerator"))
+        return self.judge(model, grammar, input_ids, **kwargs)

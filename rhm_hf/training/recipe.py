@@ -52,8 +52,8 @@ def recipe_main(
     rows = sweep(values, **sweep_options)
     tables = measure(rows, values, **options)
     folder.mkdir(parents=True, exist_ok=True)
-    for table, rows in tables.items():
-        write_csv(folder / f"{name}_{table}.csv", rows, list(dict.fromkeys(key for row in rows for key in row)))
+    for table, lines in tables.items():
+        write_csv(folder / f"{name}_{table}.csv", lines, list(dict.fromkeys(key for row in lines for key in row)))
     draw(tables, folder / f"{name}.png")
     return tables
 

@@ -52,7 +52,7 @@ def best_rows(rows: list[dict]) -> list[dict]:
 def write_csv(path: Path, rows: list[dict], names: list[str] | None = None) -> None:
     """Writes rows as CSV, whole or not at all; floats as Python prints them, so they are read back to the last bit."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, names or list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]) if names is None else names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, text.getvalue())

@@ -1,7 +1,6 @@
 """Pair counts by datatrove: the same for any number of tasks, on every executor."""
 
 import gzip
-import importlib.util
 import json
 import os
 import pydoc_data.topics
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recipe_scripts import recipe
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -50,16 +50,13 @@ def corpus(tmp_path_factory):
     return folder
 
 
-def recipe(*argv):
-    spec = importlib.util.spec_from_file_location("at_scale", ROOT / "recipes" / "correlations" / "at_scale.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main([str(part) for part in argv])
+def at_scale(*argv):
+    return recipe("correlations", "at_scale").main([str(part) for part in argv])
 
 
 def count(corpus, folder, tasks, *argv, tokenizer="characters"):
     options = ["--tasks", tasks, "--workers", 1, "--max_distance", 5, "--output_dir", folder, *argv]
-    recipe("count", "--input", corpus, "--tokenizer", corpus / tokenizer, *options)
+    at_scale("count", "--input", corpus, "--tokenizer", corpus / tokenizer, *options)
 
 
 def same(one: PairCounts, other: PairCounts) -> bool:
@@ -103,7 +100,7 @@ def test_counts_of_any_number_of_tasks_are_those_of_one_process(corpus, tmp_path
 def test_recipe_merges_and_prints(corpus, tmp_path, capsys):
     count(corpus, tmp_path, 3)
     capsys.readouterr()
-    recipe("merge", "--output_dir", tmp_path, "--fit_max", 5)
+    at_scale("merge", "--output_dir", tmp_path, "--fit_max", 5)
     found = TokenCorrelations(in_process(corpus))
     rows = read_csv(tmp_path / "correlations.csv")
     assert [row["correlation"] for row in rows] == pytest.approx(found.correlation.tolist(), abs=1e-15)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
-from rhm_hf import Grammar, RHMForCausalLM, RHMForMaskedLM, load_metric
+from rhm_hf import Grammar, RHMForCausalLM, RHMForMaskedLM, RHMForSequenceClassification, load_metric
 from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import plateau
 from rhm_hf.metrics.rhm_kl import kl_divergence
@@ -310,5 +310,8 @@ def test_a_model_without_a_grammar_beside_it_asks_for_one(tmp_path):
         metric.compute(model=str(tmp_path))
     with pytest.raises(ValueError, match=r"grammar=None.*pass grammar="):
         metric.compute(model=gpt2())
+    classifier = RHMForSequenceClassification.from_grammar(GRAMMAR)
+    with pytest.raises(ValueError, match="model is a RHMForSequenceClassification, without a law of tokens"):
+        metric.compute(model=classifier)
     with pytest.raises(ValueError, match="model=None"):
         metric.compute(grammar=GRAMMAR)

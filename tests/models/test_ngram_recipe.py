@@ -1,12 +1,10 @@
 """The recipe of the counting learners, run small; its losses are those of the models."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from recipe_scripts import recipe
 
 from rhm_hf import Grammar, HierarchicalNGramForCausalLM, NGramForCausalLM
 from rhm_hf.inference import next_token_probs
@@ -14,19 +12,15 @@ from rhm_hf.statistics import learn_latents
 from rhm_hf.training.results import read_csv
 
 
-def recipe():
-    path = Path(__file__).resolve().parents[2] / "recipes" / "ngram" / "learning_curves.py"
-    spec = importlib.util.spec_from_file_location("ngram_learning_curves", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def learning_curves():
+    return recipe("ngram", "learning_curves")
 
 
 def test_losses_are_those_of_the_models():
     grammar = Grammar.from_name("v8-m3-s2-L3", rules_seed=1)
     train = grammar.sample(300, sampling="iid").astype(np.int64)
     fresh = grammar.sample(200, split="evaluation", sampling="iid").astype(np.int64)
-    losses, _ = recipe().measure(grammar, 300, 200)
+    losses, _ = learning_curves().measure(grammar, 300, 200)
     inferred = learn_latents(train, 8, 2, targets="sibling_token", num_symbols=8).grammar()
     models = {
         "plain": NGramForCausalLM.fit(train, 8, num_symbols=8),
@@ -44,7 +38,7 @@ def test_losses_are_those_of_the_models():
 
 def test_the_recipe_writes_its_tables_and_figure(tmp_path, capsys):
     arguments = ["--grammar", "v4-m2-s2-L3", "--num_grammars", "2", "--max_log2", "9", "--num_judged", "256"]
-    recipe().main([*arguments, "--output_dir", str(tmp_path)])
+    learning_curves().main([*arguments, "--output_dir", str(tmp_path)])
     losses, agreement, half_way = (read_csv(tmp_path / f"{n}.csv") for n in ("losses", "agreement", "half_way"))
     assert len(losses) == 2 * 6 * 5
     assert len(agreement) == 2 * 6 * (3 + 2 + 2)

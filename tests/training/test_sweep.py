@@ -93,7 +93,7 @@ def test_rows_tell_the_runs_of_variants_apart(values, tmp_path):
     }
     rows = sweep(values | {"num_train": 64, "variants": variants})
     assert rows == read_csv(tmp_path / "sweep" / "results.csv")
-    assert list(rows[0])[:7] == ["run", "variant", "config_overrides", "learning_rate", "task", "model", "num_train"]
+    assert list(rows[0])[:7] == ["run", "variant", "config_overrides", "learning_rate", "task", "model", "data"]
     best = best_rows(rows)
     assert [(row["run"], row["variant"], row["learning_rate"], row["num_train"]) for row in best] == [
         ("narrow_learning_rate-0.01", "narrow", 0.01, 64),

@@ -76,6 +76,8 @@ def kl_divergence(
             longer than the model's context.
     """
     model = model if accelerator is None else accelerator.unwrap_model(model)
+    if type(model).__name__.endswith("ForSequenceClassification"):
+        raise ValueError(f"model is a {type(model).__name__}, without a law of tokens: give a causal or masked model")
     masked = type(model).__name__.endswith("ForMaskedLM")
     ids = ModelIds.of(model, grammar, token_ids=token_ids, bos=bos, masked=masked, mask_token_id=mask_token_id)
     tokens, weights = _sentences(grammar, input_ids, num_sentences, seed)

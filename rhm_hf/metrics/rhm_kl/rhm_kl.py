@@ -1,10 +1,8 @@
 """`evaluate` module: KL of any causal or masked Hugging Face model to the exact law of a Random Hierarchy Model."""
 
-import datasets
 import evaluate
 
-from rhm_hf.data.facts import CITATION
-from rhm_hf.metrics.module import DirectInputs
+from rhm_hf.metrics.module import JudgesByGrammar
 from rhm_hf.metrics.rhm_kl.divergence import kl_divergence
 
 
@@ -35,19 +33,8 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class RHMKL(DirectInputs, evaluate.Metric):
+class RHMKL(JudgesByGrammar, evaluate.Metric):
     """KL to the exact law."""
 
-    def _info(self):
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features({"input_ids": datasets.Sequence(datasets.Value("int64"))}),
-        )
-
-    def _compute(self, *, model=None, grammar=None, input_ids=None, accelerator=None, **kwargs):
-        if model is None:
-            raise ValueError("model=None: pass model=, a model, a directory or a Hub id")
-        model, grammar = self.models.resolve(model, grammar, accelerator)
-        return kl_divergence(model, grammar, input_ids, accelerator=accelerator, **kwargs)
+    description, usage = _DESCRIPTION, _KWARGS_DESCRIPTION
+    judge = staticmethod(kl_divergence)

@@ -1,0 +1,1 @@
+"""Stacks of attention without residual connections, norms or MLPs."""

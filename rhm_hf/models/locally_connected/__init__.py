@@ -1,0 +1,1 @@
+"""The hierarchical network without weight sharing."""

@@ -1,0 +1,15 @@
+"""Configuration of the hierarchical network without weight sharing."""
+
+from ..hierarchical_cnn.configuration_hierarchical_cnn import HierarchicalCNNConfig
+
+
+class LocallyConnectedConfig(HierarchicalCNNConfig):
+    """Configuration of [`LocallyConnectedForSequenceClassification`], with the fields of [`HierarchicalCNNConfig`]."""
+
+    model_type = "locally_connected"
+    shared_filters = False
+
+    def __init__(self, filter_size=2, **kwargs):
+        super().__init__(
+            filter_size, **kwargs
+        )  # said here: transformers gives a config without __init__ one of its own
