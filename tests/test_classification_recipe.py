@@ -1,0 +1,107 @@
+"""The recipe of classification at a tiny size, and the collapse it reads off known curves."""
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.image import imread
+from recipe_scripts import RECIPES, recipe
+
+from rhm_hf.training.recipe import read_tables, recipe_main
+from rhm_hf.training.sweep import expand
+
+
+@pytest.fixture(scope="module")
+def module():
+    return recipe("classification")
+
+
+def tiny(tmp_path):
+    """The recipe as it stands, but for sizes."""
+    values = yaml.safe_load((RECIPES / "classification" / "cpu.yaml").read_text())
+    values |= {"rules_seed": [0, 1], "max_steps": 40, "num_evaluations": 3, "kl_sentences": 16, "batch_size": 32}
+    values |= {"num_validation": 16, "num_test": 64, "learning_rate": 24.0, "output_dir": str(tmp_path / "runs")}
+    variants = {name: values["variants"][name] for name in ("cnn", "published", "lazy", "cnn_L3_m4")}
+    for own in variants.values():
+        own["config_overrides"] |= {"hidden_size": 8}
+        own |= {"num_train": [256, 64], "max_steps": 40}
+    variants["cnn_L3_m4"]["grammar"] = "v3-m2-s2-L3"
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values | {"variants": variants}))
+    return ["--config", str(path), "--figures", str(tmp_path / "figures")]
+
+
+def test_tables_and_figure(module, tmp_path, monkeypatch):
+    parts = {"name": "classification", "measure": module.measure, "draw": module.draw}
+    tables = recipe_main(tiny(tmp_path), **parts)
+    runs = tables["runs"]
+    assert len(runs) == 4 * 2 * 2
+    assert {row["step"] for row in runs} == {40}  # the last evaluation, not the best
+    for row in runs:
+        assert row["error"] == pytest.approx(1 - row["test_accuracy"])
+        classes, deep = (3, 3 * 2**3) if row["variant"] == "cnn_L3_m4" else (8, 512)
+        assert row["relative_error"] == pytest.approx(row["error"] / (1 - 1 / classes))
+        assert row["scaled"] == pytest.approx(row["num_train"] / deep)
+    (row,) = [row for row in tables["published"] if row["num_train"] == 256]
+    same, disjoint = (
+        [r["test_accuracy"] for r in runs if (r["variant"], r["num_train"]) == (variant, 256)]
+        for variant in ("published", "cnn")
+    )
+    assert row["published"] == 0.32
+    assert (row["same_protocol"], row["disjoint"]) == pytest.approx((np.mean(same), np.mean(disjoint)))
+    assert {row["variant"] for row in tables["thresholds"]} == {"cnn", "lazy", "cnn_L3_m4"}
+
+    for table, value, lowest in (("sensitivity", "sensitivity", 1), ("probes", "accuracy", 0)):
+        rows = tables[table]
+        assert {row["variant"] for row in rows} == {"cnn", "cnn_L3_m4"}
+        assert {row["level"] for row in rows if row["variant"] == "cnn_L3_m4"} == set(range(lowest, 4))
+        layers = {row["layer"] for row in rows if row["variant"] == "cnn_L3_m4"}
+        assert layers == {"logits"} | {f"hidden_states[{k}]" for k in range(4)}
+        assert all(0 <= row[value] < 1.5 for row in rows)
+    tokens = [row for row in tables["probes"] if (row["layer"], row["level"]) == ("hidden_states[0]", 0)]
+    assert all(row["accuracy"] == 1 for row in tokens)  # the input says which tokens it holds
+
+    image = imread(tmp_path / "figures" / "classification.png")
+    assert image.std() > 0.05
+    monkeypatch.setattr("rhm_hf.training.recipe.sweep", None)  # drawing trains nothing
+    (tmp_path / "figures" / "classification.png").unlink()
+    recipe_main(["--draw", str(tmp_path / "figures")], **parts)
+    assert np.array_equal(imread(tmp_path / "figures" / "classification.png"), image)
+    assert read_tables(tmp_path / "figures", "classification")["runs"][0]["error"] == runs[0]["error"]
+
+
+def run(module, variant, data, size, error, seed=0):
+    row = {"run": f"{variant}-{seed}-{size}", "variant": variant, "model": "hierarchical_cnn", "data": data}
+    return row | {"rules_seed": seed, "num_train": size, "test_accuracy": 1 - error, "seconds": 1.0}
+
+
+def test_curves_that_follow_the_theory_collapse(module):
+    rows = []
+    for variant, data, classes, deep in (
+        ("cnn", "v8-m8-s2-L2", 8, 512),
+        ("cnn_L2_m4", "v8-m4-s2-L2", 8, 128),
+        ("cnn_L3_m4", "v4-m4-s2-L3", 4, 256),
+    ):
+        for scaled in np.geomspace(1 / 8, 8, 13):
+            size, share = round(scaled * deep), 1 / (1 + (scaled / 1.5) ** 2)  # half of the chance error at 1.5 P*
+            rows += [run(module, variant, data, size, (1 - 1 / classes) * share, seed) for seed in (0, 1)]
+    runs = module.last_rows(rows)
+    for row in module.thresholds(runs):
+        assert row["ratio"] == pytest.approx(1.5, rel=0.02)
+    right, wrong = module.collapse(runs)
+    assert (right["scale"], right["curves"]) == ("n_c m^L", 3)
+    assert right["ratio"] < 0.01
+    assert wrong["scale"] == "all sentences"
+    assert wrong["residual"] > 100 * right["residual"]
+
+
+def test_the_recipe_holds_the_comparison_point(module):
+    values = yaml.safe_load((RECIPES / "classification" / "cpu.yaml").read_text())
+    values.pop("num_workers")
+    runs = expand(values)
+    for variant in (module.MAIN, module.PUBLISHED):
+        mine = [r for r in runs if r.training.output_dir.split("/")[-1].startswith(f"{variant}_rules")]
+        assert {r.data.rules_seed for r in mine} == {0, 1, 2}
+        assert {r.data.num_train for r in mine} >= set(module.ACCURACIES)
+        assert {r.data.grammar for r in mine} == {"v8-m8-s2-L2"}
+    assert {r.training.patience for r in runs} == {0}
+    assert {r.training.learning_rate for r in runs if r.training.optimizer == "sgd"} == {3.0 * 256}
