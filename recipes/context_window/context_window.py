@@ -225,7 +225,8 @@ def draw(tables: Tables, path: Path) -> None:
         draw_curves(left, name, of)
         draw_collapse(right, name, of)
         for ax in (left, right):
-            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # losses span little more than a decade
+            if ax.get_yscale() == "log":  # losses span little more than a decade
+                ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     figure.savefig(path)
 
 
