@@ -22,7 +22,15 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the sam
         resolve_grammar,
         rhm_tokenizer,
     )
-    from .grammar import Grammar, GrammarParameters
+    from .grammar import (
+        FilteredGrammar,
+        Grammar,
+        GrammarParameters,
+        HiddenMarkovParameters,
+        HiddenMarkovSource,
+        LayeredParameters,
+        grammar_from_tensors,
+    )
     from .metrics import load_metric
     from .models.ngram.configuration_hierarchical_ngram import HierarchicalNGramConfig
     from .models.ngram.configuration_ngram import NGramConfig
@@ -33,10 +41,14 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the sam
 
 _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a submodule
     "CharCorpus": "data",
+    "FilteredGrammar": "grammar",
     "Grammar": "grammar",
     "GrammarParameters": "grammar",
+    "HiddenMarkovParameters": "grammar",
+    "HiddenMarkovSource": "grammar",
     "HierarchicalNGramConfig": "models.ngram.configuration_hierarchical_ngram",
     "HierarchicalNGramForCausalLM": "models.ngram.modeling_hierarchical_ngram",
+    "LayeredParameters": "grammar",
     "NGramConfig": "models.ngram.configuration_ngram",
     "NGramForCausalLM": "models.ngram.modeling_ngram",
     "RHMCollator": "data",
@@ -50,6 +62,7 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
     "data": "",
     "export_parquet": "data",
     "grammar": "",
+    "grammar_from_tensors": "grammar",
     "grammar_of": "data",
     "inference": "",
     "load_metric": "metrics",
@@ -66,10 +79,14 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
 
 __all__ = [  # written out, as type checkers ask for
     "CharCorpus",
+    "FilteredGrammar",
     "Grammar",
     "GrammarParameters",
+    "HiddenMarkovParameters",
+    "HiddenMarkovSource",
     "HierarchicalNGramConfig",
     "HierarchicalNGramForCausalLM",
+    "LayeredParameters",
     "NGramConfig",
     "NGramForCausalLM",
     "RHMCollator",
@@ -83,6 +100,7 @@ __all__ = [  # written out, as type checkers ask for
     "data",
     "export_parquet",
     "grammar",
+    "grammar_from_tensors",
     "grammar_of",
     "inference",
     "load_metric",

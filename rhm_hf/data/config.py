@@ -134,7 +134,9 @@ class RHMDatasetConfig(datasets.BuilderConfig):
         for keyword, value in given.items():
             if parameters is None:
                 raise ValueError(f"{keyword}={value!r} has no meaning for {source}, whose rules were given: drop it")
-            if value != (known := getattr(parameters, keyword, None)):
+            if not hasattr(parameters, keyword):
+                raise ValueError(f"{keyword}={value!r} has no meaning for {source}, of another family: drop it")
+            if value != (known := getattr(parameters, keyword)):
                 raise ValueError(
                     f"{keyword}={value!r} contradicts {source}, which says {keyword}={known}: drop one of them"
                 )

@@ -1,7 +1,7 @@
 """Which grammar made a dataset: one JSON line in `info.description`, which `map`, `select` and `save_to_disk` keep.
 
-The line holds the parameters, or the numbers themselves where they were given by hand (JSON keeps float64 exactly), and
-the fingerprint of the grammar, which is checked when the line is read.
+The line holds the parameters, or the numbers themselves where they were given by hand (JSON keeps float64 exactly),
+and the fingerprint of the grammar, which is checked when the line is read.
 """
 
 import json
@@ -60,8 +60,8 @@ def resolve_grammar(grammar: Any) -> Source:
     """The grammar that an argument `grammar=` stands for.
 
     Args:
-        grammar: a [`~rhm_hf.Grammar`] or a source of another family, a dataset (see [`grammar_of`]), or the directory or Hub id (of a model or a
-            dataset) of a saved grammar, a saved model or a Parquet export.
+        grammar: a [`~rhm_hf.Grammar`] or a source of another family, a dataset (see [`grammar_of`]), or the directory
+            or Hub id (of a model or a dataset) of a saved grammar, a saved model or a Parquet export.
 
     Raises:
         `ValueError`: if it is none of these.

@@ -4,16 +4,17 @@ A chain of hidden states z_1, z_2, .. emits the symbols a_j of J nodes, and each
 
     P(x) = sum over z of P(z_1) prod_j P(a_j | z_j, j) P(block j | a_j) P(z_(j+1) | z_j).
 
-- [`~rhm_hf.grammar.filtered.FilteredGrammar`] (Sclocchi et al., arXiv 2408.15138): the state is the root of a grammar and never changes, the
-  symbols are those of level k, each drawn from its exact law given the root. Below level k all correlations of the
-  grammar are kept; above it nothing is left but what the root does to each node.
-- [`~rhm_hf.grammar.hidden_markov.HiddenMarkovSource`]: states change, blocks are single tokens.
+- A [`~rhm_hf.grammar.filtered.FilteredGrammar`] has the root of a grammar as its state, which never changes; it emits
+  the symbols of level k, each with its exact law given the root. Below level k all correlations of the grammar are
+  kept; above it nothing is left but what the root does to each node.
+- The states of a [`~rhm_hf.grammar.hidden_markov.HiddenMarkovSource`] change, and its blocks are single tokens.
 
 Blocks are unambiguous, so tokens determine the symbols a_j, but not the states: the derivation of a sampled sentence
 draws those from their exact posterior.
 """
 
 from functools import cached_property
+
 import numpy as np
 
 from . import chain_counts, parsing

@@ -14,7 +14,8 @@ EMISSION_LIMIT = 2**26  # entries of the laws of all nodes given the root
 
 
 class FilteredGrammar(ChainGrammar):
-    """A grammar without its correlations above level k: hierarchical filtering (arXiv 2408.15138).
+    """A grammar without its correlations above level k: hierarchical filtering (Garnier-Brun et al., arXiv
+    2408.15138).
 
     The nodes of level k are independent given the root, each with the law that the grammar gives it; below them the
     grammar's rules go on. k = L - 1 leaves out only what the children of the root have to do with one another; with
