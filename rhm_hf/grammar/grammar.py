@@ -204,10 +204,11 @@ class Grammar(Source):
 
     @cached_property
     def sampling_plan(self):
-        """How random words become sentences, built once: a [`~rhm_hf.grammar.plan.Plan`]."""
+        """How random words become sentences, built once: a [`~rhm_hf.grammar.plan.Plan`], or a faster one."""
         from .plan import Plan  # numba takes a moment to import
+        from .shared_laws import SharedLawPlan, has_shared_laws
 
-        return Plan(self)
+        return SharedLawPlan(self) if not self.is_equiprobable and has_shared_laws(self) else Plan(self)
 
     def parse(self, tokens: np.ndarray) -> list[np.ndarray]:
         """The derivation of given sentences `(num, sentence_length)`: see [`~rhm_hf.grammar.parsing.parse`]."""
