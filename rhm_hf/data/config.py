@@ -133,6 +133,8 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     def _refuse_contradictions(self, given: dict, parameters: Parameters | None, source: str) -> None:
         for keyword, value in given.items():
             if parameters is None:
+                if keyword == "rules_seed" and value == 0:
+                    continue  # the default, which a training run passes whatever the grammar is
                 raise ValueError(f"{keyword}={value!r} has no meaning for {source}, whose rules were given: drop it")
             if not hasattr(parameters, keyword):
                 raise ValueError(f"{keyword}={value!r} has no meaning for {source}, of another family: drop it")

@@ -98,6 +98,26 @@ class ChainGrammar(Source):
             return self.sentence_length
         return self.blocks.block_length(min(level, self.cut))
 
+    def rules_at(self, level: int) -> np.ndarray:
+        """The rules that expand a level-`level` symbol, 1..k: int32 `(symbols, rules, children)`."""
+        return self._rules_of("rules_at", level)
+
+    def rule_probs_at(self, level: int) -> np.ndarray:
+        """The probabilities of `rules_at(level)`, 1..k: float64 `(symbols, rules)`."""
+        return self._rules_of("rule_probs_at", level)
+
+    def prefix_tree(self, level: int):
+        """The prefix tree of `rules_at(level)`, 1..k."""
+        return self._rules_of("prefix_tree", level)
+
+    def _rules_of(self, function: str, level: int):
+        if self._checked_level(level, 1) > self.cut:
+            raise ValueError(
+                f"level={level} of {self.name} has no rules: above level {self.cut} it is a hidden Markov chain; what "
+                "needs rules at every level takes a Grammar"
+            )
+        return getattr(self.blocks, function)(level)
+
     # Laws.
 
     @cached_property

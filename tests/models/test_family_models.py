@@ -114,6 +114,24 @@ def test_kl_is_exact(source):
     assert abs(kl_divergence(RHMForMaskedLM.from_grammar(source), source)["kl"]) < 1e-12
 
 
+def test_what_needs_rules_at_every_level_says_so(source):
+    tokens = source.sample(3)
+    with pytest.raises(ValueError, match="has no rules"):
+        rhm_hf.HierarchicalNGramForCausalLM.fit(tokens, source)
+    with pytest.raises(ValueError, match=f"level={source.depth} of .* has no rules: above level {source.cut}"):
+        source.rules_at(source.depth)
+    for level in range(1, source.cut + 1):
+        assert source.rules_at(level) is source.blocks.rules_at(level)
+        assert source.prefix_tree(level).tuple_size == source.tuple_size_at(level)
+
+
+def test_exports_keep_their_source(tmp_path):
+    assert main(["export", "v4-m3-s2-L2-cut1", str(tmp_path / "data"), "--train_size", "20", "--levels"]) == 0
+    assert Grammar.from_pretrained(tmp_path / "data") == Grammar.from_name("v4-m3-s2-L2-cut1")
+    card = (tmp_path / "data" / "README.md").read_text()
+    assert "| levels of rules in a block k | 1 |" in card
+
+
 def test_info_prints_every_family(capsys, tmp_path):
     for name in ("v4-m3-s2-L2-cut1", "hmm-v4-h3-m2-d4-p0.5", "v4-m3-s2-L2-zipf1.0@1"):
         source = Grammar.from_name(name)
