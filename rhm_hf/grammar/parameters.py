@@ -2,7 +2,7 @@
 
 A short name such as `v16-m4-s2-L3` (or `v16-m4-s2-L3-c8` where the number of classes differs from v) says everything
 about the ensemble; `rules_seed` picks one grammar of it. What departs from the uniform model follows, in this order:
-`-zipf1.0@1`.
+`-zipf1.0@1`, `-uncorrelated`, `-cut2`.
 """
 
 import decimal
@@ -24,6 +24,7 @@ NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"  # as repr prints a float >= 0
 _NAME = re.compile(
     r"v(?P<vocab_size>\d+)-m(?P<num_synonyms>\d+)-s(?P<tuple_size>\d+)-L(?P<depth>\d+)(?:-c(?P<num_classes>\d+))?"
     rf"(?:-zipf(?P<zipf_exponent>{NUMBER})(?:@(?P<zipf_level>\d+))?)?"
+    r"(?P<uncorrelated>-uncorrelated)?(?:-cut(?P<cut_level>\d+))?"
 )
 
 
@@ -70,6 +71,11 @@ class GrammarParameters:
             (arXiv 2505.07067).
         zipf_level (`int`, *optional*, defaults to all levels): the only level whose rules have these probabilities,
             1..L; level 1 holds the rules that write tokens.
+        uncorrelated (`bool`, *optional*, defaults to `False`): above level 1, every symbol occurs equally often at
+            every place among the rules of each symbol, so that all level-1 tuples are equally frequent in every class:
+            no tuple and no token tells the class. Needs a multiple of v rules per symbol, with s = 2 exactly v.
+        cut_level (`int`, *optional*): k = 0..L-1: the nodes of level k are drawn independently given the root, each
+            from its exact law; see [`FilteredGrammar`].
 
     Raises:
         `ValueError`: if a value is out of range, or if v (or n_c) symbols with m rules each do not fit into the v^s
@@ -84,6 +90,8 @@ class GrammarParameters:
     rules_seed: int = 0
     zipf_exponent: float | None = None
     zipf_level: int | None = None
+    uncorrelated: bool = False
+    cut_level: int | None = None
 
     def __post_init__(self):
         def set_checked(name, minimum, limit=None):
@@ -105,6 +113,30 @@ class GrammarParameters:
         self._check_room("vocab_size", self.vocab_size if self.depth > 1 else 1)
         self._check_room("num_classes", self.num_classes)
         self._check_zipf()
+        self._check_uncorrelated()
+        if self.cut_level is not None:
+            if self.cut_level == self.depth:
+                raise ValueError(f"cut_level={self.depth} with depth={self.depth} cuts nothing: leave it out")
+            set_checked("cut_level", 0, self.depth)
+
+    def _check_uncorrelated(self) -> None:
+        if not isinstance(self.uncorrelated, bool | np.bool_):
+            raise ValueError(f"uncorrelated={self.uncorrelated!r} must be True or False")
+        object.__setattr__(self, "uncorrelated", bool(self.uncorrelated))
+        if not self.uncorrelated:
+            return
+        if self.depth == 1:
+            raise ValueError("uncorrelated=True with depth=1: the tuple is the sentence and tells its class")
+        if self.num_synonyms % self.vocab_size:
+            raise ValueError(
+                f"num_synonyms={self.num_synonyms} cannot be uncorrelated: every symbol has its turn at every place "
+                f"only if it is a multiple of vocab_size={self.vocab_size}"
+            )
+        if self.zipf_exponent is not None and self.zipf_level != 1:
+            raise ValueError(
+                f"zipf_exponent={self.zipf_exponent!r} above level 1 makes tuples tell their class again, against "
+                "uncorrelated=True: set zipf_level=1"
+            )
 
     def _check_zipf(self) -> None:
         if self.zipf_exponent is None:
@@ -149,7 +181,8 @@ class GrammarParameters:
             name += f"-c{self.num_classes}"
         if self.zipf_exponent is not None:
             name += f"-zipf{self.zipf_exponent!r}" + ("" if self.zipf_level is None else f"@{self.zipf_level}")
-        return name
+        name += "-uncorrelated" * self.uncorrelated
+        return name if self.cut_level is None else f"{name}-cut{self.cut_level}"
 
     @classmethod
     def from_name(cls, name: str, rules_seed: int = 0) -> "GrammarParameters":
@@ -159,10 +192,11 @@ class GrammarParameters:
             raise ValueError(
                 f"name={name!r} is not a grammar's short name: write v<vocab_size>-m<num_synonyms>-s<tuple_size>"
                 "-L<depth>, for example v16-m4-s2-L3, and after it, where wanted and in this order, -c<num_classes>, "
-                "-zipf<a> or -zipf<a>@<level>"
+                "-zipf<a> or -zipf<a>@<level>, -uncorrelated, -cut<level>"
             )
         groups = {key: text for key, text in match.groupdict().items() if text is not None}
-        values = {key: float(text) if key == "zipf_exponent" else int(text) for key, text in groups.items()}
+        convert = {"zipf_exponent": float, "uncorrelated": bool}
+        values = {key: convert.get(key, int)(text) for key, text in groups.items()}
         return cls(**values, rules_seed=rules_seed)
 
     def rule_law(self, level: int) -> np.ndarray:
@@ -182,9 +216,9 @@ class GrammarParameters:
 
     @property
     def num_sentences(self) -> int:
-        """P_max = n_c m^((d-1)/(s-1)), as a Python integer of any size."""
+        """P_max = n_c m^((d-1)/(s-1)), as a Python integer of any size; with `cut_level` there are more."""
         return self.num_classes * self.num_synonyms ** ((self.sentence_length - 1) // (self.tuple_size - 1))
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as plain numbers, ready for JSON; those that are left out are absent."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value is not None and value is not False}
