@@ -1,5 +1,6 @@
 """Small sparse grammars that tests of several parts share, and their laws straight from the definition."""
 
+import functools
 import itertools
 import math
 
@@ -40,41 +41,50 @@ def small_sparse_grammar(name: str) -> SparseGrammar:
     return SMALL[name]()
 
 
-def patches(children: list, empty: tuple, sparsity: int, placement: str):
-    """Every way to write children (tuples of tokens) in one patch, all equally likely."""
-    size, width = len(children), sparsity + 1
+def placements(size: int, sparsity: int, placement: str):
+    """Every choice of increasing slots, all equally likely."""
+    width = sparsity + 1
     for slots in itertools.combinations(range(size * width), size):
         if placement == "B" or all(slot // width == child for child, slot in enumerate(slots)):
-            written = [empty] * (size * width)
-            for child, slot in zip(children, slots, strict=True):
-                written[slot] = child
-            yield tuple(itertools.chain.from_iterable(written))
+            yield slots
 
 
-def sparse_law(grammar: SparseGrammar) -> dict[tuple[int, ...], float]:
-    """Every sentence with its probability: rules from the base's arrays, all placements of all nodes, one by one."""
-    base = grammar.base
+def sparse_derivations(grammar: SparseGrammar) -> tuple[list[np.ndarray], np.ndarray]:
+    """Every derivation, one by one: the symbols of all levels, `(derivations, nodes)` each, and the probabilities."""
+    base, depth = grammar.base, grammar.base.depth
+    sizes = [*(len(rules) for rules in base.rules), base.vocab_size]  # root first; the empty symbols below the root
 
-    def length(generation):
-        return math.prod(r.shape[2] * (grammar.sparsity + 1) for r in base.rules[generation:])
+    def empty(generation):
+        """Layers of symbols, from this node's down to the tokens."""
+        slots = [rules.shape[2] * (grammar.sparsity + 1) for rules in base.rules[generation:]]
+        return [(sizes[generation + k],) * math.prod(slots[:k]) for k in range(depth - generation + 1)]
 
-    def below(symbol, generation):
-        if generation == base.depth:
-            return {(symbol,): 1.0}
-        law = {}
-        empty = (base.vocab_size,) * length(generation + 1)
+    @functools.cache
+    def below(generation, symbol):
+        if generation == depth:
+            return [(1.0, [(symbol,)])]
+        found = []
         for rule, p in zip(base.rules[generation][symbol], base.rule_probs[generation][symbol], strict=True):
             if p == 0:
                 continue
-            for choice in itertools.product(*(below(int(child), generation + 1).items() for child in rule)):
-                written = list(patches([block for block, _ in choice], empty, grammar.sparsity, grammar.placement))
-                for tokens in written:
-                    assert tokens not in law, "ambiguous"
-                    law[tokens] = p * math.prod(q for _, q in choice) / len(written)
-        return law
+            slots_of = list(placements(len(rule), grammar.sparsity, grammar.placement))
+            for parts in itertools.product(*(below(generation + 1, int(child)) for child in rule)):
+                q = p * math.prod(part for part, _ in parts) / len(slots_of)
+                for slots in slots_of:
+                    written = [empty(generation + 1)] * (len(rule) * (grammar.sparsity + 1))
+                    for slot, (_, layers) in zip(slots, parts, strict=True):
+                        written[slot] = layers
+                    found.append((q, [(symbol,), *(sum(layer, ()) for layer in zip(*written, strict=True))]))
+        return found
 
-    law = {}
-    for symbol, p in enumerate(base.root_probs):
-        if p > 0:
-            law |= {tokens: p * q for tokens, q in below(symbol, 0).items()}
+    rows = [(root * p, layers) for a, root in enumerate(base.root_probs) if root > 0 for p, layers in below(0, a)]
+    levels = [np.array([layers[depth - level] for _, layers in rows]) for level in range(depth + 1)]
+    return levels, np.array([p for p, _ in rows])
+
+
+def sparse_law(grammar: SparseGrammar) -> dict[tuple[int, ...], float]:
+    """Every sentence with its probability."""
+    (tokens, *_), probs = sparse_derivations(grammar)
+    law = dict(zip(map(tuple, tokens.tolist()), probs.tolist(), strict=True))
+    assert len(law) == len(tokens), "ambiguous"
     return law

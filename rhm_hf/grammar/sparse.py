@@ -1,13 +1,13 @@
 """`SparseGrammar`: the Sparse RHM, a grammar whose symbols lie scattered among uninformative ones.
 
-Every node of a grammar's derivation is written not as its s children but as a *patch* of s (s0 + 1) slots, in which the
-children lie in order with *empty* nodes between them; a patch below an empty node is all empty. Where the children are
-is drawn anew at every node, independently of the symbols (Tomasini and Wyart, arXiv 2404.10727). A sentence of
-d = (s (s0 + 1))^L tokens is therefore a sentence of the base grammar, of d' = s^L tokens, and one placement for each of
-the I = (d' - 1) / (s - 1) nodes above them, and it determines both.
+Every node of a derivation is written not as its s children but as a *patch* of s (s0 + 1) slots, in which the children
+lie in order with *empty* nodes between them; a patch below an empty node is all empty. Where the children are is drawn
+anew at every node, independently of the symbols (Tomasini and Wyart, arXiv 2404.10727). A sentence of
+d = (s (s0 + 1))^L tokens is therefore a sentence of the base grammar, of d' = s^L tokens, and one placement for each
+of the I = (d' - 1) / (s - 1) nodes above them; it determines both.
 
-The empty symbol is the last of its level: the informative ones keep their numbers, and `vocab_size`, which counts it,
-is one more than the base grammar's. The root is never empty.
+The empty symbol is the last of its level, so that the informative ones keep their numbers and look the same to every
+tool; `vocab_size`, which counts it, is one more than the base grammar's. The root is never empty.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ EXPANSION_LIMIT = 2**26  # symbols on the right-hand sides of one level of `to_g
 class SparseGrammar:
     """A grammar with s0 uninformative slots for every informative child, at every level.
 
-    Samples, parses, indexes and saves nothing else than [`Grammar`] does, under the same names; immutable, compared and
-    hashed by content.
+    It samples, parses and indexes under the same names as [`Grammar`] does; immutable, compared and hashed by content,
+    and pickles.
 
     Args:
         base ([`Grammar`]): the informative symbols' grammar, of any rules and probabilities.
@@ -196,8 +196,8 @@ class SparseGrammar:
         shape = (self.num_symbols_at(level), per_symbol * placements.count, placements.num_slots)
         if math.prod(shape) > EXPANSION_LIMIT:
             raise ValueError(
-                f"sparsity={self.sparsity} gives level {level} of {self.name} {shape[0] * shape[1]} rules of {shape[2]} "
-                "symbols: too many for an ordinary grammar; use the sparse grammar itself"
+                f"sparsity={self.sparsity} gives level {level} of {self.name} {shape[0] * shape[1]} rules of "
+                f"{shape[2]} symbols: too many for an ordinary grammar; use the sparse grammar itself"
             )
         rules = np.full((shape[0], per_symbol, placements.count, shape[2]), self.empty_at(level - 1), dtype=np.int32)
         for rank, slots in enumerate(placements.slots):
@@ -297,22 +297,3 @@ class SparseGrammar:
             `np.ndarray` of shape `(num, sentence_length)` and `token_dtype`.
         """
         return sparse_parsing.place(self, base_tokens, placements)
-
-
-def enumerate_sparse(grammar: SparseGrammar) -> tuple[np.ndarray, np.ndarray]:
-    """Every sentence with its probability, row i being `grammar.sentence(i)`: see [`enumerate_sentences`]."""
-    from .enumeration import ENUMERATION_LIMIT, enumerate_sentences
-
-    if grammar.num_sentences * grammar.sentence_length > ENUMERATION_LIMIT:
-        raise ValueError(
-            f"grammar {grammar.name} has too many sentences to list ({grammar.num_sentences} of "
-            f"{grammar.sentence_length} tokens); draw some with grammar.sample(num, sampling='iid')"
-        )
-    base_tokens, base_probs = enumerate_sentences(grammar.base)
-    count = grammar.placement_counts[-1]
-    drawn = [sparse_parsing.placements_of_rank(grammar, rank) for rank in range(count)]
-    placements = [
-        np.concatenate([level] * len(base_tokens)) for level in map(np.concatenate, zip(*drawn, strict=True))
-    ]
-    tokens = grammar.place(np.repeat(base_tokens, count, axis=0), placements)
-    return tokens, np.repeat(base_probs / count, count)

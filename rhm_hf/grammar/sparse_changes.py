@@ -72,8 +72,8 @@ def exchange_synonyms(grammar: SparseGrammar, tokens: np.ndarray, level: int, se
             weights = np.where(others.sum(-1, keepdims=True) > 0, others, weights)
         rules = _drawn(weights, _uniform(seed, f"swap{below}", symbols.shape))
         children = np.where(redrawn[..., None], base.rules_at(below)[symbols, rules], old_children)
-        redrawn = (redrawn[..., None] & ((children != old_children) | (below < level))).reshape(len(symbols), -1)
-        symbols = children.reshape(len(symbols), -1)
+        redrawn = (redrawn[..., None] & ((children != old_children) | (below < level))).reshape(old[below - 1].shape)
+        symbols = children.reshape(redrawn.shape)
     return grammar.place(symbols, placements)
 
 

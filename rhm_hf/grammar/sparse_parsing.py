@@ -1,53 +1,58 @@
-"""Sentences of a sparse grammar to derivations and placements, and back.
+"""Sentences of a sparse grammar to derivations and placements, and back; all sentences of a small one.
 
 Level by level: a patch without informative children is empty, any other must hold a placement of a rule.
 """
 
-from typing import NoReturn
-
 import numpy as np
 
+from .enumeration import ENUMERATION_LIMIT, enumerate_sentences
 from .parameters import smallest_dtype
 
 
 def parse(grammar, tokens) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The symbols of every level (entry ℓ = 0..L) and the placements of informative nodes (entry ℓ - 1, ℓ = 1..L)."""
     levels, placements = [_checked_tokens(grammar, tokens)], []
-    num, base, failures = len(levels[0]), grammar.base, []
+    num, failure = len(levels[0]), None
     for level in range(1, grammar.depth + 1):
-        at, tree = grammar.placements_at(level), base.prefix_tree(level)
-        patches = levels[-1].reshape(-1, at.num_slots)
-        informative = patches != grammar.empty_at(level - 1)
-        filled = informative.any(1)
-        parents = np.full(
-            len(patches), base.num_symbols_at(level), dtype=smallest_dtype(grammar.num_symbols_at(level))
+        parents, ranks, bad = _parse_level(
+            grammar, level, levels[-1].reshape(-1, grammar.placements_at(level).num_slots)
         )
-        # Patches with another number of children are as wrong as those that match no rule.
-        fits = informative.sum(1) == at.tuple_size
-        rules, ranks = np.full(len(patches), -1), np.full(len(patches), -1)
-        rules[fits] = tree.find(patches[fits][informative[fits]].reshape(-1, at.tuple_size).astype(np.int64))
-        ranks[fits] = at.rank(informative[fits].nonzero()[1].reshape(-1, at.tuple_size))
-        right = fits & (rules >= 0) & (ranks >= 0)
-        parents[right] = rules[right] // tree.rules_per_symbol
-        bad = filled & ~right
-        if level == grammar.depth:  # the root exists
-            bad = ~right | (base.root_probs[np.minimum(parents, base.num_classes - 1)] == 0)
-        bad = bad.reshape(num, -1).any(1)
+        levels.append(parents.reshape(num, grammar.num_nodes_at(level)))
+        placements.append(ranks)
+        bad = bad.reshape(levels[-1].shape).any(1)
         if bad.any():
-            failures.append((int(bad.argmax()), level))
-            num = failures[-1][0]  # the sentences before it may still fail at a higher level
-        levels = [symbols[:num] for symbols in levels] + [parents.reshape(len(bad), -1)[:num]]
-        placements.append((ranks, filled))
-    if failures:
-        _refuse(grammar, tokens, *failures[-1])
-    return levels, [ranks[filled].reshape(num, -1) for ranks, filled in placements]
+            num = int(bad.argmax())  # the sentences before it may still fail at a higher level
+            failure = (num, level)
+            levels = [symbols[:num] for symbols in levels]
+    if failure is not None:
+        sentence, level = failure
+        raise ValueError(
+            f"tokens[{sentence}] = {np.asarray(tokens)[sentence].tolist()} is ungrammatical: at level {level} a patch "
+            f"is no placement of a rule of {grammar.name}, or the root has probability 0"
+        )
+    shapes = [(num, grammar.base.num_nodes_at(level)) for level in range(1, grammar.depth + 1)]
+    return levels, [ranks.reshape(shape) for ranks, shape in zip(placements, shapes, strict=True)]
 
 
-def _refuse(grammar, tokens, sentence: int, level: int) -> NoReturn:
-    raise ValueError(
-        f"tokens[{sentence}] = {np.asarray(tokens)[sentence].tolist()} is ungrammatical: at level {level} a patch is no "
-        f"placement of a rule of {grammar.name}, or the root has probability 0"
+def _parse_level(grammar, level: int, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The symbols above patches `(N, slots)`, the placements of those with children, and which are wrong, `(N,)`."""
+    base, at, tree = grammar.base, grammar.placements_at(level), grammar.base.prefix_tree(level)
+    informative = patches != grammar.empty_at(level - 1)
+    count = informative.sum(1)
+    fits = count == at.tuple_size  # patches with another number of children are as wrong as those of no rule
+    children, slots = patches[informative & fits[:, None]], informative[fits].nonzero()[1]
+    rules = tree.find(children.reshape(-1, at.tuple_size).astype(np.int64))
+    ranks = at.rank(slots.reshape(-1, at.tuple_size))
+    is_root = level == grammar.depth
+    parents = np.full(
+        len(patches), 0 if is_root else grammar.empty_at(level), smallest_dtype(grammar.num_symbols_at(level))
     )
+    parents[fits] = np.maximum(rules, 0) // tree.rules_per_symbol
+    bad = count > 0  # until it turns out right
+    bad[fits] = (rules < 0) | (ranks < 0)
+    if is_root:
+        bad |= (count == 0) | (base.root_probs[parents] == 0)
+    return parents, ranks, bad
 
 
 def _checked_tokens(grammar, tokens) -> np.ndarray:
@@ -71,7 +76,8 @@ def positions(grammar, placements: list[np.ndarray]) -> np.ndarray:
     offsets = np.zeros((len(placements[-1]), 1), dtype=np.int64)
     for level in range(grammar.depth, 0, -1):
         slots = grammar.placements_at(level).slots[placements[level - 1]]  # (num, nodes, s)
-        offsets = (offsets[:, :, None] + slots * grammar.block_length(level - 1)).reshape(len(offsets), -1)
+        nodes = grammar.base.num_nodes_at(level - 1)
+        offsets = (offsets[:, :, None] + slots * grammar.block_length(level - 1)).reshape(-1, nodes)
     return offsets
 
 
@@ -132,3 +138,23 @@ def placements_of_rank(grammar, rank: int) -> list[np.ndarray]:
         placements.append(np.array([own], dtype=np.int64))
         ranks = children
     return placements[::-1]
+
+
+def enumerate_sparse(grammar) -> tuple[np.ndarray, np.ndarray]:
+    """Every sentence of a sparse grammar with its probability, row i being `grammar.sentence(i)`.
+
+    Returns and raises as [`~rhm_hf.grammar.enumeration.enumerate_sentences`] does.
+    """
+    if grammar.num_sentences * grammar.sentence_length > ENUMERATION_LIMIT:
+        raise ValueError(
+            f"grammar {grammar.name} has too many sentences to list ({grammar.num_sentences} of "
+            f"{grammar.sentence_length} tokens); draw some with grammar.sample(num, sampling='iid')"
+        )
+    base_tokens, base_probs = enumerate_sentences(grammar.base)
+    count = grammar.placement_counts[-1]
+    drawn = [placements_of_rank(grammar, rank) for rank in range(count)]
+    placements = [
+        np.concatenate([level] * len(base_tokens)) for level in map(np.concatenate, zip(*drawn, strict=True))
+    ]
+    tokens = grammar.place(np.repeat(base_tokens, count, axis=0), placements)
+    return tokens, np.repeat(base_probs / count, count)

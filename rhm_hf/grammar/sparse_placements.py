@@ -46,7 +46,7 @@ class Placements:
         self.slots.setflags(write=False)
 
     def rank(self, slots: np.ndarray) -> np.ndarray:
-        """The ranks of increasing slots of shape `(n, s)`, -1 where they are no placement (a child outside its own)."""
+        """The ranks of increasing slots `(n, s)`, -1 where they are no placement (a child outside its sub-patch)."""
         slots = slots.astype(np.int64)
         if self.kind == "A":
             digits = slots - self.width * np.arange(self.tuple_size)

@@ -1,11 +1,12 @@
 """Posteriors of every node of a sparse grammar given any evidence on the tokens; exact, placements summed over.
 
-Messages go up as in `messages`: up(a) = P(evidence below | symbol a). A patch is read along the prefixes q of the rules'
-tuples (the states of the base's prefix tree), e_t being the message of slot t if it is empty:
+Messages go up as in `messages`: up(a) = P(evidence below | symbol a). A patch is read along the prefixes q of the
+rules' tuples (the states of the base's prefix tree), e_t being the message of slot t if it is empty:
 
     placement A    F_c(x) = mean over slots j of sub-patch c of up_j(x) prod_(i != j) e_i,
                    alpha_(k+1)(q x) = alpha_k(q) F_(k+1)(x),
-    placement B    alpha_k(q x) <- alpha_k(q x) e_t + alpha_(k-1)(q) up_t(x)  slot by slot, over the number of placements,
+    placement B    alpha_k(q x) <- alpha_k(q x) e_t + alpha_(k-1)(q) up_t(x)  slot by slot,
+                   in the end over the number of placements,
 
 and up(a) is the sum of p(r) alpha_s(r) over the rules of a, up(empty) the product of all e_t. As Z, the probability of
 the evidence, is linear in every message, the posterior of a node is up(x) dZ/dup(x) / Z: automatic differentiation of

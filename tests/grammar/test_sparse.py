@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from exact_law import enumerated_law
 from small_grammars import skewed_grammar
-from sparse_definition import SMALL, small_sparse_grammar, sparse_law
+from sparse_definition import SMALL, small_sparse_grammar, sparse_derivations, sparse_law
 
 from rhm_hf.grammar import Grammar
 from rhm_hf.grammar.enumeration import enumerate_sentences
-from rhm_hf.grammar.sparse import SparseGrammar, enumerate_sparse
+from rhm_hf.grammar.sparse import SparseGrammar
+from rhm_hf.grammar.sparse_parsing import enumerate_sparse
 from rhm_hf.grammar.sparse_placements import Placements
 
 
@@ -72,6 +73,15 @@ def test_the_enumeration_is_the_definition(sparse):
     for row, p in zip(tokens.tolist(), probs, strict=True):
         assert law[tuple(row)] == pytest.approx(p, rel=1e-12)
     assert sparse.entropy == pytest.approx(-sum(p * math.log(p) for p in law.values()), abs=1e-12)
+
+
+def test_derivations_are_those_of_the_definition(sparse):
+    levels, _ = sparse_derivations(sparse)
+    assert [symbols.shape[1] for symbols in levels] == [
+        sparse.num_nodes_at(level) for level in range(sparse.depth + 1)
+    ]
+    for expected, found in zip(levels, sparse.parse(levels[0]), strict=True):
+        assert (expected == found).all()
 
 
 def test_the_ordinary_grammar_has_the_same_law(sparse):
@@ -185,7 +195,7 @@ def test_exactly_the_sentences_of_the_law_parse():
 
 
 def test_the_first_wrong_sentence_and_its_lowest_level_are_named():
-    """Tokens out of place fail at level 1, a pair of symbols that is no rule above it, an empty sentence at the root."""
+    """Tokens out of place fail at level 1, symbols that are no rule above it, an empty sentence at the root."""
     sparse = small_sparse_grammar("skewed A")
     good = sparse.sentence(0)[None].astype(np.int64)  # children in the first slots of their sub-patches
     misplaced = good[:, [0, 2, 1, *range(3, 16)]]
