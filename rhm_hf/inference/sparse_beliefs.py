@@ -14,6 +14,7 @@ log Z is the pass down.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -85,34 +86,73 @@ def _sentence_bytes(tables: SparseTables) -> int:
 def _posteriors(tables: SparseTables, evidence: list[torch.Tensor], out: list[torch.Tensor]) -> torch.Tensor:
     """Writes the laws of every level into `out` and returns the log probability of the evidence."""
     with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode
-        messages, log_evidence = _leaves(tables, evidence)
-        levels = [messages.requires_grad_()]
-        for level in range(1, tables.depth + 1):
-            up = _patch_messages(tables[level], levels[-1], with_empty=level < tables.depth)
-            scaled, scale = _scaled(up)
-            log_evidence = log_evidence + scale.double().log().view(len(log_evidence), -1).sum(1)
-            levels.append(scaled)
-        total = (levels[-1] * tables.base.root_probs.clone()[:, None]).sum(0)
+        levels, log_evidence = _upward(tables, evidence)
+        messages = [level.messages for level in levels]
+        total = (messages[-1] * tables.base.root_probs.clone()[:, None]).sum(0)
         log_evidence = log_evidence + total.detach().double().log()
         impossible = log_evidence.isneginf()
         # Impossible sentences have no derivative: they are left out, and uniform in the end.
-        gradients = torch.autograd.grad(torch.where(impossible, 1.0, total).log().sum(), levels)
-    for law, message, gradient in zip(out, levels, gradients, strict=True):
-        posterior = (message.detach() * gradient).t().reshape(law.shape)
+        log_total = torch.where(impossible, 1.0, total).log().sum()
+        gradients = torch.autograd.grad(log_total, messages, allow_unused=True, materialize_grads=True)
+    for law, level, gradient in zip(out, levels, gradients, strict=True):
+        message = level.messages.detach()
+        # No derivative reaches what is below a known node: it is known itself.
+        posterior = torch.where(level.is_open.view(-1), message * gradient, message).t().reshape(law.shape)
         law.copy_(torch.where(impossible[:, None, None], 1 / law.shape[2], posterior))
     return log_evidence
 
 
-def _leaves(tables: SparseTables, evidence: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The messages of the tokens, `(v, n d)`, and the logarithms `(n,)` of what they were divided by."""
+@dataclass
+class Level:
+    """What goes up from one level.
+
+    Attributes:
+        symbols (`torch.Tensor`): int64 `(n, nodes)`, the symbols of known nodes, whose tokens are all observed.
+        is_open (`torch.Tensor`): bool `(n, nodes)`, False where a node is known.
+        messages (`torch.Tensor`): `(symbols, n nodes)`; those of known nodes are one-hot, of dead ones 0.
+    """
+
+    symbols: torch.Tensor
+    is_open: torch.Tensor
+    messages: torch.Tensor
+
+
+def _upward(tables: SparseTables, evidence: list[torch.Tensor]) -> tuple[list[Level], torch.Tensor]:
+    """Entry ℓ = 0..L: what goes up, and the logarithm `(n,)` of all constants taken out of the messages."""
+    leaves, log_evidence = _leaves(tables, evidence)
+    levels = [leaves]
+    for level in range(1, tables.depth + 1):
+        at, below, is_root = tables[level], levels[-1], level == tables.depth
+        read = at.read(below.symbols.unflatten(1, (-1, at.num_slots)))
+        is_open = below.is_open.unflatten(1, (-1, at.num_slots)).any(-1)
+        log_evidence = log_evidence + at.log_probs(read).masked_fill(is_open, 0.0).sum(1)
+        opened = is_open.view(-1).nonzero().squeeze(1)
+        own, scale = _scaled(_patch_messages(at, below.messages, opened, with_empty=not is_root))
+        log_evidence = log_evidence.index_add(0, opened // is_open.shape[1], scale.double().log())
+        messages = _one_hot(read.parents, len(own), tables.dtype).index_copy(1, opened, own)
+        levels.append(Level(read.parents, is_open, messages))
+    if not levels[-1].messages.requires_grad:  # nothing is hidden
+        levels[-1].messages.requires_grad_()
+    return levels, log_evidence
+
+
+def _leaves(tables: SparseTables, evidence: list[torch.Tensor]) -> tuple[Level, torch.Tensor]:
+    """The tokens' level, and the logarithms `(n,)` of what their messages were divided by."""
     if len(evidence) == 2:
         tokens, hidden = evidence
-        symbols = torch.arange(tables.vocab_size, device=tokens.device)[:, None]
-        messages = ((tokens.view(-1) == symbols) | hidden.view(-1)).to(tables.dtype)
-        return messages, torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
-    flat = evidence[0].flatten(0, 1).t()
-    scaled, scale = _scaled(flat.contiguous())
-    return scaled.to(tables.dtype), scale.log().view(len(evidence[0]), -1).sum(1)
+        messages = torch.where(hidden.view(-1), 1.0, _one_hot(tokens, tables.vocab_size, tables.dtype))
+        log_evidence = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
+        return Level(tokens, hidden, messages.requires_grad_()), log_evidence
+    (evidence,) = evidence
+    scaled, scale = _scaled(evidence.flatten(0, 1).t().contiguous())
+    is_open = (evidence > 0).sum(-1) != 1
+    messages = scaled.to(tables.dtype).requires_grad_()
+    return Level(evidence.argmax(-1), is_open, messages), scale.log().view(len(evidence), -1).sum(1)
+
+
+def _one_hot(symbols: torch.Tensor, size: int, dtype: torch.dtype) -> torch.Tensor:
+    """`(size, n nodes)`; symbols of `size` or more have columns of zeros."""
+    return (symbols.reshape(-1) == torch.arange(size, device=symbols.device)[:, None]).to(dtype)
 
 
 def _scaled(messages: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -126,10 +166,10 @@ def _scaled(messages: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.where(kept, messages / guarded(scale), 0.0), scale
 
 
-def _patch_messages(at: SparseLevel, below: torch.Tensor, with_empty: bool) -> torch.Tensor:
-    """From the messages of slots, `(v + 1, N slots)`, to those of the nodes above, `(V + 1, N)`, or `(V, N)`."""
+def _patch_messages(at: SparseLevel, below: torch.Tensor, nodes: torch.Tensor, with_empty: bool) -> torch.Tensor:
+    """From the messages of all slots to those of N `nodes` above them, `(V + 1, N)`, at the root `(V, N)`."""
     t = at.t
-    slots = below.view(t.num_child_symbols + 1, -1, at.num_slots).permute(2, 0, 1).contiguous()
+    slots = below.view(t.num_child_symbols + 1, -1, at.num_slots).index_select(1, nodes).permute(2, 0, 1).contiguous()
     informative, empty = slots.split([t.num_child_symbols, 1], 1)
     weights = (_separate if at.kind == "A" else _anywhere)(at, informative, empty)
     up = (weights * at.rule_probs).view(t.num_symbols, t.rules_per_symbol, -1).sum(1)

@@ -1,12 +1,12 @@
 """Parsing and the probability of sentences of a sparse grammar. A sentence determines its symbols and placements."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from .inputs import checked_dtype, checked_tokens
-from .sparse_tables import SparseTables, sparse_tables_for
-from .tables import look_up
+from .sparse_tables import Patches, SparseLevel, SparseTables, sparse_tables_for
 
 
 def sparse_parse(grammar, tokens: Any) -> list[torch.Tensor]:
@@ -24,9 +24,9 @@ def sparse_parse(grammar, tokens: Any) -> list[torch.Tensor]:
     tokens = checked_tokens(grammar, tokens)
     tables = sparse_tables_for(grammar, tokens.device)
     levels = [tokens]
-    for level, (_, symbols) in enumerate(rules_and_symbols(tables, tokens), start=1):
-        limit = tables[level].t.num_symbols - (level == tables.depth)  # the root is never empty
-        levels.append(torch.where(symbols > limit, -1, symbols))
+    for level, (at, read) in enumerate(reads(tables, tokens), start=1):
+        largest = at.t.num_symbols - (level == tables.depth)  # the root is never empty
+        levels.append(torch.where(read.parents > largest, -1, read.parents))
     return levels
 
 
@@ -44,21 +44,18 @@ def sparse_log_prob(grammar, tokens: Any, dtype: torch.dtype | None = None) -> t
     dtype = checked_dtype(dtype)
     tokens = checked_tokens(grammar, tokens)
     tables = sparse_tables_for(grammar, tokens.device)
-    total = torch.full((len(tokens),), -tables.log_num_placements, dtype=torch.float64, device=tokens.device)
-    for level, (rules, symbols) in enumerate(rules_and_symbols(tables, tokens), start=1):
-        t = tables[level].t
-        # Empty nodes have no rule; a patch that holds a rule's children in the wrong slots is dead all the same.
-        logs = look_up(t.log_probs, rules).masked_fill_(symbols == t.num_symbols, 0.0)
-        total += logs.masked_fill_(symbols > t.num_symbols, -torch.inf).sum(1)
-    root = symbols[:, 0]
+    total = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
+    for at, read in reads(tables, tokens):
+        total += at.log_probs(read).sum(1)
+    root = read.parents[:, 0]
     roots = torch.nn.functional.pad(tables.base.root_probs, (0, 2))  # neither empty nor dead
     return (total + roots.log()[root]).to(dtype)
 
 
-def rules_and_symbols(tables: SparseTables, tokens: torch.Tensor):
-    """Yields for level 1, .., L the base's rule (a state of length s) and the symbol of every node: `(n, nodes)`."""
+def reads(tables: SparseTables, tokens: torch.Tensor) -> Iterator[tuple[SparseLevel, Patches]]:
+    """Yields for level 1, .., L its tables and what reading its patches tells, `(n, nodes)`."""
     symbols = tokens
-    for level in range(1, tables.depth + 1):
-        read = tables[level].read(symbols.unflatten(1, (-1, tables[level].num_slots)))
+    for at in tables.levels:
+        read = at.read(symbols.unflatten(1, (-1, at.num_slots)))
+        yield at, read
         symbols = read.parents
-        yield read.states[-1], symbols

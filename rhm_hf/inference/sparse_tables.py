@@ -4,6 +4,7 @@ At every level below the root, symbols are the base's, then the *empty* one; nod
 have one more, the *dead* one. So level ℓ's empty and dead symbols are V and V + 1, V being the base's number of them.
 """
 
+import math
 import weakref
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +36,6 @@ class SparseTables:
         self.device, self.dtype, self.depth = device, dtype, grammar.depth
         self.vocab_size, self.sentence_length = grammar.vocab_size, grammar.sentence_length
         self.blocks = [grammar.block_length(level) for level in range(grammar.depth + 1)]
-        self.log_num_placements = grammar.log_num_placements
         self.levels = [
             SparseLevel(self.base[level], grammar.base.prefix_tree(level), grammar.placements_at(level), device, dtype)
             for level in range(1, grammar.depth + 1)
@@ -100,6 +100,13 @@ class SparseLevel:
     def rule_probs(self) -> torch.Tensor:
         """`(R, 1)`, the base's, in a tensor of their own that automatic differentiation may keep."""
         return self.t.rule_probs.clone()
+
+    def log_probs(self, read: "Patches") -> torch.Tensor:
+        """Log probability of each patch given its symbol, float64: of its rule and placement; 0 for empty patches."""
+        logs = look_up(self.t.log_probs, read.states[-1]) - math.log(self.num_placements)
+        # A patch that holds a rule's children in the wrong slots is dead all the same.
+        logs = logs.masked_fill_(read.parents > self.t.num_symbols, -torch.inf)
+        return logs.masked_fill_(read.parents == self.t.num_symbols, 0.0)
 
     def read(self, patches: torch.Tensor) -> "Patches":
         """Parses patches `(..., slots)` of child symbols from the left."""
