@@ -26,7 +26,7 @@ from .sparse_tables import SparseLevel, SparseTables, sparse_tables_for
 
 
 # Chunks of sentences hold about this many bytes of messages until the derivatives are taken.
-CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**29}
+CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**30}
 
 
 def sparse_posteriors(
@@ -59,7 +59,7 @@ def sparse_posteriors(
     ]
     log_evidence = torch.empty(n, dtype=torch.float64, device=device)
     tables = sparse_tables_for(grammar, device, dtype)
-    size = max(1, tables.base.limit(CHUNK_BYTES) // _sentence_bytes(tables))
+    size = max(1, tables.base.limit(CHUNK_BYTES) // sentence_bytes(tables))
     for start in range(0, n, size):
         part, out = [array[start : start + size] for array in evidence], [law[start : start + size] for law in laws]
         logs = _posteriors(tables, part, out)
@@ -73,7 +73,7 @@ def sparse_posteriors(
     return laws
 
 
-def _sentence_bytes(tables: SparseTables) -> int:
+def sentence_bytes(tables: SparseTables) -> int:
     """What is kept of one sentence until the derivatives are taken, about."""
     entries = 0
     for level, at in enumerate(tables.levels, start=1):
@@ -86,7 +86,7 @@ def _sentence_bytes(tables: SparseTables) -> int:
 def _posteriors(tables: SparseTables, evidence: list[torch.Tensor], out: list[torch.Tensor]) -> torch.Tensor:
     """Writes the laws of every level into `out` and returns the log probability of the evidence."""
     with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode
-        levels, log_evidence = _upward(tables, evidence)
+        levels, log_evidence = upward(tables, evidence)
         messages = [level.messages for level in levels]
         total = (messages[-1] * tables.base.root_probs.clone()[:, None]).sum(0)
         log_evidence = log_evidence + total.detach().double().log()
@@ -117,7 +117,7 @@ class Level:
     messages: torch.Tensor
 
 
-def _upward(tables: SparseTables, evidence: list[torch.Tensor]) -> tuple[list[Level], torch.Tensor]:
+def upward(tables: SparseTables, evidence: list[torch.Tensor]) -> tuple[list[Level], torch.Tensor]:
     """Entry ℓ = 0..L: what goes up, and the logarithm `(n,)` of all constants taken out of the messages."""
     leaves, log_evidence = _leaves(tables, evidence)
     levels = [leaves]
@@ -168,12 +168,17 @@ def _scaled(messages: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _patch_messages(at: SparseLevel, below: torch.Tensor, nodes: torch.Tensor, with_empty: bool) -> torch.Tensor:
     """From the messages of all slots to those of N `nodes` above them, `(V + 1, N)`, at the root `(V, N)`."""
-    t = at.t
-    slots = below.view(t.num_child_symbols + 1, -1, at.num_slots).index_select(1, nodes).permute(2, 0, 1).contiguous()
-    informative, empty = slots.split([t.num_child_symbols, 1], 1)
-    weights = (_separate if at.kind == "A" else _anywhere)(at, informative, empty)
-    up = (weights * at.rule_probs).view(t.num_symbols, t.rules_per_symbol, -1).sum(1)
-    return torch.cat([up, empty.prod(0)]) if with_empty else up
+    weights, slots = rule_weights(at, below, nodes)
+    up = weights.view(at.t.num_symbols, at.t.rules_per_symbol, -1).sum(1)
+    return torch.cat([up, slots[:, -1:].prod(0)]) if with_empty else up
+
+
+def rule_weights(at: SparseLevel, below: torch.Tensor, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """p(r) alpha_s(r) of all rules for N nodes, `(rules, N)`, and the messages of their slots, `(slots, v + 1, N)`."""
+    v = at.t.num_child_symbols
+    slots = below.view(v + 1, -1, at.num_slots).index_select(1, nodes).permute(2, 0, 1).contiguous()
+    alpha = (_separate if at.kind == "A" else _anywhere)(at, *slots.split([v, 1], 1))
+    return alpha * at.rule_probs, slots
 
 
 def _separate(at: SparseLevel, informative: torch.Tensor, empty: torch.Tensor) -> torch.Tensor:

@@ -69,6 +69,7 @@ class SparseLevel:
     Attributes:
         t (`LevelTables`): the rules of the level's informative symbols.
         kind (`str`), num_placements (`int`), num_slots (`int`): of the placements in a patch.
+        slots (`torch.Tensor`): int64 `(placements, s)`, the children's slots.
         hazards (`torch.Tensor`): `(slots, s + 1)`, the probability that slot t holds a child when k are before it.
         occupancy (`torch.Tensor`): float64 `(slots, s)`, the probability that slot t holds child c.
         vacancy (`torch.Tensor`): float64 `(slots,)`, the probability that slot t holds none.
@@ -77,6 +78,7 @@ class SparseLevel:
     def __init__(self, t: LevelTables, tree, placements, device: torch.device, dtype: torch.dtype):
         self.t, self._tree, self._device = t, tree, device
         self.kind, self.num_placements, self.num_slots = placements.kind, placements.count, placements.num_slots
+        self.slots = torch.tensor(placements.slots, dtype=torch.int64, device=device)
         self.hazards = torch.tensor(placements.hazards(), dtype=dtype, device=device)
         self.occupancy = torch.tensor(placements.occupancy(), dtype=torch.float64, device=device)
         self.vacancy = 1 - self.occupancy.sum(1)

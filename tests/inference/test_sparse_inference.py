@@ -12,8 +12,10 @@ from rhm_hf.grammar import Grammar
 from rhm_hf.grammar.sparse import SparseGrammar
 from rhm_hf.inference import log_prob, next_token_probs, parse, posteriors
 from rhm_hf.inference import sparse_beliefs as sparse_beliefs_module
+from rhm_hf.inference import sparse_draws as sparse_draws_module
 from rhm_hf.inference import sparse_next_token as sparse_next_token_module
 from rhm_hf.inference.sparse_beliefs import sparse_posteriors
+from rhm_hf.inference.sparse_draws import sparse_sample_posterior
 from rhm_hf.inference.sparse_entropies import sparse_node_marginals, sparse_plateau
 from rhm_hf.inference.sparse_next_token import sparse_next_token_probs, sparse_prefix_probs
 from rhm_hf.inference.sparse_parsing import sparse_log_prob, sparse_parse
@@ -265,6 +267,41 @@ def test_larger_posteriors_agree_with_the_ordinary_grammar_of_the_same_law(name,
             torch.testing.assert_close(other.double(), law, rtol=0, atol=2e-5)
             torch.testing.assert_close(same, law, rtol=0, atol=1e-13)
             assert not law.requires_grad
+
+
+@pytest.mark.parametrize("name", ["uniform L2 B", "skewed A", "s3 L1 B", "zero A"])
+def test_derivations_are_drawn_from_the_posterior(name, monkeypatch):
+    grammar, num = small_sparse_grammar(name), 6000
+    world, likelihoods = world_of(grammar), evidence_of(grammar, 40)
+    logs = sparse_posteriors(grammar, evidence=likelihoods, return_log_evidence=True)[1]
+    monkeypatch.setattr(sparse_draws_module, "PLACEMENT_ENTRIES", 2**14)
+    for evidence in likelihoods[logs.isfinite().numpy()][:3]:
+        weights = world.probs * evidence[np.arange(grammar.sentence_length), world.tokens].prod(1)
+        levels = sparse_sample_posterior(
+            grammar, evidence=np.stack([evidence] * num), generator=torch.Generator().manual_seed(0)
+        )
+        for ours, theirs in zip(levels, grammar.parse(levels[0].numpy()), strict=True):
+            assert (ours.numpy() == theirs).all()
+        rows = {tuple(row): k for k, row in enumerate(world.tokens.tolist())}
+        counts = np.bincount([rows[tuple(row)] for row in levels[0].tolist()], minlength=len(rows))
+        expected = num * weights / weights.sum()
+        assert (counts[expected == 0] == 0).all()
+        common = expected > 5
+        z = (counts - expected)[common] / np.sqrt(expected[common])
+        assert (z**2).sum() < common.sum() + 5 * math.sqrt(2 * common.sum())
+        assert counts[~common].sum() == pytest.approx(expected[~common].sum(), abs=5 * math.sqrt(num) / 2)
+
+
+def test_drawn_derivations_keep_what_is_visible():
+    grammar = LARGE["A"]()
+    tokens = torch.as_tensor(grammar.sample(30, sampling="iid").astype(np.int64))
+    mask = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(0)) < 0.4
+    levels = sparse_sample_posterior(grammar, tokens, mask)
+    assert (levels[0] == tokens)[~mask].all()
+    assert (levels[0] != tokens).any()
+    assert torch.equal(sparse_sample_posterior(grammar, tokens)[0], tokens)
+    with pytest.raises(ValueError, match="the evidence of row 1 is impossible"):
+        sparse_sample_posterior(grammar, torch.stack([tokens[0], torch.zeros_like(tokens[0])]))
 
 
 def test_impossible_evidence_is_refused_unless_asked_for():
