@@ -59,8 +59,8 @@ class SparseGrammar:
             )
         made: dict[int, Placements] = {}  # levels of one tuple size share theirs
         for level in range(1, base.depth + 1):
-            size = base.tuple_size_at(level)
-            made.setdefault(size, Placements(size, self.sparsity, placement))
+            if (size := base.tuple_size_at(level)) not in made:
+                made[size] = Placements(size, self.sparsity, placement)
         self._placements = [made[base.tuple_size_at(level)] for level in range(1, base.depth + 1)]
 
     # Shape. All of these take a level, 0 = leaves .. depth = root; nodes and symbols count the empty ones.
@@ -91,8 +91,8 @@ class SparseGrammar:
         return self.base.num_symbols_at(level)
 
     def tuple_size_at(self, level: int) -> int:
-        """s, the number of informative children of an informative level-`level` node, 1..L."""
-        return self.base.tuple_size_at(level)
+        """s (s0 + 1), the number of children of a level-`level` node, empty ones counted, 1..L."""
+        return self.placements_at(level).num_slots
 
     def placements_at(self, level: int) -> Placements:
         """The placements of the children of a level-`level` node, 1..L."""
@@ -102,7 +102,7 @@ class SparseGrammar:
     def block_length(self, level: int) -> int:
         """The number of tokens below one node of a level, 0..L."""
         self.base.num_symbols_at(level)  # checks the level
-        return math.prod(self.placements_at(below).num_slots for below in range(1, level + 1))
+        return math.prod(self.tuple_size_at(below) for below in range(1, level + 1))
 
     def num_nodes_at(self, level: int) -> int:
         """The number of nodes of a level, 0..L, empty ones counted."""

@@ -14,9 +14,7 @@ def parse(grammar, tokens) -> tuple[list[np.ndarray], list[np.ndarray]]:
     levels, placements = [_checked_tokens(grammar, tokens)], []
     num, failure = len(levels[0]), None
     for level in range(1, grammar.depth + 1):
-        parents, ranks, bad = _parse_level(
-            grammar, level, levels[-1].reshape(-1, grammar.placements_at(level).num_slots)
-        )
+        parents, ranks, bad = _parse_level(grammar, level, levels[-1].reshape(-1, grammar.tuple_size_at(level)))
         levels.append(parents.reshape(num, grammar.num_nodes_at(level)))
         placements.append(ranks)
         bad = bad.reshape(levels[-1].shape).any(1)
@@ -112,7 +110,7 @@ def rank_of_placements(grammar, placements: list[np.ndarray]) -> int:
     """The rank of the placements of one sentence, each of shape `(1, nodes)`, in `[0, placement_counts[-1])`."""
     ranks = [0] * grammar.base.sentence_length
     for level in range(1, grammar.depth + 1):
-        size, below = grammar.tuple_size_at(level), grammar.placement_counts[level - 1]
+        size, below = grammar.base.tuple_size_at(level), grammar.placement_counts[level - 1]
         parents = []
         for node, rank in enumerate(placements[level - 1][0].tolist()):
             for child in ranks[node * size : (node + 1) * size]:
@@ -126,7 +124,7 @@ def placements_of_rank(grammar, rank: int) -> list[np.ndarray]:
     """The inverse of [`rank_of_placements`]."""
     ranks, placements = [rank], []
     for level in range(grammar.depth, 0, -1):
-        size, below = grammar.tuple_size_at(level), grammar.placement_counts[level - 1]
+        size, below = grammar.base.tuple_size_at(level), grammar.placement_counts[level - 1]
         own, children = [], []
         for node in ranks:
             digits = []

@@ -116,7 +116,7 @@ def test_shape():
     assert [sparse.empty_at(level) for level in range(3)] == [8, 8, 8]
     assert [sparse.block_length(level) for level in range(4)] == [1, 4, 16, 64]
     assert [sparse.num_nodes_at(level) for level in range(4)] == [64, 16, 4, 1]
-    assert [sparse.tuple_size_at(level) for level in range(1, 4)] == [2, 2, 2]
+    assert [sparse.tuple_size_at(level) for level in range(1, 4)] == [4, 4, 4]
     assert SparseGrammar(Grammar.from_rules([[[[0, 1]]]], vocab_size=256)).token_dtype == np.uint16
 
 
