@@ -213,7 +213,7 @@ def draw(tables: Tables, path: Path) -> None:
     plateaus = averages(exact, "level", "loss")[1]
     for level, loss in enumerate(plateaus):
         left.axhline(loss, color="black", linestyle="--", linewidth=0.8)
-        left.text(left.get_xlim()[0], loss, f"$L_{level}$", fontsize=7, va="bottom")
+        left.text(1.0, loss, f" $L_{level}$", fontsize=8, va="center", transform=left.get_yaxis_transform())
     for i, architecture in enumerate(("transformer", "cnn")):
         for level in range(1, depth + 1):
             predicted = next(row[architecture] for row in exact if row["level"] == level)
