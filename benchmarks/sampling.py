@@ -74,6 +74,28 @@ def sampling_row(name: str, num: int, goal: str, **arguments) -> Row:
     return Row(row.name, row.ours, row.plain, row.ratio, goal, note)
 
 
+def family_row(name: str, uniform: str, num: int, goal: str) -> Row:
+    """Seconds a token of a family, both drawn with replacement; plain is the uniform model of the same size."""
+    ours, plain = Grammar.from_name(name), Grammar.from_name(uniform)
+    row = compare(
+        f"{num} sentences of {name}, iid, vs {uniform}",
+        lambda: ours.sample(num, sampling="iid"),
+        lambda: plain.sample(num, sampling="iid"),
+        goal,
+    )
+    tokens, plain_tokens = num * ours.sentence_length, num * plain.sentence_length
+    ratio = row.ratio * tokens / plain_tokens
+    peak = peak_bytes(lambda: ours.sample(num, sampling="iid")) / (tokens * ours.token_dtype.itemsize)
+    return Row(
+        row.name,
+        row.ours,
+        row.plain,
+        ratio,
+        goal,
+        f"{tokens / row.ours / 1e6:.0f} M tokens/s, ratio per token, memory {peak:.2f}x output",
+    )
+
+
 def parsing_row(name: str, num: int) -> Row:
     grammar = Grammar.from_name(name)
     tokens, tables = grammar.sample(num), pair_tables(grammar)
@@ -110,6 +132,15 @@ def rows() -> Iterator[Row]:
             for sampling in ("iid", "unique"):
                 yield sampling_row(name, num, "-", sampling=sampling)
         yield sampling_row("v32-m8-s2-L4", 10**6, "-", sampling="iid", disjoint=True)
+        for name, uniform, num, goal in (
+            ("v32-m8-s2-L4-zipf1.0@1", "v32-m8-s2-L4", 10**6, ">= 0.33"),
+            ("v32-m8-s2-L4-zipf1.0", "v32-m8-s2-L4", 10**6, ">= 0.33"),
+            ("v16-m4-s2-L6-zipf1.0", "v16-m4-s2-L6", 200_000, ">= 0.33"),
+            ("v64-m8-s4-L4-zipf1.0", "v64-m8-s4-L4", 50_000, ">= 0.33"),
+            ("v16-m4-s2-L6-cut2", "v16-m4-s2-L6", 200_000, "-"),
+            ("hmm-v16-h16-m4-d64-p0.5", "v16-m4-s2-L6", 200_000, "-"),
+        ):
+            yield family_row(name, uniform, num, goal)
         yield parsing_row("v32-m8-s2-L4", 10**6)
         yield rules_row("v64-m8-s4-L4", "< 0.2 s, < 100 MB", repeats=3)
         yield rules_row("v256-m256-s2-L3", "< 0.05 s", repeats=7)

@@ -14,6 +14,15 @@ from rhm_hf.data.config import DEFAULT_NAME, SPLIT_SIZES
 
 # A demo, the sizes of the papers' figures, and long sentences.
 NAMES = (DEFAULT_NAME, "v16-m4-s2-L6", "v32-m8-s2-L4", "v64-m8-s4-L3")
+# One of each family: name -> what it is, in the words of docs/families.md.
+FAMILIES = {
+    "v16-m4-s2-L3-zipf1.0@1": "rule k of a symbol has a probability ∝ k^-(1+a), a = 1.0, at level 1 (all without @1)",
+    "v8-m8-s2-L3-uncorrelated": "no tuple of tokens tells the class; m must be a multiple of v",
+    "layered-c4-v8.16-m2.4-s3.2": "v, m and s differ by level, root first",
+    "v16-m4-s2-L3-cut1": "correlations above level 1 are cut: its symbols are independent given the class",
+    "hmm-v16-h8-m4-d8-p0.5": "a hidden Markov source: correlations decay as 0.5^t instead of a power law",
+}
+FAMILY_HEADER = ["name", "meaning", "distinct sentences P_max", "entropy per token"]
 
 
 def dataset_card() -> DatasetCard:
@@ -50,6 +59,14 @@ def _info(dataset: datasets.DatasetDict) -> datasets.DatasetInfo:
         splits.add(datasets.SplitInfo(name, num_bytes=facts.split_bytes(split), num_examples=len(split)))
     size = sum(split.num_bytes for split in splits.values())
     return datasets.DatasetInfo(features=dataset["train"].features, splits=splits, dataset_size=size, download_size=0)
+
+
+def _family_rows() -> list[list[str]]:
+    rows = []
+    for name, meaning in FAMILIES.items():
+        figures = facts.grammar_facts(rhm_hf.Grammar.from_name(name))
+        rows.append([f"`{name}`", meaning, *(figures[what] for what in FAMILY_HEADER[2:])])
+    return rows
 
 
 def _body(loaded: dict[str, datasets.DatasetDict], with_levels: datasets.Dataset, default) -> str:
@@ -96,6 +113,24 @@ The hidden levels are there with `levels=True`. Symbol k is the integer k. The f
 ```python
 {first}
 ```
+
+## Families
+
+What departs from the uniform model is part of the name, and can be passed by keyword, too (`zipf_exponent=1.0`,
+`zipf_level=1`, `uncorrelated=True`, `cut_level=1`):
+
+{facts.markdown_table(FAMILY_HEADER, _family_rows())}
+
+```python
+zipf = load_dataset("rhm", "v16-m4-s2-L3-zipf1.0@1", disjoint=True)
+cut = load_dataset("rhm", "v16-m4-s2-L3-cut1")
+markov = load_dataset("rhm", "hmm-v16-h8-m4-d8-p0.5")
+```
+
+Rules and probabilities of your own are a `Grammar` or a directory of one: `load_dataset("rhm", grammar=grammar)`,
+`load_dataset("rhm", "path/to/directory")`. Where sentences are not equally probable, distinct ones would follow
+another law: `sampling="unique"` is refused, and `disjoint=True` keeps splits apart. In the last two families tokens do
+not determine the class: `label` is drawn from its exact posterior.
 
 ## Which sentences
 

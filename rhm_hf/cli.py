@@ -92,7 +92,8 @@ def _info(argv: list[str]) -> None:
     length = grammar.sentence_length
     print(f"{grammar.name}\n")
     print(f"tokens per sentence  {length}")
-    print(f"sentences            10^{math.log10(grammar.num_sentences):.3f}")
+    count = grammar.num_sentences
+    print(f"sentences            {'too many to count' if count == math.inf else f'10^{math.log10(count):.3f}'}")
     print(f"entropy              {grammar.entropy:.6f} nats per sentence, {grammar.entropy / length:.6f} per token")
     print("\nBest loss of a model that sees only its own aligned block (nats per token)")
     print(f"{'level':>5} {'block':>6} {'all positions':>14} {'last position':>14}")

@@ -113,15 +113,16 @@ def colour(position: int, of: int):
 
 def finish(ax, title: str = "", **settings) -> None:
     """Common settings of a panel: plain numbers on logarithmic axes, a light grid, no frame."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     ax.set(**settings)
     ax.set_title(title, fontsize=10)
     if settings.get("yscale") == "log":
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.yaxis.set_minor_formatter(NullFormatter())
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize=7)
+        ax.legend(fontsize=7, framealpha=0.85, edgecolor="none")
     ax.grid(alpha=0.2)
     ax.spines[["top", "right"]].set_visible(False)
 

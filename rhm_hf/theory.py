@@ -6,7 +6,7 @@ n_c classes, and f = m / v^(s-1), the fraction of the v^s tuples that are gramma
 
 Sources: Cagnetta et al. 2307.02129 (classification, correlations); Cagnetta and Wyart 2406.00048 (last token,
 correlations, plateaus); Sclocchi et al. 2402.16991 (denoising transition); Favero et al. 2502.12089 (masked
-diffusion); 2505.07067 (Zipf rules); 2602.07488 (exponent of any language).
+diffusion); Tomasini and Wyart 2404.10727 (sparse); 2505.07067 (Zipf rules); 2602.07488 (exponent of any language).
 """
 
 import math
@@ -67,6 +67,32 @@ def sample_complexity(
     if task not in formulas:
         raise ValueError(f"task={task!r} is unknown: it must be last_token, classification, {', '.join(formulas)}")
     return float(formulas[task]())
+
+
+def sparse_sample_complexity(
+    parameters: GrammarParameters, sparsity: int, architecture: str = "cnn", constant: float = 1.0
+) -> float:
+    """P*, training sentences at which a deep network learns the class of sparse sentences (2404.10727, placement A).
+
+    P*_LCN = C s^(L/2) (s0+1)^L n_c m^L without weight sharing, P*_CNN = C (s0+1)^2 n_c m^L with it: sharing weights
+    over positions makes the cost of sparsity independent of depth. Also where sensitivities to synonyms and to
+    displacements fall. Scaling laws: the constant depends on the architecture and its training, not on v, m, L, s0.
+
+    Args:
+        parameters ([`GrammarParameters`]): of the base's ensemble; v counts informative symbols.
+        sparsity (`int`): s0, uninformative slots for each informative child; 0 gives n_c m^L for a CNN.
+        architecture (`str`, *optional*, defaults to `"cnn"`): `"cnn"`, or `"lcn"` (locally connected).
+        constant (`float`, *optional*, defaults to 1.0): C, to be fitted.
+    """
+    p, width = parameters, check_integer("sparsity", sparsity, 0) + 1
+    if constant <= 0:
+        raise ValueError(f"constant={constant} must be above 0")
+    classification = sample_complexity(p, task="classification")
+    if architecture == "cnn":
+        return constant * width**2 * classification
+    if architecture == "lcn":
+        return constant * p.tuple_size ** (p.depth / 2) * width**p.depth * classification
+    raise ValueError(f"architecture={architecture!r} is unknown: it must be 'cnn' or 'lcn'")
 
 
 def clustering_complexity(
@@ -154,9 +180,13 @@ def zipf_classification_exponent(a: float) -> float:
 def token_correlation(parameters: GrammarParameters, level: int) -> float:
     """C~: RMS over symbol pairs of the correlation of two tokens whose lowest common ancestor is at level ℓ.
 
-    C~^2 = (1-f) / (v^3 m^(2ℓ-1)) on average over grammars; measured averages fall below it with growing ℓ.
+    C~^2 = (1-f) / (v^3 m^(2ℓ-1)) on average over grammars, where rules are equiprobable, and that of
+    [`correlation_of_rule_laws`] elsewhere; measured averages fall below it with growing ℓ.
     """
     level = check_integer("level", level, 1)
+    if parameters.zipf_exponent is not None:
+        laws = [parameters.rule_law(below) for below in range(1, level + 1)]
+        return correlation_of_rule_laws(parameters, [float(law @ law) for law in laws])
     return math.sqrt(_signal(parameters) / parameters.num_synonyms ** (2 * level - 1))
 
 

@@ -16,7 +16,7 @@ from rhm_hf.grammar import Grammar
 torch.set_num_threads(1)  # sums in a fixed order; and small tensors gain nothing from more
 
 
-@pytest.fixture(params=["v4-m2-s2-L2", "v3-m2-s3-L2", "v5-m3-s2-L2-c3", "skewed"])
+@pytest.fixture(params=["v4-m2-s2-L2", "v3-m2-s3-L2", "v5-m3-s2-L2-c3", "v4-m3-s2-L2-zipf0.7@1", "skewed"])
 def small_grammar(request) -> Grammar:
     """Grammars with at most a few thousand sentences, for brute-force enumeration."""
     return skewed_grammar() if request.param == "skewed" else Grammar.from_name(request.param, rules_seed=1)

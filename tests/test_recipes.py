@@ -52,13 +52,12 @@ def test_recipe_is_valid_as_it_stands_and_runs_at_a_tiny_size(path, tmp_path):
     runs = expand(parsed(path))
     assert {run.training.output_dir.split("/")[0] for run in runs} == {"runs"}  # git ignores it
     tiny = TINY | {"num_train": 64}
-    if runs[0].data.text is None:
-        for run in runs:
+    (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 50)
+    text = {"text": str(tmp_path / "text.txt"), "context_length": 8, "mixed_precision": "no"}
+    for run in runs:
+        if run.data.text is None:
             wanted = run.data.num_train + run.data.num_validation + run.data.num_test
             assert wanted <= Grammar.from_name(run.data.grammar).num_sentences
-    else:
-        (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 50)
-        tiny |= {"text": str(tmp_path / "text.txt"), "context_length": 8, "mixed_precision": "no"}
     kinds = {(run.training.task, run.model.model_type, str(run.model.config_overrides)): run for run in runs}
     for number, run in enumerate(kinds.values()):
         overrides = {k: TINY_WIDTHS.get(k, value) for k, value in run.model.config_overrides.items()}
@@ -67,6 +66,7 @@ def test_recipe_is_valid_as_it_stands_and_runs_at_a_tiny_size(path, tmp_path):
         own = {"config_overrides": overrides, "output_dir": str(tmp_path / "runs" / str(number))}
         if run.training.visible_tokens is not None:
             own["visible_tokens"] = 3
+        own |= {} if run.data.text is None else text
         rows = train(Arguments.from_dict(run.to_dict() | tiny | own))
         assert rows[-1]["step"] == 5
         assert 0 < rows[-1]["kl" if run.data.text is None else "test_loss"] < float("inf")

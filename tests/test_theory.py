@@ -46,6 +46,22 @@ def test_architectures_and_tasks_are_cases_of_the_general_formula():
     assert theory.sample_complexity(deep, 3, task="hierarchical_ngram") == 16 * 4**3
 
 
+def test_sparse_sample_complexities():
+    """2404.10727: sharing weights over positions makes the cost of sparsity independent of depth."""
+    point = GrammarParameters.from_name("v10-m5-s2-L3-c10")
+    assert theory.sparse_sample_complexity(point, 0) == theory.sample_complexity(point, task="classification") == 1250
+    assert theory.sparse_sample_complexity(point, 3) == 16 * 1250
+    assert theory.sparse_sample_complexity(point, 3, "cnn", constant=2.5) == 2.5 * 16 * 1250
+    assert theory.sparse_sample_complexity(point, 3, "lcn") == pytest.approx(2**1.5 * 4**3 * 1250)
+    assert theory.sparse_sample_complexity(point, 0, "lcn", constant=0.5) == pytest.approx(0.5 * 2**1.5 * 1250)
+    deeper = GrammarParameters.from_name("v10-m5-s2-L4-c10")
+    for architecture, factor in (("cnn", 5), ("lcn", 2**0.5 * 3 * 5)):  # of one more level, at s0 = 2
+        ratio = theory.sparse_sample_complexity(deeper, 2, architecture) / theory.sparse_sample_complexity(
+            point, 2, architecture
+        )
+        assert ratio == pytest.approx(factor)
+
+
 def test_published_plateaus_and_exponents():
     assert [theory.plateau(LARGE, level) for level in range(4)] == pytest.approx(
         [3.466, 2.167, 1.127, 0.541], abs=1e-3
@@ -128,6 +144,9 @@ def test_denoising_transition_has_the_published_values():
         (lambda: theory.sample_complexity(LARGE, 1, task="walk"), "task='walk'"),
         (lambda: theory.sample_complexity(LARGE, 1, architecture="rnn"), "architecture='rnn'"),
         (lambda: theory.sample_complexity(LARGE, 1, task="classification"), "leave level out"),
+        (lambda: theory.sparse_sample_complexity(LARGE, -1), "sparsity=-1"),
+        (lambda: theory.sparse_sample_complexity(LARGE, 1, "mlp"), "architecture='mlp'"),
+        (lambda: theory.sparse_sample_complexity(LARGE, 1, constant=0), "constant=0 must be above 0"),
         (lambda: theory.clustering_complexity(LARGE, 2, 2), "latent_level=2"),
         (lambda: theory.plateau(LARGE, -1), "level=-1"),
         (lambda: theory.learning_exponent(GrammarParameters(4, 1, 2, 2)), "num_synonyms=1"),

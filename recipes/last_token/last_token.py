@@ -30,6 +30,11 @@ from rhm_hf.training.results import best_rows
 
 
 ARCHITECTURES = {"gpt2": "transformer", "hierarchical_cnn": "cnn"}  # whose theory a model type is held against
+EXPONENTS = {  # of m in the P at which level l is learnt
+    "gpt2": lambda level: 2 * level - 1,
+    "hierarchical_cnn": lambda level: 1 if level == 1 else level + 1,
+    "hierarchical_ngram": lambda level: level,
+}
 NAMES = {"gpt2": "GPT-2", "hierarchical_cnn": "CNN", "ngram": "n-gram", "hierarchical_ngram": "hierarchical n-gram"}
 MARKERS = {"gpt2": "o", "hierarchical_cnn": "s"}
 
@@ -43,11 +48,13 @@ def measure(rows: list[dict], values: dict) -> Tables:
         (row["data"], row["rules_seed"]): Grammar.from_name(row["data"], rules_seed=row["rules_seed"]) for row in best
     }
     exact = {key: [float(e[-1]) for e in entropies(grammar)] for key, grammar in grammars.items()}
-    points, exponents = scaling(best, exact, grammars)
+    counted = ngrams(best, grammars)
+    counting = [row for row in counted if row["model"] == "hierarchical_ngram"]
+    points, exponents = scaling(best + counting, exact, grammars)
     return {
         "runs": best,
         "plateaus": [row for key, grammar in grammars.items() for row in plateau_rows(grammar, exact[key])],
-        "ngrams": ngrams(best, grammars, main_data(best)),
+        "ngrams": counted,
         "half_way": points,
         "exponents": exponents,
         "slopes": slopes(best, exact, grammars, main_data(best)),
@@ -80,23 +87,28 @@ def plateau_rows(grammar: Grammar, losses: list[float]) -> list[dict]:
     ]
 
 
-def ngrams(best: list[dict], grammars: dict, data: str) -> list[dict]:
-    """The counting learners on the same sentences, judged in the same way."""
+def ngrams(best: list[dict], grammars: dict) -> list[dict]:
+    """The counting learners on the same sentences, judged in the same way; the plain one where it is drawn."""
     rows = []
-    for (name, seed), grammar in grammars.items():
-        if name != data:
-            continue
+    for (data, seed), grammar in grammars.items():
         task = LastToken(grammar.vocab_size, grammar.sentence_length, grammar, "AutoModelForCausalLM")
-        for size in sorted({row["num_train"] for row in best if row["data"] == name}):
+        for size in sorted({row["num_train"] for row in best if row["data"] == data}):
             tokens = grammar.sample(size)
-            for model in (
-                NGramForCausalLM.fit(tokens, order=grammar.sentence_length, num_symbols=grammar.vocab_size),
-                HierarchicalNGramForCausalLM.fit(tokens, grammar),
-            ):
+            models = [HierarchicalNGramForCausalLM.fit(tokens, grammar)]
+            if data == main_data(best):
+                models.append(NGramForCausalLM.fit(tokens, grammar.sentence_length, num_symbols=grammar.vocab_size))
+            for model in models:
                 found = task.judge(model)
-                run = {"model": model.config.model_type, "data": name, "rules_seed": seed, "num_train": size}
+                run = {"model": model.config.model_type, "data": data, "rules_seed": seed, "num_train": size}
                 rows.append({**run, "loss": found["kl"] + found["entropy"], **found})
     return rows
+
+
+def predicted_size(model: str, parameters, level: int) -> float:
+    """The theory's P of a level for a kind of model."""
+    if model == "hierarchical_ngram":
+        return theory.sample_complexity(parameters, level, task=model)
+    return theory.sample_complexity(parameters, level, architecture=ARCHITECTURES[model])
 
 
 def scaling(best: list[dict], exact: dict, grammars: dict) -> tuple[list[dict], list[dict]]:
@@ -108,11 +120,15 @@ def scaling(best: list[dict], exact: dict, grammars: dict) -> tuple[list[dict], 
             seeds = sorted({row["rules_seed"] for row in best if (row["model"], row["data"]) == (model, data)})
             sizes, losses = curves(best, model, data, seeds)
             plateaus = np.array([exact[data, seed] for seed in seeds])
+            # With few synonyms the highest levels may tell nothing new: there is no step then.
+            falls = (np.diff(plateaus) < -1e-9).all(0)
+            steps = len(falls) if falls.all() else int(falls.argmin())
+            plateaus = plateaus[:, : steps + 1]
             mean, each = mean_half_way_points(sizes, losses, plateaus), half_way_points(sizes, losses, plateaus)
             p = grammars[data, seeds[0]].parameters
             by_ensemble[data] = (p, each)
-            for level in range(1, p.depth + 1):
-                predicted = theory.sample_complexity(p, level, architecture=ARCHITECTURES[model])
+            for level in range(1, steps + 1):
+                predicted = predicted_size(model, p, level)
                 point, (low, high) = mean.mean[level - 1], mean.interval[level - 1]
                 row = {"model": model, "data": data, "level": level, "grammars": len(seeds), "half_way": point}
                 points.append({**row, "low": low, "high": high, "theory": predicted, "ratio": point / predicted})
@@ -123,7 +139,7 @@ def scaling(best: list[dict], exact: dict, grammars: dict) -> tuple[list[dict], 
 def synonym_exponents(model: str, ensembles: list) -> list[dict]:
     """Exponents of m in the half-way points of levels 1 and 2, where three values of m or more have one depth.
 
-    `exponent` is of P (1-f), whose theory is a power of m; `exponent_plain` of P itself.
+    `exponent` is of P (1-f), whose theory is a power of m, and of P for counting; `exponent_plain` of P itself.
     """
     rows = []
     for depth in sorted({p.depth for p, _ in ensembles}):
@@ -134,12 +150,10 @@ def synonym_exponents(model: str, ensembles: list) -> list[dict]:
             parameters, columns = [p for p, _ in same], [each[:, level - 1] for _, each in same]
             if not all(np.isfinite(c).all() and (c > 0).all() for c in columns):
                 continue  # not all curves take this step within their sizes
-            fit, plain = (
-                synonym_exponent(parameters, columns, divide_correlations=divide) for divide in (True, False)
-            )
-            expected = {"transformer": 2 * level - 1, "cnn": 1 if level == 1 else level + 1}[ARCHITECTURES[model]]
+            plain = synonym_exponent(parameters, columns)
+            fit = synonym_exponent(parameters, columns, divide_correlations=model in ARCHITECTURES)
             found = {"model": model, "level": level, "depth": depth, "exponent": fit.exponent}
-            found |= {"low": fit.interval[0], "high": fit.interval[1], "theory": expected}
+            found |= {"low": fit.interval[0], "high": fit.interval[1], "theory": EXPONENTS[model](level)}
             found |= {"exponent_plain": plain.exponent, "amplitude_plain": plain.amplitude}
             rows.append(found | {"synonyms": " ".join(str(p.num_synonyms) for p in parameters)})
     return rows
@@ -193,12 +207,13 @@ def draw(tables: Tables, path: Path) -> None:
             label=NAMES[model],
         )
     for model, style in (("ngram", ":"), ("hierarchical_ngram", "-.")):
-        sizes, losses, _ = averages([r for r in tables["ngrams"] if r["model"] == model], "num_train", "loss")
+        rows = [row for row in tables["ngrams"] if (row["model"], row["data"]) == (model, data)]
+        sizes, losses, _ = averages(rows, "num_train", "loss")
         left.plot(sizes, losses, style, color="0.5", label=NAMES[model])
     plateaus = averages(exact, "level", "loss")[1]
     for level, loss in enumerate(plateaus):
         left.axhline(loss, color="black", linestyle="--", linewidth=0.8)
-        left.text(left.get_xlim()[0], loss, f"$L_{level}$", fontsize=7, va="bottom")
+        left.text(1.0, loss, f" $L_{level}$", fontsize=8, va="center", transform=left.get_yaxis_transform())
     for i, architecture in enumerate(("transformer", "cnn")):
         for level in range(1, depth + 1):
             predicted = next(row[architecture] for row in exact if row["level"] == level)
@@ -232,7 +247,7 @@ def draw(tables: Tables, path: Path) -> None:
 
 def draw_scaling(ax, tables: Tables, models: list[str]) -> None:
     """Half-way points against m with their fitted exponents, and theory, moved to them, dashed."""
-    for fit in tables["exponents"]:
+    for fit in (row for row in tables["exponents"] if row["model"] in models):
         rows = [
             row
             for row in tables["half_way"]

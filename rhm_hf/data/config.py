@@ -1,13 +1,15 @@
 """The configuration of `load_dataset("rhm", ..)`: keywords checked, defaults filled in, one name for equal content."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 from datasets.fingerprint import Hasher
 
-from ..grammar import Grammar, GrammarParameters
+from ..grammar import Grammar, GrammarParameters, Source
+from ..grammar.families import Parameters, parameters_from_name
 from ..grammar.parameters import SEED_LIMIT, check_integer
 from ..grammar.sampling import check_split_sizes, resolve_sampling
 from .provenance import resolve_grammar
@@ -22,10 +24,10 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     """What determines every row of a dataset. Equal content has equal fields, whichever way it was asked for.
 
     Args:
-        name (`str`, *optional*): a grammar's short name such as `v16-m4-s2-L3`, or keywords, or `grammar`; with none
-            of the three the grammar is `v16-m4-s2-L3`.
-        vocab_size, num_synonyms, tuple_size, depth, num_classes, rules_seed (`int`, *optional*): see
-            [`~rhm_hf.GrammarParameters`]; `rules_seed` defaults to 0.
+        name (`str`, *optional*): a grammar's short name such as `v16-m4-s2-L3`, or the directory of a saved one; or
+            keywords, or `grammar`; with none of the three the grammar is `v16-m4-s2-L3`.
+        vocab_size, num_synonyms, tuple_size, depth, num_classes, rules_seed, zipf_exponent, zipf_level, uncorrelated,
+            cut_level (*optional*): see [`~rhm_hf.GrammarParameters`]; `rules_seed` defaults to 0.
         train_size (`int`, *optional*, defaults to 8192): sentences of the split; a split of size 0 is absent.
         validation_size (`int`, *optional*, defaults to 1024): likewise.
         test_size (`int`, *optional*, defaults to 1024): likewise.
@@ -36,7 +38,8 @@ class RHMDatasetConfig(datasets.BuilderConfig):
             do.
         levels (`bool`, *optional*, defaults to `False`): adds the hidden symbols, columns `level_1` .. `level_{L-1}`;
             level 0 is `input_ids` and level L is `label`.
-        grammar ([`~rhm_hf.Grammar`], directory, Hub id or dataset, *optional*): the grammar itself.
+        grammar ([`~rhm_hf.Grammar`] or another family's source, directory, Hub id or dataset, *optional*): the grammar
+            itself.
 
     Raises:
         `ValueError`: if a value is out of range, two of them contradict each other, or more distinct sentences are
@@ -49,6 +52,10 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     depth: int | None = None
     num_classes: int | None = None
     rules_seed: int | None = None
+    zipf_exponent: float | None = None
+    zipf_level: int | None = None
+    uncorrelated: bool | None = None
+    cut_level: int | None = None
     train_size: int = 8192
     validation_size: int = 1024
     test_size: int = 1024
@@ -66,7 +73,7 @@ class RHMDatasetConfig(datasets.BuilderConfig):
         self.name = self.grammar.name
         parameters = self.grammar.parameters
         for keyword in _PARAMETERS:
-            setattr(self, keyword, None if parameters is None else getattr(parameters, keyword))
+            setattr(self, keyword, getattr(parameters, keyword, None))  # other families have some of them, or none
         for size in SPLIT_SIZES.values():
             setattr(self, size, check_integer(size, getattr(self, size), 0))
         if not any(self.split_sizes.values()):
@@ -99,9 +106,11 @@ class RHMDatasetConfig(datasets.BuilderConfig):
         config_id = f"{grammar}-{sampling}-{sizes}{'-levels' * self.levels}"
         return config_id if custom_features is None else f"{config_id}-{Hasher.hash(custom_features)}"
 
-    def _resolved_grammar(self) -> Grammar:
+    def _resolved_grammar(self) -> Source:
         given = {k: getattr(self, k) for k in _PARAMETERS if getattr(self, k) is not None}
         shape = [k for k in given if k != "rules_seed"]
+        if self.grammar is None and self.name != "default" and _is_folder(self.name):
+            self.grammar, self.name = self.name, "default"
         if self.grammar is not None:
             grammar = _without_wrong_parameters(resolve_grammar(self.grammar))
             if self.name not in ("default", grammar.name):
@@ -117,25 +126,40 @@ class RHMDatasetConfig(datasets.BuilderConfig):
                 )
             return Grammar.from_parameters(GrammarParameters(**given))
         name = DEFAULT_NAME if self.name == "default" else self.name
-        parameters = GrammarParameters.from_name(name, given.get("rules_seed", 0))
+        parameters = parameters_from_name(name, given.get("rules_seed", 0))
         self._refuse_contradictions(given, parameters, f"name={name!r}")
         return Grammar.from_parameters(parameters)
 
-    def _refuse_contradictions(self, given: dict, parameters: GrammarParameters | None, source: str) -> None:
+    def _refuse_contradictions(self, given: dict, parameters: Parameters | None, source: str) -> None:
         for keyword, value in given.items():
             if parameters is None:
+                if keyword == "rules_seed" and value == 0:
+                    continue  # the default, which a training run passes whatever the grammar is
                 raise ValueError(f"{keyword}={value!r} has no meaning for {source}, whose rules were given: drop it")
+            if not hasattr(parameters, keyword):
+                raise ValueError(f"{keyword}={value!r} has no meaning for {source}, of another family: drop it")
             if value != (known := getattr(parameters, keyword)):
                 raise ValueError(
                     f"{keyword}={value!r} contradicts {source}, which says {keyword}={known}: drop one of them"
                 )
 
 
+def _is_folder(name: Any) -> bool:
+    """Whether a name is the directory of a saved grammar; a short name never is, whatever lies about."""
+    if not isinstance(name, str) or not Path(name).is_dir():
+        return False
+    try:
+        parameters_from_name(name)
+    except ValueError:
+        return True
+    return False
+
+
 _PARAMETERS = [f.name for f in fields(GrammarParameters)]
 
 
-def _without_wrong_parameters(grammar: Grammar) -> Grammar:
+def _without_wrong_parameters(grammar: Source) -> Source:
     """Drops parameters that no longer give these rules (files of another version): a name must mean one grammar."""
     if grammar.parameters is None or Grammar.from_parameters(grammar.parameters) == grammar:
         return grammar
-    return Grammar(grammar.rules, grammar.rule_probs, grammar.root_probs, grammar.vocab_size)
+    return grammar.without_parameters()

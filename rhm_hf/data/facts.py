@@ -1,10 +1,13 @@
 """What cards say about grammars and datasets: measured or computed here, nothing typed by hand."""
 
 import math
+from collections.abc import Iterable
 
 import datasets
 
-from ..grammar import Grammar
+from ..grammar import Source
+from ..grammar.chain import ChainGrammar
+from ..grammar.dispatch import by_family
 from .reading import checksum
 
 
@@ -24,8 +27,10 @@ FEATURE_HEADER = ["column", "type", "meaning"]
 SPLIT_HEADER = ["split", "sentences", "bytes", "SHA-256 of the tokens, first 16 digits"]
 
 
-def big_integer(number: int) -> str:
-    """A count as people read it: exact up to a million, as a power of ten beyond."""
+def big_integer(number: int | float) -> str:
+    """A count as people read it: exact up to a million, as a power of ten beyond, infinite where nobody counted."""
+    if number == math.inf:
+        return "too many to count"
     return f"{number:,}" if number <= 10**6 else f"10^{math.log10(number):.2f}"
 
 
@@ -38,28 +43,48 @@ def size_category(rows: int) -> str:
     return f"{bounds[decade - 1]}<n<{bounds[decade]}" if decade < len(bounds) else f"n>{bounds[-1]}"
 
 
-def grammar_facts(grammar: Grammar) -> dict[str, str]:
+def grammar_facts(grammar: Source) -> dict[str, str]:
     """The figures of a grammar that a card shows, by what they are called."""
-    levels = range(grammar.depth, 0, -1)
-
-    def per_level(values) -> str:
-        values = list(values)
-        return str(values[0]) if len(set(values)) == 1 else ", ".join(map(str, values)) + " (root first)"
-
+    exact = getattr(grammar, "entropy_stderr", 0.0) == 0
+    per_sentence, per_token = grammar.entropy, grammar.entropy / grammar.sentence_length
     return {
         "grammar": f"`{grammar.name}`",
         "rules seed": "rules given by hand" if grammar.parameters is None else str(grammar.parameters.rules_seed),
         "leaf symbols v": str(grammar.vocab_size),
-        "rules per symbol m": per_level(int((grammar.rule_probs_at(level) > 0).sum(1).max()) for level in levels),
-        "children per rule s": per_level(grammar.tuple_size_at(level) for level in levels),
-        "levels of rules L": str(grammar.depth),
+        **_shape(grammar),
         "classes n_c": str(grammar.num_classes),
         "tokens per sentence d": str(grammar.sentence_length),
         "distinct sentences P_max": big_integer(grammar.num_sentences),
-        "entropy of a sentence": f"{grammar.entropy:.4f} nats",
-        "entropy per token": f"{grammar.entropy / grammar.sentence_length:.4f} nats",
+        "entropy of a sentence": f"{per_sentence:.4f} nats" if exact else f"about {per_sentence:.2f} nats",
+        "entropy per token": f"{per_token:.4f} nats" if exact else f"about {per_token:.3f} nats",
         "fingerprint": f"`{grammar.fingerprint[:16]}`",
     }
+
+
+@by_family
+def _shape(grammar: Source) -> dict[str, str]:
+    levels = range(grammar.depth, 0, -1)
+    return {
+        "rules per symbol m": _per_level(int((grammar.rule_probs_at(level) > 0).sum(1).max()) for level in levels),
+        "children per rule s": _per_level(grammar.tuple_size_at(level) for level in levels),
+        "levels of rules L": str(grammar.depth),
+    }
+
+
+def _chain_shape(chain: ChainGrammar) -> dict[str, str]:
+    return {
+        "levels of rules in a block k": str(chain.cut),
+        "blocks": str(chain.num_blocks),
+        "hidden states": str(chain.num_states),
+    }
+
+
+_shape.register(ChainGrammar, _chain_shape)
+
+
+def _per_level(values: Iterable[int]) -> str:
+    values = list(values)
+    return str(values[0]) if len(set(values)) == 1 else ", ".join(map(str, values)) + " (root first)"
 
 
 def feature_rows(features: datasets.Features) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """Which grammar made a dataset: one JSON line in `info.description`, which `map`, `select` and `save_to_disk` keep.
 
-The line holds the parameters, or the rules themselves where they were given by hand (JSON keeps float64 exactly), and
-the fingerprint of the grammar, which is checked when the line is read.
+The line holds the parameters, or the numbers themselves where they were given by hand (JSON keeps float64 exactly),
+and the fingerprint of the grammar, which is checked when the line is read.
 """
 
 import json
@@ -9,30 +9,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from ..grammar import Grammar, GrammarParameters
+from ..grammar import Grammar, Source
+from ..grammar.families import from_parameters, parameters_from_dict, rebuilt
 
 
-def describe(grammar: Grammar, **settings: Any) -> str:
+def describe(grammar: Source, **settings: Any) -> str:
     """One JSON line: the grammar, and how it was sampled.
 
     Args:
-        grammar ([`~rhm_hf.Grammar`]): the grammar.
+        grammar ([`~rhm_hf.grammar.Source`]): the grammar, of any family.
         settings: other values to record (`sample_seed=`, `sampling=`, ..).
     """
     line = {"name": grammar.name, "fingerprint": grammar.fingerprint}
     if grammar.parameters is not None:
         line["parameters"] = grammar.parameters.to_dict()
     else:
-        line["rules"] = [r.tolist() for r in grammar.rules]
-        line["rule_probs"] = [p.tolist() for p in grammar.rule_probs]
-        line["root_probs"] = grammar.root_probs.tolist()
-        line["vocab_size"] = grammar.vocab_size
+        line["family"], line["settings"] = grammar.family, grammar.settings()
+        line["arrays"] = {name: [array.dtype.name, array.tolist()] for name, array in grammar.arrays().items()}
     return json.dumps({"grammar": line, **settings})
 
 
-def grammar_of(dataset: Any) -> Grammar:
+def grammar_of(dataset: Any) -> Source:
     """The grammar that made a dataset.
 
     Args:
@@ -56,18 +56,18 @@ def grammar_of(dataset: Any) -> Grammar:
     return _rebuilt(records[0])
 
 
-def resolve_grammar(grammar: Any) -> Grammar:
+def resolve_grammar(grammar: Any) -> Source:
     """The grammar that an argument `grammar=` stands for.
 
     Args:
-        grammar: a [`~rhm_hf.Grammar`], a dataset (see [`grammar_of`]), or the directory or Hub id (of a model or a
-            dataset) of a saved grammar, a saved model or a Parquet export.
+        grammar: a [`~rhm_hf.Grammar`] or a source of another family, a dataset (see [`grammar_of`]), or the directory
+            or Hub id (of a model or a dataset) of a saved grammar, a saved model or a Parquet export.
 
     Raises:
         `ValueError`: if it is none of these.
         `FileNotFoundError`: if the directory or repository holds no grammar.
     """
-    if isinstance(grammar, Grammar):
+    if isinstance(grammar, Source):
         return grammar
     if isinstance(grammar, str | Path):
         return _loaded(grammar)
@@ -93,10 +93,14 @@ def _parsed(line: str) -> dict | None:
         return None
 
 
-def _rebuilt(record: dict) -> Grammar:
+def _rebuilt(record: dict) -> Source:
     if "parameters" in record:
-        grammar = Grammar.from_parameters(GrammarParameters(**record["parameters"]))
-    else:
+        grammar = from_parameters(parameters_from_dict(record["parameters"]))
+    elif "arrays" in record:
+        grammar = rebuilt(
+            record, {name: np.array(values, dtype) for name, (dtype, values) in record["arrays"].items()}
+        )
+    else:  # of earlier versions
         grammar = Grammar.from_rules(
             record["rules"], record["rule_probs"], record["root_probs"], vocab_size=record["vocab_size"]
         )
@@ -108,7 +112,7 @@ def _rebuilt(record: dict) -> Grammar:
     return grammar
 
 
-def _loaded(place: str | Path) -> Grammar:
+def _loaded(place: str | Path) -> Source:
     if Path(place).is_dir():
         return Grammar.from_pretrained(place)
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Features, List, Value
 
-from ..grammar import Grammar
+from ..grammar import Source
 from ..grammar.parameters import smallest_dtype
 
 
@@ -31,7 +31,7 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def features(grammar: Grammar, levels: bool) -> Features:
+def features(grammar: Source, levels: bool) -> Features:
     """The columns: `input_ids`, `label` (the root symbol), with `levels` also `level_1` .. `level_{L-1}`."""
     columns = {
         "input_ids": _list_of_symbols(grammar, 0),
@@ -42,11 +42,11 @@ def features(grammar: Grammar, levels: bool) -> Features:
     return Features(columns)
 
 
-def _list_of_symbols(grammar: Grammar, level: int) -> List:
+def _list_of_symbols(grammar: Source, level: int) -> List:
     return List(Value(smallest_dtype(grammar.num_symbols_at(level)).name), length=grammar.num_nodes_at(level))
 
 
-def ranges(grammar: Grammar, size: int) -> list[tuple[int, int]]:
+def ranges(grammar: Source, size: int) -> list[tuple[int, int]]:
     """The fixed ranges of sentence indices that are made, and written, together."""
     rows = max(1, TABLE_TOKENS // grammar.sentence_length)
     return [(start, min(start + rows, size)) for start in range(0, size, rows)]

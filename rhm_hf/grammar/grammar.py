@@ -9,25 +9,25 @@ import hashlib
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from . import indexing, parsing, storage, validation
-from . import sampling as sampling_module
-from .parameters import GrammarParameters, smallest_dtype
+from . import indexing, parsing, validation
 from .prefix_tree import PrefixTree
-from .random_rules import random_rules
+from .source import Source
 
 
-class Grammar:
+class Grammar(Source):
     """A grammar: per level its production rules and their probabilities, and the law of the root.
 
     Make one with [`Grammar.from_name`], [`Grammar.from_parameters`], [`Grammar.from_rules`] or
     [`Grammar.from_pretrained`]. Grammars are immutable, compare and hash by content, and pickle.
     """
 
-    def __init__(self, rules, rule_probs, root_probs, vocab_size: int, parameters: GrammarParameters | None = None):
+    family = "layered"
+
+    def __init__(self, rules, rule_probs, root_probs, vocab_size: int, parameters: Any = None):
         # Checked input only; the class methods check. Arrays are frozen: laws are cached per grammar.
         self.rules = tuple(_frozen(r, np.int32) for r in rules)
         self.rule_probs = tuple(_frozen(p, np.float64) for p in rule_probs)
@@ -35,18 +35,32 @@ class Grammar:
         self.vocab_size = int(vocab_size)
         self.parameters = parameters
 
-    @classmethod
-    def from_parameters(cls, parameters: GrammarParameters) -> "Grammar":
-        """Draws the grammar that `parameters.rules_seed` picks from the uniform ensemble."""
-        rules = random_rules(parameters)
-        probs = [np.full(r.shape[:2], 1 / r.shape[1]) for r in rules]
-        root = np.full(parameters.num_classes, 1 / parameters.num_classes)
-        return cls(rules, probs, root, parameters.vocab_size, parameters)
+    @staticmethod
+    def from_parameters(parameters) -> Source:
+        """Draws what `parameters.rules_seed` picks from the ensemble of the parameters, of any family.
+
+        Args:
+            parameters ([`GrammarParameters`], [`LayeredParameters`] or [`HiddenMarkovParameters`]): of the ensemble.
+
+        Returns:
+            A [`Grammar`], or with `cut_level` a [`FilteredGrammar`], or a [`HiddenMarkovSource`].
+        """
+        from .families import from_parameters
+
+        return from_parameters(parameters)
+
+    @staticmethod
+    def from_name(name: str, rules_seed: int = 0) -> Source:
+        """`Grammar.from_name("v16-m4-s2-L3", rules_seed=0)`; the name says the family, see `from_parameters`."""
+        from .families import from_parameters, parameters_from_name
+
+        return from_parameters(parameters_from_name(name, rules_seed))
 
     @classmethod
-    def from_name(cls, name: str, rules_seed: int = 0) -> "Grammar":
-        """`Grammar.from_name("v16-m4-s2-L3", rules_seed=0)`: see [`GrammarParameters.from_name`]."""
-        return cls.from_parameters(GrammarParameters.from_name(name, rules_seed))
+    def uniform(cls, rules, vocab_size: int, parameters: Any = None) -> "Grammar":
+        """Checked rules with equal probabilities, and equally probable classes."""
+        probs = [np.full(r.shape[:2], 1 / r.shape[1]) for r in rules]
+        return cls(rules, probs, np.full(len(rules[0]), 1 / len(rules[0])), vocab_size, parameters)
 
     @classmethod
     def from_rules(
@@ -82,11 +96,6 @@ class Grammar:
         """L, the number of levels of rules."""
         return len(self.rules)
 
-    @property
-    def num_classes(self) -> int:
-        """n_c, the number of root symbols."""
-        return len(self.root_probs)
-
     def rules_at(self, level: int) -> np.ndarray:
         """The rules that expand a level-`level` symbol, `level` = 1..L: int32 `(symbols, rules, children)`."""
         return self.rules[self.depth - self._checked_level(level, 1)]
@@ -107,31 +116,12 @@ class Grammar:
         """The number of tokens below one node of a level, 0..L."""
         return math.prod(self.tuple_size_at(below) for below in range(1, self._checked_level(level, 0) + 1))
 
-    def num_nodes_at(self, level: int) -> int:
-        """The number of nodes of a level, 0..L."""
-        return self.sentence_length // self.block_length(level)
-
     @cached_property
     def sentence_length(self) -> int:
         """d, in tokens."""
         return math.prod(r.shape[2] for r in self.rules)
 
-    @property
-    def token_dtype(self) -> np.dtype:
-        """The smallest of uint8, uint16 and int32 that holds every token."""
-        return smallest_dtype(self.vocab_size)
-
-    def _checked_level(self, level: int, lowest: int) -> int:
-        if not lowest <= level <= self.depth:
-            raise ValueError(f"level={level} is out of range: this grammar has levels {lowest} to {self.depth}")
-        return level
-
     # Identity.
-
-    @property
-    def name(self) -> str:
-        """The parameters' short name, or `custom-<hash>` for rules given by hand."""
-        return self.parameters.name if self.parameters is not None else f"custom-{self.fingerprint[:12]}"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -142,21 +132,25 @@ class Grammar:
             digest.update(f"{array.shape}".encode() + little_endian.tobytes())
         return digest.hexdigest()
 
-    def __eq__(self, other) -> bool:
-        return isinstance(other, Grammar) and self.fingerprint == other.fingerprint
+    def arrays(self) -> dict[str, np.ndarray]:
+        """`root_probs` and, for every entry g of the lists, `rules.g` and `rule_probs.g`."""
+        arrays = {"root_probs": self.root_probs}
+        for generation, (rules, probs) in enumerate(zip(self.rules, self.rule_probs, strict=True)):
+            arrays[f"rules.{generation}"], arrays[f"rule_probs.{generation}"] = rules, probs
+        return arrays
 
-    def __hash__(self) -> int:
-        return hash(self.fingerprint)
+    def settings(self) -> dict[str, Any]:
+        """The number of tokens, of which some may occur in no rule."""
+        return {"vocab_size": self.vocab_size}
 
-    def __repr__(self) -> str:
-        seed = "" if self.parameters is None else f", rules_seed={self.parameters.rules_seed}"
-        return f"Grammar({self.name!r}{seed}, sentence_length={self.sentence_length})"
-
-    def __getstate__(self):
-        return {k: self.__dict__[k] for k in ("rules", "rule_probs", "root_probs", "vocab_size", "parameters")}
-
-    def __setstate__(self, state):
-        self.__init__(**state)
+    @classmethod
+    def from_arrays(cls, arrays, settings, parameters=None) -> "Grammar":
+        """See [`Source.from_arrays`]."""
+        generations = range(sum(name.startswith("rules.") for name in arrays))
+        rules, probs = ([arrays[f"{name}.{g}"] for g in generations] for name in ("rules", "rule_probs"))
+        grammar = cls(*validation.checked(rules, probs, arrays["root_probs"], settings["vocab_size"]), parameters)
+        validation.check_unambiguous(grammar)
+        return grammar
 
     # Laws.
 
@@ -210,60 +204,24 @@ class Grammar:
 
     @cached_property
     def sampling_plan(self):
-        """How random words become sentences, built once: a [`~rhm_hf.grammar.plan.Plan`]."""
+        """How random words become sentences, built once: a [`~rhm_hf.grammar.plan.Plan`], or a faster one."""
         from .plan import Plan  # numba takes a moment to import
+        from .shared_laws import SharedLawPlan, has_shared_laws
 
-        return Plan(self)
-
-    def sample(
-        self,
-        num: int,
-        seed: int = 0,
-        split: str = "train",
-        sampling: str | None = None,
-        start: int = 0,
-        disjoint: bool = False,
-    ) -> np.ndarray:
-        """Sentences `start .. start + num - 1` of a split: see [`~rhm_hf.grammar.sampling.sample`]."""
-        return sampling_module.sample(self, num, seed, split, sampling, start, disjoint)
-
-    def derivations(
-        self,
-        num: int,
-        seed: int = 0,
-        split: str = "train",
-        sampling: str | None = None,
-        start: int = 0,
-        disjoint: bool = False,
-    ) -> list[np.ndarray]:
-        """The derivations of the same sentences: entry ℓ = 0..L of shape `(num, nodes at level ℓ)`, 0 the tokens."""
-        return self.parse(self.sample(num, seed, split, sampling, start, disjoint))
+        return SharedLawPlan(self) if not self.is_equiprobable and has_shared_laws(self) else Plan(self)
 
     def parse(self, tokens: np.ndarray) -> list[np.ndarray]:
         """The derivation of given sentences `(num, sentence_length)`: see [`~rhm_hf.grammar.parsing.parse`]."""
         return parsing.parse(self, tokens)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes `grammar.json` and `grammar.safetensors` into `folder`."""
-        storage.save(self, folder)
 
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, **hub_kwargs) -> "Grammar":
-        """Reads a grammar from a directory or Hub id that holds the two files, itself or in its folder `grammar/`.
-
-        Raises:
-            `FileNotFoundError`: if a local directory holds no grammar.
-            `ValueError`: if the files do not hold a grammar, or do not belong together.
-        """
-        content, fingerprint = storage.load(folder, **hub_kwargs)
-        grammar = cls(**content)
-        validation.check_unambiguous(grammar)
-        if grammar.fingerprint != fingerprint:
-            raise ValueError(
-                f"in {folder}, {storage.TENSORS_NAME} does not belong to {storage.JSON_NAME}: the checksums differ; "
-                "save the grammar again"
-            )
-        return grammar
+def subtree_entropies(grammar: Grammar, level: int) -> np.ndarray:
+    """Entropy, in nats, of the rules below one node of each symbol of a level: `(symbols,)`."""
+    below = np.zeros(grammar.vocab_size)
+    for lower in range(1, level + 1):
+        rules, probs = grammar.rules_at(lower), grammar.rule_probs_at(lower)
+        below = (probs * (below[rules].sum(-1) - np.log(np.where(probs > 0, probs, 1.0)))).sum(-1)
+    return below
 
 
 def _frozen(array, dtype) -> np.ndarray:

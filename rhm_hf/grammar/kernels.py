@@ -159,6 +159,28 @@ def alias_tables(probs, limits, aliases):
 
 
 @compiled
+def skew_words(words, starts, products, limits, replacements):
+    """Replaces uniform words by words whose digits have the joint law of an alias table.
+
+    A word whose column keeps it stands for that column already; any other becomes the first word of the alias.
+
+    Args:
+        words (uint64 array): shape `(num, words a sentence)`, changed in place.
+        starts (int64 array): where the table of each word begins, -1 where it stays uniform.
+        products (uint64 array): the sizes of the tables.
+        limits, replacements (uint64 arrays): see [`~rhm_hf.grammar.shared_laws.SharedLawPlan`].
+    """
+    for i in range(words.shape[0]):
+        for g in range(words.shape[1]):
+            if starts[g] >= 0:
+                word = words[i, g]
+                column, position = multiply(word, products[g])
+                entry = np.uint64(starts[g]) + column
+                replacement = replacements[entry]
+                words[i, g] = word if position < limits[entry] else replacement
+
+
+@compiled
 def expand(words, steps, radices, middle, mask, leaves, limits, aliases, block_size, sentences):
     """Turns words into sentences, `block_size` at a time so that all but the output stays in the first-level cache.
 
@@ -186,7 +208,8 @@ def expand(words, steps, radices, middle, mask, leaves, limits, aliases, block_s
                     column, position = multiply(remaining[i], radix)
                     row = ((np.uint64(parents[i]) >> shift) & mask) + column
                     entry = np.uint64(skew) + row
-                    rows[i] = row if position < limits[entry] else np.uint64(aliases[entry])
+                    alias = np.uint64(aliases[entry])  # read in any case: a branch would often be guessed wrong
+                    rows[i] = row if position < limits[entry] else alias
             elif units == 1 and is_leaf:  # the two common cases in one loop each
                 column_out = block[:, target]
                 for i in range(size):

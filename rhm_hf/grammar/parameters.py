@@ -1,13 +1,17 @@
 """The parameters of a Random Hierarchy Model and their short names.
 
 A short name such as `v16-m4-s2-L3` (or `v16-m4-s2-L3-c8` where the number of classes differs from v) says everything
-about the ensemble; `rules_seed` picks one grammar of it.
+about the ensemble; `rules_seed` picks one grammar of it. What departs from the uniform model follows, in this order:
+`-zipf1.0@1`, `-uncorrelated`, `-cut2`.
 """
 
+import decimal
 import math
 import operator
 import re
 from dataclasses import asdict, dataclass
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,7 +20,12 @@ import numpy as np
 MAX_VOCAB_SIZE = 2**31 - 4  # ids are int32 at most, and BOS, PAD and MASK follow the symbols
 SEED_LIMIT = 2**63
 
-_NAME = re.compile(r"v(\d+)-m(\d+)-s(\d+)-L(\d+)(?:-c(\d+))?")
+NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"  # as repr prints a float >= 0
+_NAME = re.compile(
+    r"v(?P<vocab_size>\d+)-m(?P<num_synonyms>\d+)-s(?P<tuple_size>\d+)-L(?P<depth>\d+)(?:-c(?P<num_classes>\d+))?"
+    rf"(?:-zipf(?P<zipf_exponent>{NUMBER})(?:@(?P<zipf_level>\d+))?)?"
+    r"(?P<uncorrelated>-uncorrelated)?(?:-cut(?P<cut_level>\d+))?"
+)
 
 
 def smallest_dtype(num_symbols: int) -> np.dtype:
@@ -36,17 +45,37 @@ def check_integer(name: str, value: Any, minimum: int, limit: int | None = None)
     return number
 
 
+def check_number(name: str, value: Any, minimum: float, maximum: float = math.inf) -> float:
+    """Returns `value` as a finite float of `[minimum, maximum]`, or raises a `ValueError` that names the argument."""
+    allowed = f"a number >= {minimum:g}" + (f" and <= {maximum:g}" if maximum < math.inf else "")
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise ValueError(f"{name}={value!r} is not {allowed}")
+    number = float(value)
+    if not (math.isfinite(number) and minimum <= number <= maximum):
+        raise ValueError(f"{name}={value!r} is out of range: it must be {allowed}")
+    return number + 0.0  # -0.0 becomes 0.0
+
+
 @dataclass(frozen=True)
 class GrammarParameters:
     """Parameters of the Random Hierarchy Model (Cagnetta et al., arXiv 2307.02129).
 
     Args:
         vocab_size (`int`): v, the number of symbols of every level below the root.
-        num_synonyms (`int`): m, production rules per symbol, equiprobable.
+        num_synonyms (`int`): m, production rules per symbol, equiprobable unless `zipf_exponent` is given.
         tuple_size (`int`): s, children per symbol.
         depth (`int`): L, levels of rules; sentences have s^L tokens.
         num_classes (`int`, *optional*, defaults to `vocab_size`): n_c, symbols of the root.
         rules_seed (`int`, *optional*, defaults to 0): picks the grammar of the ensemble.
+        zipf_exponent (`float`, *optional*): a >= 0: rule k = 1..m of a symbol has a probability ∝ k^-(1+a)
+            (arXiv 2505.07067).
+        zipf_level (`int`, *optional*, defaults to all levels): the only level whose rules have these probabilities,
+            1..L; level 1 holds the rules that write tokens.
+        uncorrelated (`bool`, *optional*, defaults to `False`): above level 1, every symbol occurs equally often at
+            every place among the rules of each symbol, so that all level-1 tuples are equally frequent in every class:
+            no tuple and no token tells the class. Needs a multiple of v rules per symbol, with s = 2 exactly v.
+        cut_level (`int`, *optional*): k = 0..L-1: the nodes of level k are drawn independently given the root, each
+            from its exact law; see [`FilteredGrammar`].
 
     Raises:
         `ValueError`: if a value is out of range, or if v (or n_c) symbols with m rules each do not fit into the v^s
@@ -59,6 +88,10 @@ class GrammarParameters:
     depth: int
     num_classes: int | None = None
     rules_seed: int = 0
+    zipf_exponent: float | None = None
+    zipf_level: int | None = None
+    uncorrelated: bool = False
+    cut_level: int | None = None
 
     def __post_init__(self):
         def set_checked(name, minimum, limit=None):
@@ -79,6 +112,51 @@ class GrammarParameters:
             )
         self._check_room("vocab_size", self.vocab_size if self.depth > 1 else 1)
         self._check_room("num_classes", self.num_classes)
+        self._check_zipf()
+        self._check_uncorrelated()
+        if self.cut_level is not None:
+            if self.cut_level == self.depth:
+                raise ValueError(f"cut_level={self.depth} with depth={self.depth} cuts nothing: leave it out")
+            set_checked("cut_level", 0, self.depth)
+
+    def _check_uncorrelated(self) -> None:
+        if not isinstance(self.uncorrelated, bool | np.bool_):
+            raise ValueError(f"uncorrelated={self.uncorrelated!r} must be True or False")
+        object.__setattr__(self, "uncorrelated", bool(self.uncorrelated))
+        if not self.uncorrelated:
+            return
+        if self.depth == 1:
+            raise ValueError("uncorrelated=True with depth=1: the tuple is the sentence and tells its class")
+        if self.num_synonyms % self.vocab_size:
+            raise ValueError(
+                f"num_synonyms={self.num_synonyms} cannot be uncorrelated: every symbol has its turn at every place "
+                f"only if it is a multiple of vocab_size={self.vocab_size}"
+            )
+        if self.zipf_exponent is not None and self.zipf_level != 1:
+            raise ValueError(
+                f"zipf_exponent={self.zipf_exponent!r} above level 1 makes tuples tell their class again, against "
+                "uncorrelated=True: set zipf_level=1"
+            )
+
+    def _check_zipf(self) -> None:
+        if self.zipf_exponent is None:
+            if self.zipf_level is not None:
+                raise ValueError(
+                    f"zipf_level={self.zipf_level!r} without zipf_exponent: give a, rules then have probabilities "
+                    "∝ k^-(1+a)"
+                )
+            return
+        if self.num_synonyms == 1:
+            raise ValueError(
+                f"zipf_exponent={self.zipf_exponent!r} changes nothing where num_synonyms=1: leave it out, or take "
+                "num_synonyms >= 2"
+            )
+        largest = 1000 / math.log2(self.num_synonyms) - 1  # m^-(1+a) stays above 0
+        object.__setattr__(self, "zipf_exponent", check_number("zipf_exponent", self.zipf_exponent, 0, largest))
+        if self.zipf_level is not None:
+            level = check_integer("zipf_level", self.zipf_level, 1, self.depth + 1)
+            # The same law has one name only.
+            object.__setattr__(self, "zipf_level", None if self.depth == 1 else level)
 
     def _check_room(self, name: str, symbols: int) -> None:
         num_tuples = self.vocab_size**self.tuple_size
@@ -99,18 +177,37 @@ class GrammarParameters:
     def name(self) -> str:
         """The short name, which does not include `rules_seed`."""
         name = f"v{self.vocab_size}-m{self.num_synonyms}-s{self.tuple_size}-L{self.depth}"
-        return name if self.num_classes == self.vocab_size else f"{name}-c{self.num_classes}"
+        if self.num_classes != self.vocab_size:
+            name += f"-c{self.num_classes}"
+        if self.zipf_exponent is not None:
+            name += f"-zipf{self.zipf_exponent!r}" + ("" if self.zipf_level is None else f"@{self.zipf_level}")
+        name += "-uncorrelated" * self.uncorrelated
+        return name if self.cut_level is None else f"{name}-cut{self.cut_level}"
 
     @classmethod
     def from_name(cls, name: str, rules_seed: int = 0) -> "GrammarParameters":
-        """Parses a short name: `GrammarParameters.from_name("v16-m4-s2-L3-c8")`."""
+        """Parses a short name: `GrammarParameters.from_name("v16-m4-s2-L3-c8-zipf1.0@1")`."""
         match = _NAME.fullmatch(name) if isinstance(name, str) else None
         if match is None:
             raise ValueError(
                 f"name={name!r} is not a grammar's short name: write v<vocab_size>-m<num_synonyms>-s<tuple_size>"
-                "-L<depth>, with -c<num_classes> after it where that differs from v, for example v16-m4-s2-L3"
+                "-L<depth>, for example v16-m4-s2-L3, and after it, where wanted and in this order, -c<num_classes>, "
+                "-zipf<a> or -zipf<a>@<level>, -uncorrelated, -cut<level>"
             )
-        return cls(*(None if group is None else int(group) for group in match.groups()), rules_seed=rules_seed)
+        groups = {key: text for key, text in match.groupdict().items() if text is not None}
+        convert = {"zipf_exponent": float, "uncorrelated": bool}
+        values = {key: convert.get(key, int)(text) for key, text in groups.items()}
+        return cls(**values, rules_seed=rules_seed)
+
+    def rule_law(self, level: int) -> np.ndarray:
+        """The probabilities of the m rules of a level-`level` symbol, `level` = 1..L: float64 `(num_synonyms,)`."""
+        level = check_integer("level", level, 1, self.depth + 1)
+        if self.zipf_exponent is None or self.zipf_level not in (None, level):
+            return np.full(self.num_synonyms, 1 / self.num_synonyms)
+        with decimal.localcontext(prec=34):  # the floating-point powers of two machines may differ in their last bit
+            weights = [Decimal(k) ** -(1 + Decimal(self.zipf_exponent)) for k in range(1, self.num_synonyms + 1)]
+            total = sum(weights)
+            return np.array([float(weight / total) for weight in weights])
 
     @property
     def sentence_length(self) -> int:
@@ -119,9 +216,9 @@ class GrammarParameters:
 
     @property
     def num_sentences(self) -> int:
-        """P_max = n_c m^((d-1)/(s-1)), as a Python integer of any size."""
+        """P_max = n_c m^((d-1)/(s-1)), as a Python integer of any size; with `cut_level` there are more."""
         return self.num_classes * self.num_synonyms ** ((self.sentence_length - 1) // (self.tuple_size - 1))
 
-    def to_dict(self) -> dict[str, int]:
-        """The parameters as plain integers, ready for JSON."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """The parameters as plain numbers, ready for JSON; those that are left out are absent."""
+        return {name: value for name, value in asdict(self).items() if value is not None and value is not False}

@@ -21,7 +21,23 @@ def parse(grammar, tokens: np.ndarray) -> list[np.ndarray]:
     Raises:
         `ValueError`: if a sentence is ungrammatical; it names the first one and the lowest level where it fails.
     """
-    levels = [_checked_tokens(grammar, tokens)]
+    levels, failure = parsed_levels(grammar, checked_tokens(grammar, tokens))
+    if failure is not None:
+        refuse(grammar, tokens, *failure)
+    return levels
+
+
+def refuse(grammar, tokens, sentence: int, level: int) -> None:
+    """Raises the `ValueError` that names an ungrammatical sentence and the lowest level where it fails."""
+    raise ValueError(
+        f"tokens[{sentence}] = {np.asarray(tokens)[sentence].tolist()} is ungrammatical: at level {level} a tuple "
+        f"is no rule of {grammar.name}, or the root has probability 0"
+    )
+
+
+def parsed_levels(grammar, tokens: np.ndarray) -> tuple[list[np.ndarray], tuple[int, int] | None]:
+    """The levels above checked tokens, and the first sentence that has none with the lowest level where it fails."""
+    levels = [tokens]
     failure = None
     for level in range(1, grammar.depth + 1):
         parents, first_bad = _parents(grammar, level, levels[-1])
@@ -29,16 +45,11 @@ def parse(grammar, tokens: np.ndarray) -> list[np.ndarray]:
         if first_bad < len(parents):  # the sentences before it may still fail at a higher level
             failure = (first_bad, level)
             levels = [symbols[:first_bad] for symbols in levels]
-    if failure is not None:
-        sentence, level = failure
-        raise ValueError(
-            f"tokens[{sentence}] = {np.asarray(tokens)[sentence].tolist()} is ungrammatical: at level {level} a tuple "
-            f"is no rule of {grammar.name}, or the root has probability 0"
-        )
-    return levels
+    return levels, failure
 
 
-def _checked_tokens(grammar, tokens) -> np.ndarray:
+def checked_tokens(grammar, tokens) -> np.ndarray:
+    """Integers of the grammar's shape and range, as `token_dtype`."""
     tokens = np.asarray(tokens)
     if tokens.ndim != 2 or tokens.shape[1] != grammar.sentence_length:
         raise ValueError(

@@ -87,7 +87,7 @@ class Plan:
         tokens = last.rules.reshape(-1, last.rules.shape[2]).astype(grammar.token_dtype)
         self.leaves = widest_view(tokens)
         skews = self._alias_tables([*inner, last])
-        self._steps, radices = [], []
+        self._steps, self._heights, radices = [], [], []
         offsets = np.cumsum([0] + [table.size for table in tables]).tolist()
         first_slots = np.cumsum([1] + [table.shape[1] for table in tables]).tolist()
         per_unit = unit.itemsize * 8 // bits
@@ -97,6 +97,7 @@ class Plan:
             nonlocal written
             level = last if height == len(inner) else inner[height]
             radices.append(counts[height])
+            self._heights.append(height)
             if level is last:
                 units = self.leaves.shape[1]
                 self._steps.append((-1, source, shift, 1, written, units, 0, skews[height]))

@@ -4,8 +4,11 @@ The streams are raw 64-bit words of numpy's Philox, whose output numpy guarantee
 change between numpy versions, so none of them is used.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
+from .family_parameters import HiddenMarkovParameters, LayeredParameters
 from .parameters import GrammarParameters
 
 
@@ -49,14 +52,66 @@ def _row_keys(tuples: np.ndarray, vocab_size: int) -> np.ndarray:
 def random_rules(parameters: GrammarParameters) -> list[np.ndarray]:
     """Draws the rules of every level, root first, independently and uniformly over unambiguous rule sets.
 
+    With `uncorrelated`, those above level 1 are balanced instead, see [`balanced_tuples`].
+
     Returns:
         `list[np.ndarray]`: per level int32 of shape `(symbols, num_synonyms, tuple_size)`.
     """
     p = parameters
-    rules = []
-    for generation in range(p.depth):
-        symbols = p.num_classes if generation == 0 else p.vocab_size
-        words = np.random.Philox(key=np.array([p.rules_seed, generation], dtype=np.uint64))
-        tuples = distinct_tuples(p.vocab_size, p.tuple_size, symbols * p.num_synonyms, words)
-        rules.append(tuples.reshape(symbols, p.num_synonyms, p.tuple_size))
-    return rules
+    sizes = [(p.num_classes if generation == 0 else p.vocab_size) for generation in range(p.depth)]
+    return [
+        _rules(
+            balanced_tuples if p.uncorrelated and generation + 1 < p.depth else distinct_tuples,
+            (symbols, p.num_synonyms, p.tuple_size),
+            p.vocab_size,
+            _words(p.rules_seed, generation),
+        )
+        for generation, symbols in enumerate(sizes)
+    ]
+
+
+def random_layers(parameters: LayeredParameters) -> list[np.ndarray]:
+    """The same where levels differ in their sizes: int32 `(symbols, rules per symbol, children)`, root first."""
+    p = parameters
+    symbols = [p.num_classes, *p.vocab_sizes[:-1]]
+    shapes = zip(symbols, p.num_synonyms, p.tuple_sizes, strict=True)
+    return [
+        _rules(distinct_tuples, shape, vocab_size, _words(p.rules_seed, generation))
+        for generation, (shape, vocab_size) in enumerate(zip(shapes, p.vocab_sizes, strict=True))
+    ]
+
+
+def random_emissions(parameters: HiddenMarkovParameters) -> np.ndarray:
+    """The law of the token in every hidden state: m different ones, equally probable; float64 `(states, v)`."""
+    p = parameters
+    order = _words(p.rules_seed, 0).random_raw(p.num_states * p.vocab_size).reshape(p.num_states, p.vocab_size)
+    chosen = np.argsort(order, axis=1, kind="stable")[:, : p.num_synonyms]
+    emissions = np.zeros((p.num_states, p.vocab_size))
+    np.put_along_axis(emissions, chosen, 1 / p.num_synonyms, axis=1)
+    return emissions
+
+
+def balanced_tuples(vocab_size: int, tuple_size: int, count: int, words: np.random.Philox) -> np.ndarray:
+    """`count` different tuples, in groups of v in which every symbol occurs once at every place.
+
+    Adding 1, 2, .. v-1 (mod v) to all symbols of a tuple makes a group of it; the v^(s-1) groups partition the tuples.
+    Random groups are taken, and the symbols of each place renamed by a random permutation of its own. There are other
+    balanced sets of rules, which this does not draw.
+
+    Returns:
+        `np.ndarray` of int32, shape `(count, tuple_size)`, `count` a multiple of v.
+    """
+    groups = distinct_tuples(vocab_size, tuple_size - 1, count // vocab_size, words)
+    first = np.pad(groups, ((0, 0), (1, 0)))  # the tuple of each group that begins with 0
+    tuples = (first[:, None, :] + np.arange(vocab_size)[None, :, None]) % vocab_size
+    order = words.random_raw(tuple_size * vocab_size).reshape(tuple_size, vocab_size)
+    renamed = np.argsort(order, axis=1, kind="stable")
+    return renamed[np.arange(tuple_size), tuples.reshape(-1, tuple_size)].astype(np.int32)
+
+
+def _words(seed: int, generation: int) -> np.random.Philox:
+    return np.random.Philox(key=np.array([seed, generation], dtype=np.uint64))
+
+
+def _rules(draw: Callable, shape: tuple[int, int, int], vocab_size: int, words: np.random.Philox) -> np.ndarray:
+    return draw(vocab_size, shape[2], shape[0] * shape[1], words).reshape(shape)

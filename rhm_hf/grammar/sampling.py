@@ -196,6 +196,11 @@ def _stream(key: np.ndarray, first: int, num: int, products: np.ndarray, thresho
     return words
 
 
+def random_words(key: np.ndarray, first: int, num: int, count: int) -> np.ndarray:
+    """`count` uniform 64-bit words for each of the sentences `first` .. `first + num - 1`, shape `(num, count)`."""
+    return _stream(key, first, num, np.zeros(count, np.uint64), np.zeros(count, np.uint64))
+
+
 def _outside(sentences: np.ndarray, split: str, hash_key: np.ndarray) -> np.ndarray:
     """The rows that fall outside the region of the split."""
     from . import kernels

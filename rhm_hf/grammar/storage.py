@@ -1,4 +1,4 @@
-"""A grammar on disk: `grammar.json` (parameters, shape, checksum) beside `grammar.safetensors` (rules, probabilities).
+"""A source on disk: `grammar.json` (family, parameters, shape, checksum) beside `grammar.safetensors` (its numbers).
 
 Nothing in either file is executed. Files are written beside their target and renamed, the JSON last; it holds the
 fingerprint of the arrays, so a torn or mixed pair of files is noticed when it is read.
@@ -7,11 +7,10 @@ fingerprint of the arrays, so a torn or mixed pair of files is noticed when it i
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from safetensors.numpy import load_file, save_file
-
-from . import validation
-from .parameters import GrammarParameters
 
 
 JSON_NAME = "grammar.json"
@@ -19,30 +18,29 @@ TENSORS_NAME = "grammar.safetensors"
 FORMAT = 1
 
 
-def save(grammar, folder: str | Path) -> None:
+def save(source, folder: str | Path) -> None:
     """Writes the two files into `folder`, which is made where it does not exist."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {"root_probs": grammar.root_probs}
-    for generation, (rules, probs) in enumerate(zip(grammar.rules, grammar.rule_probs, strict=True)):
-        arrays[f"rules.{generation}"], arrays[f"rule_probs.{generation}"] = rules, probs
     description = {
         "format": FORMAT,
-        "name": grammar.name,
-        "parameters": None if grammar.parameters is None else grammar.parameters.to_dict(),
-        "depth": grammar.depth,
-        "vocab_size": grammar.vocab_size,
-        "sentence_length": grammar.sentence_length,
-        "fingerprint": grammar.fingerprint,
+        "family": source.family,
+        "name": source.name,
+        "parameters": None if source.parameters is None else source.parameters.to_dict(),
+        "settings": source.settings(),
+        "depth": source.depth,
+        "vocab_size": source.vocab_size,
+        "sentence_length": source.sentence_length,
+        "fingerprint": source.fingerprint,
     }
     partial = f".{os.getpid()}.partial"
-    save_file(arrays, folder / (TENSORS_NAME + partial))
+    save_file(source.arrays(), folder / (TENSORS_NAME + partial))
     (folder / (JSON_NAME + partial)).write_text(json.dumps(description, indent=2) + "\n")
     for name in (TENSORS_NAME, JSON_NAME):
         os.replace(folder / (name + partial), folder / name)
 
 
-def load(folder: str | Path, **hub_kwargs) -> tuple[dict, str]:
+def load(folder: str | Path, **hub_kwargs) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Reads the two files from a local directory, or from a Hub repository where no such directory exists.
 
     Args:
@@ -50,7 +48,7 @@ def load(folder: str | Path, **hub_kwargs) -> tuple[dict, str]:
         hub_kwargs: passed to `huggingface_hub.snapshot_download` (`revision=`, `repo_type="dataset"`, ..).
 
     Returns:
-        The arguments of `Grammar(..)`, checked, and the fingerprint that the grammar must have.
+        The description and the arrays, unchecked but for the format.
 
     Raises:
         `FileNotFoundError`: if a local directory holds no grammar.
@@ -70,15 +68,4 @@ def load(folder: str | Path, **hub_kwargs) -> tuple[dict, str]:
         raise ValueError(
             f"{places[0] / JSON_NAME} has format {description.get('format')!r}; this version of rhm_hf reads {FORMAT}"
         )
-    arrays = load_file(places[0] / TENSORS_NAME)
-    generations = range(description["depth"])
-    rules, rule_probs, root_probs, vocab_size = validation.checked(
-        [arrays[f"rules.{g}"] for g in generations],
-        [arrays[f"rule_probs.{g}"] for g in generations],
-        arrays["root_probs"],
-        description["vocab_size"],
-    )
-    content = {"rules": rules, "rule_probs": rule_probs, "root_probs": root_probs, "vocab_size": vocab_size}
-    if description["parameters"] is not None:
-        content["parameters"] = GrammarParameters(**description["parameters"])
-    return content, description["fingerprint"]
+    return description, load_file(places[0] / TENSORS_NAME)

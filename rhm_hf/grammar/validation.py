@@ -32,9 +32,9 @@ def checked(rules, rule_probs, root_probs, vocab_size):
             f"rule_probs has {len(rule_probs)} entries but rules has {len(rules)}: give one for each level"
         )
     else:
-        rule_probs = [_law(f"rule_probs[{g}]", rule_probs[g], r.shape[:2]) for g, r in enumerate(rules)]
+        rule_probs = [law(f"rule_probs[{g}]", rule_probs[g], r.shape[:2]) for g, r in enumerate(rules)]
     classes = rules[0].shape[0]
-    root_probs = np.full(classes, 1 / classes) if root_probs is None else _law("root_probs", root_probs, (classes,))
+    root_probs = np.full(classes, 1 / classes) if root_probs is None else law("root_probs", root_probs, (classes,))
     return rules, rule_probs, root_probs, vocab_size
 
 
@@ -50,7 +50,8 @@ def _rule_array(name: str, value) -> np.ndarray:
     return array
 
 
-def _law(name: str, value, shape: tuple[int, ...]) -> np.ndarray:
+def law(name: str, value, shape: tuple[int, ...]) -> np.ndarray:
+    """float64 probabilities of a shape, their last axis divided by its sum where that is not 1 up to rounding."""
     array = np.asarray(value, dtype=np.float64)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}: the rules ask for {shape}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..grammar.dispatch import by_family
 from .inputs import checked_dtype, checked_evidence, checked_mask, checked_tokens
 from .messages import Level, guarded, leaves_of, parts, rule_weights, upward, with_identity
 from .tables import Tables, tables_for
@@ -19,6 +20,7 @@ from .tables import Tables, tables_for
 CHUNK_TOKENS = {"cpu": 2**16, "cuda": 2**20}
 
 
+@by_family
 @torch.no_grad()
 def posteriors(
     grammar,
@@ -50,7 +52,7 @@ def posteriors(
     Raises:
         `ValueError`: for bad input, and for impossible evidence unless `return_log_evidence` is set.
     """
-    dtype, evidence = checked_dtype(dtype), _checked(grammar, tokens, mask, evidence)
+    dtype, evidence = checked_dtype(dtype), given_evidence(grammar, tokens, mask, evidence)
     n, device = len(evidence[0]), evidence[0].device
     laws = [
         torch.empty(n, grammar.num_nodes_at(level), grammar.num_symbols_at(level), dtype=dtype, device=device)
@@ -58,7 +60,7 @@ def posteriors(
     ]
     log_evidence = torch.empty(n, dtype=torch.float64, device=device)
     tables = tables_for(grammar, device, dtype)
-    for chunk in _chunks(tables, n):
+    for chunk in chunks(tables, n, grammar.sentence_length):
         part, out = [array[chunk] for array in evidence], [law[chunk] for law in laws]
         log_evidence[chunk] = _posteriors(tables, part, out)
         if dtype == torch.float32 and log_evidence[chunk].isneginf().any():
@@ -66,10 +68,11 @@ def posteriors(
             log_evidence[chunk] = _posteriors(tables_for(grammar, device), part, out)
     if return_log_evidence:
         return laws, log_evidence
-    _refuse_impossible(log_evidence)
+    refuse_impossible(log_evidence)
     return laws
 
 
+@by_family
 @torch.no_grad()
 def sample_posterior(
     grammar,
@@ -85,20 +88,20 @@ def sample_posterior(
     Returns:
         `list[torch.Tensor]`: entry ℓ = 0 (tokens) .. L (root), int64 of shape `(n, nodes at level ℓ)`.
     """
-    evidence = _checked(grammar, tokens, mask, evidence)
+    evidence = given_evidence(grammar, tokens, mask, evidence)
     tables = tables_for(grammar, evidence[0].device)
     samples, log_evidence = [], []
-    for chunk in _chunks(tables, len(evidence[0])):
+    for chunk in chunks(tables, len(evidence[0]), grammar.sentence_length):
         up = upward(tables, leaves_of(tables, [array[chunk] for array in evidence]))
         root, logs = _root_posterior(tables, up[-1])
         log_evidence.append(logs)
         if not logs.isneginf().any():
-            samples.append(_sampled(tables, up, root, generator))
-    _refuse_impossible(torch.cat(log_evidence))
+            samples.append(sampled(tables, up, root, generator))
+    refuse_impossible(torch.cat(log_evidence))
     return [torch.cat(level) for level in zip(*samples, strict=True)]
 
 
-def _checked(grammar, tokens, mask, evidence) -> list[torch.Tensor]:
+def given_evidence(grammar, tokens, mask, evidence) -> list[torch.Tensor]:
     """`[evidence]`, or `[tokens, hidden]` with symbol 0 where a token is hidden."""
     if (tokens is None) == (evidence is None):
         raise ValueError(
@@ -113,12 +116,14 @@ def _checked(grammar, tokens, mask, evidence) -> list[torch.Tensor]:
     return [tokens, torch.zeros_like(tokens, dtype=torch.bool) if hidden is None else hidden]
 
 
-def _chunks(tables: Tables, n: int) -> list[slice]:
-    size = max(1, tables.limit(CHUNK_TOKENS) // tables.sentence_length)
+def chunks(tables: Tables, n: int, sentence_length: int) -> list[slice]:
+    """The sentences that are handled together."""
+    size = max(1, tables.limit(CHUNK_TOKENS) // sentence_length)
     return [slice(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
 
 
-def _refuse_impossible(log_evidence: torch.Tensor) -> None:
+def refuse_impossible(log_evidence: torch.Tensor) -> None:
+    """Raises the `ValueError` that names the first row without any law."""
     impossible = log_evidence.isneginf()
     if impossible.any():
         row = int(impossible.nonzero()[0])
@@ -140,7 +145,12 @@ def _posteriors(tables: Tables, evidence: list[torch.Tensor], out: list[torch.Te
     """Writes the laws of every level into `out` and returns the log probability of the evidence."""
     up = upward(tables, leaves_of(tables, evidence))
     posterior, log_evidence = _root_posterior(tables, up[-1])
-    impossible = log_evidence.isneginf()
+    downward(tables, up, posterior, log_evidence.isneginf(), out)
+    return log_evidence
+
+
+def downward(tables: Tables, up: list[Level], posterior, impossible: torch.Tensor, out: list[torch.Tensor]) -> None:
+    """Writes the laws of every level, from the posterior of the roots; uniform ones where a row is impossible."""
     any_impossible = bool(impossible.any())
     for level in range(tables.depth, -1, -1):
         rows = posterior.t().to(out[level].dtype).contiguous()
@@ -149,7 +159,6 @@ def _posteriors(tables: Tables, evidence: list[torch.Tensor], out: list[torch.Te
             out[level][impossible] = 1 / len(posterior)
         if level:
             posterior = _children_posterior(tables, level, up[level], up[level - 1], posterior)
-    return log_evidence
 
 
 def _children_posterior(tables: Tables, level: int, at: Level, below: Level, posterior: torch.Tensor) -> torch.Tensor:
@@ -167,9 +176,10 @@ def _children_posterior(tables: Tables, level: int, at: Level, below: Level, pos
     return with_identity(result)
 
 
-def _sampled(tables: Tables, up: list[Level], root: torch.Tensor, generator) -> list[torch.Tensor]:
+def sampled(tables: Tables, up: list[Level], root: torch.Tensor, generator) -> list[torch.Tensor]:
+    """Derivations drawn from the root down, tokens first; of the roots' law, the columns of open ones are read."""
     symbols = up[-1].symbols.clone()
-    symbols[up[-1].open, 0] = _draw(root[:, len(root) :].t(), generator)
+    symbols[up[-1].open, 0] = draw(root[:, len(root) :].t(), generator)
     levels = [symbols]
     for level in range(tables.depth, 0, -1):
         t, at, below = tables[level], up[level], up[level - 1]
@@ -178,7 +188,7 @@ def _sampled(tables: Tables, up: list[Level], root: torch.Tensor, generator) -> 
         weights = t.rule_probs.view(t.num_symbols, -1)[parents]
         for child, column in zip(children, at.children, strict=True):
             weights = weights * below.messages[child, column[:, None]]
-        choice = _draw(weights, generator)
+        choice = draw(weights, generator)
         drawn = children.gather(2, choice.expand(t.tuple_size, -1).unsqueeze(2)).squeeze(2)
         symbols = below.symbols.clone()
         symbols.view(-1, t.tuple_size)[at.open] = drawn.t()
@@ -186,8 +196,8 @@ def _sampled(tables: Tables, up: list[Level], root: torch.Tensor, generator) -> 
     return levels[::-1]
 
 
-def _draw(weights: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-    """One index for every row, with probability proportional to its weights; never one of weight 0."""
+def draw(weights: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """One index for every row `(choices,)`, with probability proportional to its weights; never one of weight 0."""
     summed = weights.cumsum(1)
     uniform = torch.rand(len(weights), 1, dtype=weights.dtype, device=weights.device, generator=generator)
     return (summed <= uniform * summed[:, -1:]).sum(1)

@@ -2,9 +2,10 @@
 
 import math
 
-import numpy as np
 import torch
 
+from ..grammar.dispatch import by_family
+from ..grammar.grammar import subtree_entropies
 from ..grammar.parameters import check_integer
 from .tables import LevelTables, Tables, tables_for
 
@@ -14,6 +15,7 @@ ENUMERATION_LIMIT = 2**30
 CHUNK_ENTRIES = 2**21
 
 
+@by_family
 def node_marginals(grammar, level: int) -> torch.Tensor:
     """The law of every node of a level given nothing: product of the child laws along its path.
 
@@ -28,6 +30,7 @@ def node_marginals(grammar, level: int) -> torch.Tensor:
     return tables_for(grammar, torch.device("cpu")).marginals[level].clone()
 
 
+@by_family
 def plateau(grammar, level: int) -> float:
     """Entropy per token when each token is predicted from the tokens to its left in its own level-`level` block.
 
@@ -44,14 +47,12 @@ def plateau(grammar, level: int) -> float:
         `float`: nats per token, exact.
     """
     marginals = node_marginals(grammar, level)
-    below = np.zeros(grammar.vocab_size)  # entropy of the subtree below a symbol
-    for lower in range(1, level + 1):
-        rules, probs = grammar.rules_at(lower), grammar.rule_probs_at(lower)
-        below = (probs * (below[rules].sum(-1) - np.log(np.where(probs > 0, probs, 1.0)))).sum(-1)
-    total = torch.special.entr(marginals).sum() + (marginals @ torch.from_numpy(below)).sum()
+    below = torch.from_numpy(subtree_entropies(grammar, level))
+    total = torch.special.entr(marginals).sum() + (marginals @ below).sum()
     return float(total) / grammar.sentence_length
 
 
+@by_family
 def position_entropies(grammar, level: int) -> torch.Tensor:
     """H(x_i | the tokens to its left in its own level-`level` block) for every position i; see [`plateau`].
 
@@ -77,10 +78,10 @@ def position_entropies(grammar, level: int) -> torch.Tensor:
             "plateau(grammar, level) gives their mean exactly; for single positions average the entropies of "
             "next_token_probs(grammar, grammar.sample(..., sampling='iid'), context_level=level)"
         )
-    return torch.cat([_entropies(tables, law[None], level) for law in marginals])
+    return torch.cat([block_entropies(tables, law[None], level) for law in marginals])
 
 
-def _entropies(tables: Tables, joint: torch.Tensor, level: int) -> torch.Tensor:
+def block_entropies(tables: Tables, joint: torch.Tensor, level: int) -> torch.Tensor:
     """Sums over contexts of weight x entropy, for the tokens below a node with joint weights `(contexts, symbols)`."""
     if level == 0:
         total = joint.sum(1, keepdim=True)
@@ -89,7 +90,7 @@ def _entropies(tables: Tables, joint: torch.Tensor, level: int) -> torch.Tensor:
     parts = []
     for child in range(t.tuple_size):
         size = max(1, CHUNK_ENTRIES // (t.num_states[child] * t.width))
-        pieces = (_entropies(tables, _expanded(t, part, child), level - 1) for part in joint.split(size))
+        pieces = (block_entropies(tables, _expanded(t, part, child), level - 1) for part in joint.split(size))
         parts.append(sum(pieces))
     return torch.cat(parts)
 

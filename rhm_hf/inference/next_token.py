@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..grammar.dispatch import by_family
 from ..grammar.parameters import check_integer
 from .inputs import checked_dtype, checked_tokens
 from .sliding import windowed_laws
@@ -56,7 +57,7 @@ def next_token_probs(
         `ValueError`: for tokens or contexts out of range, or both kinds of context at once.
     """
     tokens = checked_tokens(grammar, tokens, whole=False)
-    probs, valid = _laws(grammar, tokens, tokens.shape[1], context_level, context_length, dtype)
+    probs, valid = token_laws(grammar, tokens, tokens.shape[1], context_level, context_length, checked_dtype(dtype))
     return (probs, valid) if return_valid else probs
 
 
@@ -83,13 +84,18 @@ def prefix_probs(
     """
     prefix = checked_tokens(grammar, prefix, whole=False)
     positions = min(prefix.shape[1] + 1, grammar.sentence_length)
-    return _laws(grammar, prefix, positions, context_level, context_length, dtype)
+    return token_laws(grammar, prefix, positions, context_level, context_length, checked_dtype(dtype))
 
 
+@by_family
 @torch.no_grad()
-def _laws(grammar, tokens, positions: int, context_level, context_length, dtype):
-    top, window = _checked_context(grammar, context_level, context_length)
-    tables = tables_for(grammar, tokens.device, checked_dtype(dtype))
+def token_laws(grammar, tokens, positions: int, context_level, context_length, dtype):
+    """What the functions above have in common, for checked tokens: `(n, positions, v)` and validity.
+
+    The laws of the tokens 0 .. positions - 1, of which those before the last one at least are given.
+    """
+    top, window = checked_context(grammar, context_level, context_length)
+    tables = tables_for(grammar, tokens.device, dtype)
     probs = torch.empty(len(tokens), positions, tables.vocab_size, dtype=tables.dtype, device=tokens.device)
     valid = torch.empty(len(tokens), positions, dtype=torch.bool, device=tokens.device)
     size = _sentences_per_chunk(tables, positions, window)
@@ -105,7 +111,7 @@ def _laws(grammar, tokens, positions: int, context_level, context_length, dtype)
     return probs, valid
 
 
-def _checked_context(grammar, context_level, context_length) -> tuple[int, int | None]:
+def checked_context(grammar, context_level, context_length) -> tuple[int, int | None]:
     """The level to start from, and the window where it leaves out any token."""
     if context_level is not None and context_length is not None:
         raise ValueError(
@@ -156,6 +162,11 @@ def _causal_laws(tables: Tables, read, positions: int, top: int) -> tuple[torch.
     nodes = math.ceil(positions / tables.blocks[top])
     laws = tables.marginals[top][:nodes].expand(n, -1, -1)
     valid = torch.ones(n, nodes, dtype=torch.bool, device=tables.device)
+    return descend(tables, read, positions, top, laws, valid)
+
+
+def descend(tables: Tables, read, positions: int, top: int, laws, valid) -> tuple[torch.Tensor, torch.Tensor]:
+    """From the laws of level `top`'s nodes given what is to their left, `(n, nodes, symbols)`, to the tokens'."""
     for level in range(top, 0, -1):
         states = [s[:, : laws.shape[1]] for s in read[level - 1][1]]
         laws, valid = _children(tables[level], laws, states, is_last=level == 1)

@@ -4,10 +4,12 @@ from typing import Any
 
 import torch
 
+from ..grammar.dispatch import by_family
 from .inputs import checked_dtype, checked_tokens
 from .tables import Tables, look_up, tables_for
 
 
+@by_family
 def parse(grammar, tokens: Any) -> list[torch.Tensor]:
     """The derivation of every sentence, by table look-up.
 
@@ -28,6 +30,7 @@ def parse(grammar, tokens: Any) -> list[torch.Tensor]:
     return levels
 
 
+@by_family
 def log_prob(grammar, tokens: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
     """Log probability of whole sentences in nats: the root's plus that of every rule of the derivation.
 

@@ -31,6 +31,10 @@ class Tables:
     """All levels of a grammar: `tables[level]`, level = 1..L, its root law and the marginal law of every node."""
 
     def __init__(self, grammar, device: torch.device, dtype: torch.dtype):
+        if grammar.depth != len(getattr(grammar, "rules", ())):
+            raise ValueError(
+                f"{grammar.name} has no rules at every level: this function takes a Grammar, no other source"
+            )
         # No reference to the grammar itself: it is the cache's weak key.
         self.device, self.dtype = device, dtype
         self.depth, self.vocab_size, self.sentence_length = grammar.depth, grammar.vocab_size, grammar.sentence_length

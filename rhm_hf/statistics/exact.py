@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..grammar import Grammar
+from ..grammar.chain import ChainGrammar
+from ..grammar.dispatch import by_family
 from ..grammar.enumeration import ENUMERATION_LIMIT, enumerate_sentences
 from ..inference import next_token_probs, node_marginals
 from .accumulator import Accumulator
@@ -15,6 +18,30 @@ from .laws import PairLaw
 
 ALL_SENTENCES_LIMIT = 2**14  # at most so many sentences are all visited, weighted, instead of a sample
 CHUNK_ENTRIES = 2**22
+
+
+@by_family
+def _joint_of_tokens(grammar, i: int, j: int) -> np.ndarray:
+    return _joint(grammar, i, 0, j)
+
+
+def _joint_in_chain(chain, i: int, j: int) -> np.ndarray:
+    """Of two tokens of one block, given its root's law; of two blocks, by way of their states."""
+    if i > j:
+        return _joint_in_chain(chain, j, i).T
+    size, roots = chain.blocks.sentence_length, node_marginals(chain, chain.cut).numpy()
+    (first, i), (second, j) = divmod(i, size), divmod(j, size)
+    if first == second:
+        block = Grammar(chain.blocks.rules, chain.blocks.rule_probs, roots[first], chain.vocab_size)
+        return _joint(block, i, 0, j)
+    states = np.diag(chain.state_marginals[first])
+    if chain.transitions is not None:
+        states = states @ np.linalg.matrix_power(chain.transitions, second - first)
+    left = chain.emission(first) @ _descent(chain.blocks, i, chain.cut)
+    return left.T @ states @ chain.emission(second) @ _descent(chain.blocks, j, chain.cut)
+
+
+_joint_of_tokens.register(ChainGrammar, _joint_in_chain)
 
 
 def joint_law(grammar, i: int, j: int) -> np.ndarray:
@@ -35,7 +62,7 @@ def joint_law(grammar, i: int, j: int) -> np.ndarray:
             raise ValueError(
                 f"{name}={position} is out of range: positions are two of 0 to {grammar.sentence_length - 1}"
             )
-    return _joint(grammar, i, 0, j)
+    return _joint_of_tokens(grammar, i, j)
 
 
 def tuple_joint_law(grammar, node: int, position: int, level: int = 1) -> np.ndarray:
@@ -50,6 +77,8 @@ def tuple_joint_law(grammar, node: int, position: int, level: int = 1) -> np.nda
     Returns:
         `np.ndarray`: float64 `(rules, v)`, rule r = symbol * rules per symbol + rule, as [`tuple_ids`] counts them.
     """
+    if isinstance(grammar, ChainGrammar):
+        raise ValueError(f"{grammar.name} is a chain of blocks: laws of tuples are there for a Grammar only")
     if not 0 <= position < grammar.sentence_length or not 0 <= node < grammar.num_nodes_at(level):
         raise ValueError(f"node={node}, position={position}: one of them is out of range for {grammar.name}")
     if _node(grammar, position, level) == node:

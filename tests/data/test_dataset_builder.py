@@ -19,6 +19,7 @@ from datasets import (
     load_dataset,
     load_dataset_builder,
 )
+from small_grammars import skewed_grammar
 
 import rhm_hf
 from rhm_hf import Grammar, RHMDatasetBuilder
@@ -55,6 +56,20 @@ def test_rows_are_the_grammars_sample_and_its_derivations(tmp_path, small_gramma
         assert split["label"] == levels[-1].ravel().tolist()
         for level in range(1, small_grammar.depth):
             assert split[f"level_{level}"] == levels[level].tolist()
+
+
+def test_a_directory_is_a_name_too(tmp_path, monkeypatch):
+    """What asks for a short name, such as the training loop, takes any rules in this way."""
+    grammar = skewed_grammar()
+    grammar.save_pretrained(tmp_path / "rules")
+    dataset = load(tmp_path, str(tmp_path / "rules"), **SMALL)
+    assert rhm_hf.grammar_of(dataset) == grammar
+    assert dataset["train"]["input_ids"] == load(tmp_path, grammar=grammar, **SMALL)["train"]["input_ids"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v4-m2-s2-L2").mkdir()  # somebody's results
+    assert rhm_hf.grammar_of(load(tmp_path, "v4-m2-s2-L2", **SMALL)) == Grammar.from_name("v4-m2-s2-L2")
+    with pytest.raises(ValueError, match=r"'rule' is not a grammar's short name"):
+        load(tmp_path, "rule", **SMALL)
 
 
 def test_columns_have_the_smallest_types(tmp_path):

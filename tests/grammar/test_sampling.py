@@ -59,8 +59,8 @@ FROZEN = {
     ("v12-m3-s11-L2", "unique"): ["90ed6c28db34708b", "20afafc19bc240a8", "c13dc7595cc58712"],
     ("v70000-m2-s2-L2", "iid"): ["3eaa8a4fbb5c2b8e", "a40a41f14a1cc04a", "4d94b10002d6d1ca", "458710d6f7a742e6"],
     ("v70000-m2-s2-L2", "unique"): ["ab8b2035e93fdd9c", "ddc14a3f0cde0e56", "81bbc81b4a283e01"],
-    ("zipf", "iid"): ["ddb33166dc3552d3", "412f3a14f2fd2941", "e639ae0e5e892bfe", "878510bdcc4c1949"],
-    ("zipf", "disjoint"): ["1576b7a962022587", "2ac179e46e6ba3eb", "5e15cb420aec90f6"],
+    ("zipf", "iid"): ["db7ba51a2a6a4bb4", "0f5f900fc09fd638", "6eed55a695caa946", "9ed37a992128546b"],
+    ("zipf", "disjoint"): ["e86208d9206810ed", "54fa2eabb9965185", "d3974f96d61ecd77"],
 }
 
 

@@ -51,6 +51,8 @@ class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
         Raises:
             `ValueError`: for anything out of range, no sentences at all, or one that the grammar does not derive.
         """
+        if not isinstance(grammar, Grammar):
+            raise ValueError(f"grammar={grammar.name} has no rules at every level to parse with: pass a Grammar")
         documents = Documents.of(input_ids, grammar.vocab_size)
         if documents.common_length != grammar.sentence_length:
             raise ValueError(

@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional as F
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
-from ...grammar import Grammar, GrammarParameters
+from ...grammar import Source
+from ...grammar.families import rebuilt
 from ...inference import posteriors, prefix_probs
 from ..modeling_law import LawForCausalLM, LawPreTrainedModel
 from .configuration_rhm import RHMConfig
@@ -24,45 +25,36 @@ class RHMPreTrainedModel(LawPreTrainedModel):
 
     def __init__(self, config: RHMConfig):
         super().__init__(config)
-        for generation, shape in enumerate(config.rule_shapes):
-            self.register_buffer(f"rules_{generation}", torch.zeros(shape, dtype=torch.int32))
-            self.register_buffer(f"rule_probs_{generation}", torch.zeros(shape[:2], dtype=torch.float64))
-        self.register_buffer("root_probs", torch.zeros(config.rule_shapes[0][0], dtype=torch.float64))
+        for name, (dtype, shape) in config.buffer_shapes.items():
+            self.register_buffer(name.replace(".", "_"), torch.zeros(shape, dtype=getattr(torch, dtype)))
         self._grammar = None
         self.post_init()
 
     @classmethod
-    def from_grammar(cls, grammar: Grammar, **config_kwargs) -> "RHMPreTrainedModel":
+    def from_grammar(cls, grammar: Source, **config_kwargs) -> "RHMPreTrainedModel":
         """The oracle of a grammar.
 
         Args:
-            grammar ([`Grammar`]): whose law the model is.
+            grammar ([`Grammar`] or a source of another family): whose law the model is.
             config_kwargs: further fields of [`RHMConfig`]: `context_level=` or `context_length=` for a causal model
                 with a shorter context, `dtype=torch.float32` to compute in single precision (float64 by default).
         """
         return cls(cls.config_class.from_grammar(grammar, **config_kwargs))._hold(grammar).eval()
 
-    def _hold(self, grammar: Grammar) -> "RHMPreTrainedModel":
+    def _hold(self, grammar: Source) -> "RHMPreTrainedModel":
         """Copies the grammar of the configuration's shapes into the buffers."""
-        for generation, (rules, probs) in enumerate(zip(grammar.rules, grammar.rule_probs, strict=True)):
-            getattr(self, f"rules_{generation}").copy_(torch.tensor(rules))
-            getattr(self, f"rule_probs_{generation}").copy_(torch.tensor(probs))
-        self.root_probs.copy_(torch.tensor(grammar.root_probs))
+        for name, array in grammar.arrays().items():
+            getattr(self, name.replace(".", "_")).copy_(torch.tensor(array))
         return self
 
     @property
-    def grammar(self) -> Grammar:
+    def grammar(self) -> Source:
         """The grammar that the buffers hold, built at the first use."""
         if self._grammar is None:
-            generations = range(len(self.config.rule_shapes))
-            parameters = self.config.grammar_parameters
-            self._grammar = Grammar(
-                [self._buffers[f"rules_{g}"].cpu().numpy() for g in generations],
-                [self._buffers[f"rule_probs_{g}"].cpu().numpy() for g in generations],
-                self.root_probs.cpu().numpy(),
-                self.config.num_symbols,
-                None if parameters is None else GrammarParameters(**parameters),
-            )
+            config = self.config
+            arrays = {name: self._buffers[name.replace(".", "_")].cpu().numpy() for name in config.buffer_shapes}
+            record = {"settings": {"vocab_size": config.num_symbols}} if config.source is None else config.source
+            self._grammar = rebuilt({**record, "parameters": config.grammar_parameters}, arrays)
         return self._grammar
 
     def save_pretrained(self, save_directory, **kwargs):

@@ -1,0 +1,160 @@
+"""The recipe of the three lengths, at a tiny size."""
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from matplotlib.image import imread
+
+from rhm_hf import Grammar, theory
+from rhm_hf.inference import next_token_probs
+from rhm_hf.training.arguments import parse_sweep
+from rhm_hf.training.recipe import read_tables, recipe_main
+from rhm_hf.training.results import read_csv
+from rhm_hf.training.sweep import expand
+
+
+RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "conjecture"
+STEPS = {"batch_size": 16, "max_steps": 10, "learning_rate": 1e-2, "warmup_steps": 2, "num_evaluations": 3}
+OPTIONS = {
+    "corpus_sentences": 2048,
+    "generated_tokens": 8192,
+    "generated_sentences": 1024,
+    "num_windows": 128,
+    "max_distance": 12,
+}
+
+
+@pytest.fixture
+def recipe():
+    spec = importlib.util.spec_from_file_location("conjecture", RECIPE / "conjecture.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    threads = torch.get_num_threads()
+    yield module
+    torch.set_num_threads(threads)
+
+
+def run(recipe, argv):
+    return recipe_main(argv, name="conjecture", measure=recipe.measure, draw=recipe.draw, options=dict(recipe.OPTIONS))
+
+
+def tiny(tmp_path) -> Path:
+    """cpu.yaml with fewer, smaller and shorter runs."""
+    values = yaml.safe_load((RECIPE / "cpu.yaml").read_text())
+    values |= {"kl_sentences": 64, "num_workers": 1, "output_dir": str(tmp_path / "runs")} | OPTIONS
+    config = {"config_overrides": {"n_embd": 16, "n_layer": 1, "n_head": 2}, "num_validation": 32, "num_test": 32}
+    values["variants"]["characters"] |= STEPS | config | {"context_length": 8, "num_train": [2000, 500]}
+    values["variants"]["sentences"] |= STEPS | config | {"grammar": "v4-m2-s2-L3", "num_train": [64, 16]}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    return tmp_path / "tiny.yaml"
+
+
+def test_tables_and_figure(recipe, tmp_path, monkeypatch):
+    words = ["hierarchy", "model", "random", "language", "token", "data"]
+    chosen = np.random.default_rng(0).integers(0, len(words), 1000)
+    (tmp_path / "words.txt").write_text(" ".join(words[i] for i in chosen))
+    argv = ["--config", str(tiny(tmp_path)), "--text", str(tmp_path / "words.txt"), "--figures", str(tmp_path / "out")]
+    run(recipe, argv)
+    tables = read_tables(tmp_path / "out", "conjecture")
+    assert set(tables) == {"lengths", "losses", "agreement", "held_out", "exponents"}
+    for table in (tmp_path / "out").glob("*.csv"):
+        assert str(tmp_path) not in table.read_text()  # committed: no path of this machine
+    rows = {(row["data"], row["num_train"]): row for row in tables["lengths"]}
+    assert set(rows) == {("words", 500), ("words", 2000), ("v4-m2-s2-L3", 16), ("v4-m2-s2-L3", 64)}
+    best = {row["run"]: row for row in read_csv(tmp_path / "runs" / "results.csv") if row["best"]}
+    assert rows["words", 500]["test_loss"] == best["characters_num_train-500"]["test_loss"]
+    parameters = Grammar.from_name("v4-m2-s2-L3").parameters
+    for (data, size), row in rows.items():
+        assert row["n_max"] == (8 if data == "words" else 7)
+        assert row["n_sat_is_bound"] == int(row["n_sat"] == row["n_max"])
+        assert 0 <= row["t_agree"] <= row["t_res"] <= 8
+        assert row["t_agree_is_bound"] == int(row["t_agree"] == row["t_res"])
+        assert 0 <= row["t_star"] <= 12
+        expected = theory.effective_context(parameters, size) if data == "v4-m2-s2-L3" else ""
+        assert row["t_star_theory"] == expected
+    assert rows["words", 500]["t_star"] <= rows["words", 2000]["t_star"]
+    assert {row["data"] for row in tables["held_out"]} == {"words", "v4-m2-s2-L3"}
+    assert {row["length"] for row in tables["exponents"]} == set(recipe.LENGTHS)
+    of = [row for row in tables["losses"] if (row["data"], row["num_train"]) == ("v4-m2-s2-L3", 64)]
+    assert [row["n"] for row in of] == list(range(8))
+    assert of[-1]["delta"] == 0
+    image = imread(tmp_path / "out" / "conjecture.png")
+    assert image.shape[1] > 1400
+    assert image.std() > 0.05  # something is drawn
+
+    monkeypatch.setattr(recipe, "measure", None)  # the tables are enough for the picture
+    (tmp_path / "out" / "conjecture.png").unlink()
+    run(recipe, ["--draw", str(tmp_path / "out")])
+    assert np.array_equal(imread(tmp_path / "out" / "conjecture.png"), image)
+
+
+def test_only_what_lies_further_back_is_redrawn_from_its_law(recipe):
+    grammar = Grammar.from_name("v4-m2-s2-L2")
+    tokens, shown = recipe.redrawn_sentences(grammar, 4000)
+    d = grammar.sentence_length
+    assert shown.shape == (d, 4000, d)
+    assert torch.equal(shown[d - 1], tokens)
+    for n in range(1, d - 1):
+        assert torch.equal(shown[n, :, d - 1 - n : d - 1], tokens[:, d - 1 - n : d - 1])
+    # Redrawn and true sentences have one law: of every pair of tokens before the last.
+    for n in range(d - 1):
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            counts = [torch.bincount(rows[:, i] * 4 + rows[:, j], minlength=16) for rows in (shown[n], tokens)]
+            error = (2 * torch.maximum(*counts)).sqrt().clamp(min=1)
+            assert ((counts[0] - counts[1]).abs() <= 5 * error).all()
+
+
+class Blurred(torch.nn.Module):
+    """A law that knows its own block of a level only, with a tenth of noise, so that nothing is impossible."""
+
+    def __init__(self, grammar, level: int):
+        super().__init__()
+        self.grammar, self.level = grammar, level
+
+    def forward(self, input_ids, use_cache):
+        tokens = torch.nn.functional.pad(input_ids[:, 1:], (0, 1))
+        laws = next_token_probs(self.grammar, tokens, context_level=self.level)
+        return SimpleNamespace(logits=(0.9 * laws + 0.1 / self.grammar.vocab_size).log())
+
+
+def test_losses_saturate_at_the_block_that_a_law_knows(recipe):
+    grammar = Grammar.from_name("v8-m3-s2-L3")
+    tokens, shown = recipe.redrawn_sentences(grammar, 1000)
+    for level, expected in ((0, 0), (1, 1), (2, 3), (3, 7)):
+        found = recipe.sentence_losses(Blurred(grammar, level), grammar, tokens, shown)
+        assert found["n_sat"] == expected
+        law = 0.9 * next_token_probs(grammar, tokens, context_level=level)[:, -1] + 0.1 / 8
+        exact = -law.gather(1, tokens[:, -1:]).log().mean()
+        assert found["loss"][-1] == pytest.approx(float(exact), abs=1e-12)
+        assert found["delta"][expected:] == [0.0] * (8 - expected)
+
+
+def test_exponents_leave_bounds_out(recipe):
+    rows = [
+        {"data": "made", "num_train": size, **{f"{name}_is_bound": 0 for name in recipe.LENGTHS}}
+        | dict.fromkeys(recipe.LENGTHS, size ** (1 / 3))
+        for size in (8, 64, 512)
+    ]
+    rows[-1] |= {"n_sat": 3, "n_sat_is_bound": 1, "t_agree": None, "t_star": 0}
+    found = {row["length"]: row for row in recipe.exponents(rows)}
+    for name in recipe.LENGTHS:
+        assert found[name]["z"] == pytest.approx(3)
+        assert found[name]["points"] == (3 if name == "t_star_prefix" else 2)
+
+
+@pytest.mark.parametrize("name", ["cpu", "paper"])
+def test_configurations(name):
+    values = parse_sweep(["--config", str(RECIPE / f"{name}.yaml")], extra=["num_workers", "variants"])
+    values.pop("num_workers", None)
+    runs = expand(values)
+    assert {run.training.output_dir.split("/")[0] for run in runs} == {"runs"}  # git ignores it
+    assert {run.data.text is None for run in runs} == {True, False}
+    for run in runs:
+        if run.data.text is None:
+            wanted = run.data.num_train + run.data.num_validation + run.data.num_test
+            assert wanted <= Grammar.from_name(run.data.grammar).num_sentences
