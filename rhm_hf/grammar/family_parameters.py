@@ -9,6 +9,7 @@ from typing import Any
 from .parameters import MAX_VOCAB_SIZE, NUMBER, SEED_LIMIT, check_integer, check_number
 
 
+TABLE_LIMIT = 2**24  # entries of the transitions, and of the emissions, of a hidden Markov source
 _LAYERED = re.compile(r"layered-c(\d+)-v(\d+(?:\.\d+)*)-m(\d+(?:\.\d+)*)-s(\d+(?:\.\d+)*)")
 _HMM = re.compile(rf"hmm-v(\d+)-h(\d+)-m(\d+)-d(\d+)-p({NUMBER})")
 
@@ -129,6 +130,11 @@ class HiddenMarkovParameters:
         set_checked("sentence_length", 1, 2**31)
         set_checked("rules_seed", 0, SEED_LIMIT)
         object.__setattr__(self, "persistence", check_number("persistence", self.persistence, 0, 1))
+        if self.num_states * max(self.num_states, self.vocab_size) > TABLE_LIMIT:
+            raise ValueError(
+                f"num_states={self.num_states} with vocab_size={self.vocab_size} is too many: their laws would have "
+                f"more than {TABLE_LIMIT} entries"
+            )
 
     @property
     def name(self) -> str:

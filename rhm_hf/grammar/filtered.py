@@ -10,7 +10,7 @@ from .grammar import Grammar
 from .parameters import check_integer
 
 
-EMISSION_LIMIT = 2**26  # entries of the laws of all nodes given the root
+EMISSION_LIMIT = 2**24  # entries of the laws of all nodes given the root
 
 
 class FilteredGrammar(ChainGrammar):
@@ -26,7 +26,7 @@ class FilteredGrammar(ChainGrammar):
         level (`int`): k, 0 .. L-1.
 
     Raises:
-        `ValueError`: for a level out of range, or if the laws of all level-k nodes given the root have more than 2^26
+        `ValueError`: for a level out of range, or if the laws of all level-k nodes given the root have more than 2^24
             entries.
     """
 

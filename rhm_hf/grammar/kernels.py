@@ -159,25 +159,41 @@ def alias_tables(probs, limits, aliases):
 
 
 @compiled
-def skew_words(words, starts, products, limits, replacements):
-    """Replaces uniform words by words whose digits have the joint law of an alias table.
+def skew_words(drawn, sources, shifts, starts, products, limits, replacements, words):
+    """Makes words whose digits have the joint laws of alias tables, from uniform halves of words.
 
-    A word whose column keeps it stands for that column already; any other becomes the first word of the alias.
+    Half a word is enough to tell the column of the table and, nearly always, on which side of its limit it is. One
+    time in 2^20 it is not: then 32 bits of a hash of the whole word go on where the half ends.
 
     Args:
-        words (uint64 array): shape `(num, words a sentence)`, changed in place.
-        starts (int64 array): where the table of each word begins, -1 where it stays uniform.
+        drawn (uint64 array): `(num, words drawn)`, uniform.
+        sources, shifts (int64 arrays): the drawn word that each word comes from, and 32 for its upper half, 0 for its
+            lower half; a word without table is taken over whole.
+        starts (int64 array): where the table of each word begins, -1 for none.
         products (uint64 array): the sizes of the tables.
         limits, replacements (uint64 arrays): see [`~rhm_hf.grammar.shared_laws.SharedLawPlan`].
+        words (uint64 array): filled, `(num, words)`.
     """
-    for i in range(words.shape[0]):
+    half, whole = np.uint64(32), np.uint64(2**32)
+    for i in range(drawn.shape[0]):
         for g in range(words.shape[1]):
-            if starts[g] >= 0:
-                word = words[i, g]
-                column, position = multiply(word, products[g])
-                entry = np.uint64(starts[g]) + column
-                replacement = replacements[entry]
-                words[i, g] = word if position < limits[entry] else replacement
+            word = drawn[i, sources[g]]
+            if starts[g] < 0:
+                words[i, g] = word
+                continue
+            start, product = np.uint64(starts[g]), products[g]
+            upper = (word >> np.uint64(shifts[g])) & (whole - np.uint64(1))
+            column = (upper * product) >> half
+            position = (upper * product) & (whole - np.uint64(1))  # and up to position + product, by what follows
+            limit = limits[start + column] >> half
+            replacement = replacements[start + column]
+            words[i, g] = upper << half if position <= limit else replacement
+            if position + product > (limit if position <= limit else whole):
+                mixed = (word ^ np.uint64(g)) * np.uint64(0x9E3779B97F4A7C15)
+                mixed = (mixed ^ (mixed >> half)) * np.uint64(0xD2B74407B1CE6E93)
+                full = (upper << half) | (mixed >> half)
+                column, fraction = multiply(full, product)
+                words[i, g] = full if fraction < limits[start + column] else replacements[start + column]
 
 
 @compiled

@@ -43,7 +43,8 @@ class SharedLawPlan(Plan):
 
     @cached_property
     def drawn(self) -> Layout:
-        """All words are drawn; those whose digits are not all equiprobable hold as many as their alias table may."""
+        """All words are drawn. Those whose digits are not all equiprobable hold as many as their alias table may, and
+        take half a drawn word each."""
         steps, groups, products, skewed = np.array(self._steps, dtype=np.int64), [], [], []
         for j, (radix, height) in enumerate(zip(self.radices.tolist(), self._heights, strict=True)):
             is_skewed = bool(np.ptp(self._laws[height]) > 0)
@@ -57,7 +58,23 @@ class SharedLawPlan(Plan):
             products[-1] *= radix
             skewed[-1] = skewed[-1] or is_skewed
         self._build_tables(groups, skewed)
-        return Layout(steps, np.array(products, dtype=np.uint64), np.array(skewed), 0)
+        self._products = np.array(products, dtype=np.uint64)
+        return self._halved(steps, products, skewed)
+
+    def _halved(self, steps: np.ndarray, products: list[int], skewed: list[bool]) -> Layout:
+        """The layout of the drawn words: one for each uniform word, and for each two others in their order."""
+        drawn, is_skewed, half = [], [], None  # half: the drawn word whose lower half is free
+        sources, shifts = np.zeros(len(products), np.int64), np.zeros(len(products), np.int64)
+        for g, product in enumerate(products):
+            if skewed[g] and half is not None:
+                sources[g], half = half, None
+                continue
+            sources[g], shifts[g] = len(drawn), 32
+            half = len(drawn) if skewed[g] else half
+            drawn.append(1 if skewed[g] else product)
+            is_skewed.append(skewed[g])
+        self._sources, self._shifts = sources, shifts
+        return Layout(steps, np.array(drawn, dtype=np.uint64), np.array(is_skewed), 0)
 
     def _build_tables(self, groups: list[list[int]], skewed: list[bool]) -> None:
         """One table for all words with digits of the same laws."""
@@ -77,6 +94,8 @@ class SharedLawPlan(Plan):
         self._starts = np.array([starts[tuple(g)] if is_skewed else -1 for g, is_skewed in pairs], dtype=np.int64)
 
     def expand(self, words: np.ndarray, layout: Layout, sentences: np.ndarray) -> None:
-        """Writes the sentences of uniform words, which are changed: see [`Plan.expand`]."""
-        kernels.skew_words(words, self._starts, layout.products, self.limits, self.replacements)
-        super().expand(words, layout, sentences)
+        """Writes the sentences of uniform words: see [`Plan.expand`]."""
+        uneven = np.empty((len(words), len(self._products)), dtype=np.uint64)
+        tables = (self._starts, self._products, self.limits, self.replacements)
+        kernels.skew_words(words, self._sources, self._shifts, *tables, uneven)
+        super().expand(uneven, layout, sentences)

@@ -257,6 +257,7 @@ def test_joint_laws_of_two_tokens_of_a_filtered_grammar(name):
         (lambda: HiddenMarkovSource([0.5, 0.5], np.eye(2), np.eye(2), 0), "sentence_length=0"),
         (lambda: HiddenMarkovParameters(4, 3, 5, 8, 0.5), "num_synonyms=5 is out of range"),
         (lambda: HiddenMarkovParameters(4, 3, 2, 8, 1.5), r"persistence=1\.5 is out of range"),
+        (lambda: HiddenMarkovParameters(4, 5000, 2, 8, 0.5), "num_states=5000 with vocab_size=4 is too many"),
         (lambda: LayeredParameters(2, [3, 4], [2], [2, 2]), "have 2, 1 and 2 entries"),
         (lambda: LayeredParameters(2, [], [], []), r"vocab_sizes=\[\] must be a list"),
         (

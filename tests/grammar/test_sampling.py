@@ -59,8 +59,8 @@ FROZEN = {
     ("v12-m3-s11-L2", "unique"): ["90ed6c28db34708b", "20afafc19bc240a8", "c13dc7595cc58712"],
     ("v70000-m2-s2-L2", "iid"): ["3eaa8a4fbb5c2b8e", "a40a41f14a1cc04a", "4d94b10002d6d1ca", "458710d6f7a742e6"],
     ("v70000-m2-s2-L2", "unique"): ["ab8b2035e93fdd9c", "ddc14a3f0cde0e56", "81bbc81b4a283e01"],
-    ("zipf", "iid"): ["db7ba51a2a6a4bb4", "0f5f900fc09fd638", "6eed55a695caa946", "9ed37a992128546b"],
-    ("zipf", "disjoint"): ["e86208d9206810ed", "54fa2eabb9965185", "d3974f96d61ecd77"],
+    ("zipf", "iid"): ["2efdfbcd7417fe04", "a394df99744355f1", "5f6778d5489723f8", "8631b8006040d561"],
+    ("zipf", "disjoint"): ["7ea794eaddf0cfe8", "5e35fd351711825c", "f79377902f2f8634"],
 }
 
 

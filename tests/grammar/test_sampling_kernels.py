@@ -97,3 +97,46 @@ def test_everything_works_where_no_cache_can_be_written(tmp_path):
     assert result.returncode == 0, result.stderr
     expected = rhm_hf.grammar.Grammar.from_name("v4-m2-s2-L2").sample(3, seed=1, sampling="iid").tolist()
     assert result.stdout.strip() == str(expected)
+
+
+def test_halves_of_words_decide_as_whole_ones_would():
+    """Where all that may follow half a word decide alike, so does the kernel; elsewhere it decides as one of them."""
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 24, 4096, 60_000):
+        law = rng.dirichlet(np.full(size, 0.3))
+        law[rng.integers(size)] = 0
+        law = law / law.sum() if law.any() else np.ones(size)
+        limits, aliases = np.empty((1, size), np.uint64), np.empty((1, size), np.int32)
+        kernels.alias_tables(law[None], limits, aliases)
+        limits = limits[0]
+        replacements = np.array([-(-(a << 64) // size) for a in aliases[0].tolist()], dtype=np.uint64)
+        # Halves at random, and about every place where the column or the decision changes.
+        edges = [(c << 64) // size for c in range(min(size, 500))]
+        edges += [((c << 64) + int(limits[c])) // size for c in range(min(size, 500))]
+        near = {(edge >> 32) + step for edge in edges for step in (-1, 0, 1)}
+        halves = np.array([h for h in near if 0 <= h < 2**32], dtype=np.uint64)
+        halves = np.concatenate([halves, rng.integers(2**32, size=2000, dtype=np.uint64)])
+        for shift in (0, 32):
+            drawn = rng.integers(2**32, size=len(halves), dtype=np.uint64)
+            drawn = (halves << np.uint64(32)) | drawn if shift else (drawn << np.uint64(32)) | halves
+            words = np.empty((len(halves), 2), np.uint64)
+            column = np.array([0, 0]), np.array([shift, 0]), np.array([0, -1]), np.array([size, 1], np.uint64)
+            kernels.skew_words(drawn[:, None], *column, limits, replacements, words)
+            assert (words[:, 1] == drawn).all()  # a word without table
+            undecided = 0
+            for half, word in zip(halves.tolist(), words[:, 0].tolist(), strict=True):
+                first, last = half << 32, (half << 32) + 2**32 - 1
+                columns = {w * size >> 64 for w in (first, last)}
+                places = {((c << 64) + extra) // size + 1 for c in columns for extra in (0, int(limits[c]))}
+                whole = {first, last, *(place for place in places if first <= place <= last)}
+                decisions = {decided(w, limits, replacements) for w in whole}
+                undecided += len(decisions) > 1
+                assert word * size >> 64 in decisions
+                assert law[word * size >> 64] > 0
+            assert undecided < len(near)
+
+
+def decided(word: int, limits: np.ndarray, replacements: np.ndarray) -> int:
+    """The entry of the table that a whole word stands for."""
+    column, fraction = divmod(word * len(limits), 2**64)
+    return column if fraction < int(limits[column]) else int(replacements[column]) * len(limits) >> 64

@@ -14,7 +14,13 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", ["v16-m4-s2-L4", "v8-m4-s3-L3", "v64-m8-s4-L4", "v32-m8-s2-L10"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["v16-m4-s2-L4", "v8-m4-s3-L3", "v64-m8-s4-L4", "v32-m8-s2-L10"],
+        *["v16-m4-s2-L5-cut2", "hmm-v16-h8-m4-d32-p0.5"],
+    ],
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 def test_cpu_and_gpu_agree(name, dtype, tolerance):
     grammar = Grammar.from_name(name)
