@@ -31,6 +31,7 @@ def test_tables_and_figure(tmp_path, monkeypatch):
     values = yaml.safe_load((RECIPES / "representations" / "cpu.yaml").read_text())
     values |= {"rules_seed": [1], "num_validation": 16, "num_test": 16, "batch_size": 32, "max_steps": 40}
     values |= {"num_evaluations": 3, "kl_sentences": 16, "num_workers": 1, "output_dir": str(tmp_path / "runs")}
+    values["variants"] = {name: values["variants"][name] for name in ("gpt2", "cnn")}
     for own in values["variants"].values():
         own |= {"grammar": "v4-m2-s2-L3", "num_train": [128, 32]}
     values["variants"]["gpt2"]["config_overrides"] = {"n_embd": 8, "n_layer": 1, "n_head": 1}
