@@ -203,7 +203,7 @@ def draw_accuracies(ax, tables: Tables) -> None:
         (theory.sample_complexity(p, task="classification", architecture="shallow"), "all sentences"),
     ):
         ax.axvline(x, color="black", linestyle="--", linewidth=0.8)
-        ax.text(x, 1.04, name, fontsize=8, ha="center")
+        ax.text(x, 0.02, f" {name}", fontsize=8, ha="left" if name != "all sentences" else "right")
     ax.axhline(1 / p.num_classes, color="0.6", linestyle=":", linewidth=0.8)
     title = f"{data}, {len({r['rules_seed'] for r in runs if r['variant'] == MAIN})} grammars; dotted: chance"
     finish(ax, title, xscale="log", xlabel="training sentences P", ylabel="test accuracy", ylim=(0, 1.12))
