@@ -16,6 +16,7 @@ from rhm_hf.inference import (
     node_marginals,
     parse,
     plateau,
+    position_entropies,
     posteriors,
     prefix_probs,
     sample_posterior,
@@ -328,6 +329,8 @@ def test_marginals_and_plateaus_agree_with_enumeration(sparse):
         probs = next_token_probs(sparse, tokens, context_level=level)
         losses = -probs.gather(2, tokens[:, :, None]).log().mean((1, 2))
         assert plateau(sparse, level) == pytest.approx((losses.numpy() @ world.probs).item(), abs=1e-12)
+        entropies = torch.special.entr(probs).sum(2)
+        torch.testing.assert_close(position_entropies(sparse, level), torch.as_tensor(world.probs) @ entropies)
     assert plateau(sparse, sparse.depth) * sparse.sentence_length == pytest.approx(sparse.entropy, rel=1e-13)
 
 
