@@ -20,7 +20,7 @@ FAMILIES = {
     "v8-m8-s2-L3-uncorrelated": "no tuple of tokens tells the class; m must be a multiple of v",
     "layered-c4-v8.16-m2.4-s3.2": "v, m and s differ by level, root first",
     "v16-m4-s2-L3-cut1": "correlations above level 1 are cut: its symbols are independent given the class",
-    "v16-m4-s2-L3-sparse1": "every child in one of 2 slots of its own, the other uninformative (anywhere with -sparse1b)",
+    "v16-m4-s2-L3-sparse1": "every child in one of 2 slots of its own, the other uninformative (-sparse1b: anywhere)",
     "hmm-v16-h8-m4-d8-p0.5": "a hidden Markov source: correlations decay as 0.5^t instead of a power law",
 }
 FAMILY_HEADER = ["name", "meaning", "distinct sentences P_max", "entropy per token"]
