@@ -20,6 +20,7 @@ FAMILIES = {
     "v8-m8-s2-L3-uncorrelated": "no tuple of tokens tells the class; m must be a multiple of v",
     "layered-c4-v8.16-m2.4-s3.2": "v, m and s differ by level, root first",
     "v16-m4-s2-L3-cut1": "correlations above level 1 are cut: its symbols are independent given the class",
+    "v16-m4-s2-L3-sparse1": "every child in one of 2 slots of its own, the other uninformative (-sparse1b: anywhere)",
     "hmm-v16-h8-m4-d8-p0.5": "a hidden Markov source: correlations decay as 0.5^t instead of a power law",
 }
 FAMILY_HEADER = ["name", "meaning", "distinct sentences P_max", "entropy per token"]
@@ -117,20 +118,22 @@ The hidden levels are there with `levels=True`. Symbol k is the integer k. The f
 ## Families
 
 What departs from the uniform model is part of the name, and can be passed by keyword, too (`zipf_exponent=1.0`,
-`zipf_level=1`, `uncorrelated=True`, `cut_level=1`):
+`zipf_level=1`, `uncorrelated=True`, `cut_level=1`, `sparsity=1`, `placement="B"`):
 
 {facts.markdown_table(FAMILY_HEADER, _family_rows())}
 
 ```python
 zipf = load_dataset("rhm", "v16-m4-s2-L3-zipf1.0@1", disjoint=True)
 cut = load_dataset("rhm", "v16-m4-s2-L3-cut1")
+sparse = load_dataset("rhm", "v16-m4-s2-L3-sparse1")
 markov = load_dataset("rhm", "hmm-v16-h8-m4-d8-p0.5")
 ```
 
 Rules and probabilities of your own are a `Grammar` or a directory of one: `load_dataset("rhm", grammar=grammar)`,
 `load_dataset("rhm", "path/to/directory")`. Where sentences are not equally probable, distinct ones would follow
-another law: `sampling="unique"` is refused, and `disjoint=True` keeps splits apart. In the last two families tokens do
-not determine the class: `label` is drawn from its exact posterior.
+another law: `sampling="unique"` is refused, and `disjoint=True` keeps splits apart. In filtered (`-cut1`) and hidden
+Markov sources tokens do not determine the class: `label` is drawn from its exact posterior. In sparse ones the
+uninformative token is the last symbol, v.
 
 ## Which sentences
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the sam
         HiddenMarkovParameters,
         HiddenMarkovSource,
         LayeredParameters,
+        SparseGrammar,
         grammar_from_tensors,
     )
     from .metrics import load_metric
@@ -74,6 +75,7 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
     "RHMForCausalLM": "models.rhm.modeling_rhm",
     "RHMForMaskedLM": "models.rhm.modeling_rhm",
     "RHMForSequenceClassification": "models.rhm.modeling_rhm",
+    "SparseGrammar": "grammar",
     "__version__": "_version",
     "char_corpus": "data",
     "data": "",
@@ -121,6 +123,7 @@ __all__ = [  # written out, as type checkers ask for
     "RHMForCausalLM",
     "RHMForMaskedLM",
     "RHMForSequenceClassification",
+    "SparseGrammar",
     "__version__",
     "char_corpus",
     "data",

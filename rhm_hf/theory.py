@@ -70,7 +70,7 @@ def sample_complexity(
 
 
 def sparse_sample_complexity(
-    parameters: GrammarParameters, sparsity: int, architecture: str = "cnn", constant: float = 1.0
+    parameters: GrammarParameters, sparsity: int | None = None, architecture: str = "cnn", constant: float = 1.0
 ) -> float:
     """P*, training sentences at which a deep network learns the class of sparse sentences (2404.10727, placement A).
 
@@ -79,12 +79,14 @@ def sparse_sample_complexity(
     displacements fall. Scaling laws: the constant depends on the architecture and its training, not on v, m, L, s0.
 
     Args:
-        parameters ([`GrammarParameters`]): of the base's ensemble; v counts informative symbols.
-        sparsity (`int`): s0, uninformative slots for each informative child; 0 gives n_c m^L for a CNN.
+        parameters ([`GrammarParameters`]): of the ensemble; v counts informative symbols.
+        sparsity (`int`, *optional*, defaults to that of the parameters): s0, uninformative slots for each informative
+            child; 0, as in a grammar that is not sparse, gives n_c m^L for a CNN.
         architecture (`str`, *optional*, defaults to `"cnn"`): `"cnn"`, or `"lcn"` (locally connected).
         constant (`float`, *optional*, defaults to 1.0): C, to be fitted.
     """
-    p, width = parameters, check_integer("sparsity", sparsity, 0) + 1
+    p = parameters
+    width = check_integer("sparsity", (p.sparsity or 0) if sparsity is None else sparsity, 0) + 1
     if constant <= 0:
         raise ValueError(f"constant={constant} must be above 0")
     classification = sample_complexity(p, task="classification")

@@ -51,6 +51,8 @@ def test_sparse_sample_complexities():
     point = GrammarParameters.from_name("v10-m5-s2-L3-c10")
     assert theory.sparse_sample_complexity(point, 0) == theory.sample_complexity(point, task="classification") == 1250
     assert theory.sparse_sample_complexity(point, 3) == 16 * 1250
+    assert theory.sparse_sample_complexity(GrammarParameters.from_name("v10-m5-s2-L3-c10-sparse3")) == 16 * 1250
+    assert theory.sparse_sample_complexity(point) == 1250
     assert theory.sparse_sample_complexity(point, 3, "cnn", constant=2.5) == 2.5 * 16 * 1250
     assert theory.sparse_sample_complexity(point, 3, "lcn") == pytest.approx(2**1.5 * 4**3 * 1250)
     assert theory.sparse_sample_complexity(point, 0, "lcn", constant=0.5) == pytest.approx(0.5 * 2**1.5 * 1250)

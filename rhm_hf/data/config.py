@@ -27,7 +27,7 @@ class RHMDatasetConfig(datasets.BuilderConfig):
         name (`str`, *optional*): a grammar's short name such as `v16-m4-s2-L3`, or the directory of a saved one; or
             keywords, or `grammar`; with none of the three the grammar is `v16-m4-s2-L3`.
         vocab_size, num_synonyms, tuple_size, depth, num_classes, rules_seed, zipf_exponent, zipf_level, uncorrelated,
-            cut_level (*optional*): see [`~rhm_hf.GrammarParameters`]; `rules_seed` defaults to 0.
+            cut_level, sparsity, placement (*optional*): see [`~rhm_hf.GrammarParameters`]; `rules_seed` defaults to 0.
         train_size (`int`, *optional*, defaults to 8192): sentences of the split; a split of size 0 is absent.
         validation_size (`int`, *optional*, defaults to 1024): likewise.
         test_size (`int`, *optional*, defaults to 1024): likewise.
@@ -56,6 +56,8 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     zipf_level: int | None = None
     uncorrelated: bool | None = None
     cut_level: int | None = None
+    sparsity: int | None = None
+    placement: str | None = None
     train_size: int = 8192
     validation_size: int = 1024
     test_size: int = 1024

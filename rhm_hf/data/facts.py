@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import datasets
 
-from ..grammar import Source
+from ..grammar import Source, SparseGrammar
 from ..grammar.chain import ChainGrammar
 from ..grammar.dispatch import by_family
 from .reading import checksum
@@ -79,7 +79,13 @@ def _chain_shape(chain: ChainGrammar) -> dict[str, str]:
     }
 
 
+def _sparse_shape(grammar: SparseGrammar) -> dict[str, str]:
+    slots = f"{grammar.sparsity} (placement {grammar.placement})"
+    return {**_shape(grammar.base), "uninformative slots per child s0": slots}
+
+
 _shape.register(ChainGrammar, _chain_shape)
+_shape.register(SparseGrammar, _sparse_shape)
 
 
 def _per_level(values: Iterable[int]) -> str:

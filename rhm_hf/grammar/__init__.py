@@ -8,6 +8,8 @@ from .hidden_markov import HiddenMarkovSource
 from .interventions import exchange_synonyms, redraw_rule, replace_symbol
 from .parameters import GrammarParameters
 from .source import Source
+from .sparse import SparseGrammar
+from .sparse_changes import displace, replace_synonyms
 
 
 __all__ = [
@@ -18,8 +20,11 @@ __all__ = [
     "HiddenMarkovSource",
     "LayeredParameters",
     "Source",
+    "SparseGrammar",
+    "displace",
     "exchange_synonyms",
     "grammar_from_tensors",
     "redraw_rule",
     "replace_symbol",
+    "replace_synonyms",
 ]

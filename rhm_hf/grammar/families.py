@@ -12,9 +12,12 @@ from .hidden_markov import HiddenMarkovSource
 from .parameters import GrammarParameters
 from .random_rules import random_emissions, random_layers, random_rules
 from .source import Source
+from .sparse import SparseGrammar
 
 
-FAMILIES: dict[str, type[Source]] = {cls.family: cls for cls in (Grammar, FilteredGrammar, HiddenMarkovSource)}
+FAMILIES: dict[str, type[Source]] = {
+    cls.family: cls for cls in (Grammar, FilteredGrammar, HiddenMarkovSource, SparseGrammar)
+}
 
 # The prefix of their names, and their "kind" in files; the Random Hierarchy Model's own names have none.
 KINDS = {"hmm": HiddenMarkovParameters, "layered": LayeredParameters}
@@ -47,6 +50,8 @@ def from_parameters(parameters: Parameters) -> Source:
         return Grammar.uniform(random_layers(p), p.vocab_sizes[-1], p)
     if p.cut_level is not None:
         return FilteredGrammar(from_parameters(replace(p, cut_level=None)), p.cut_level)
+    if p.sparsity is not None:
+        return SparseGrammar(from_parameters(replace(p, sparsity=None, placement=None)), p.sparsity, p.placement)
     rules = random_rules(p)
     laws = [p.rule_law(level) for level in range(p.depth, 0, -1)]
     probs = [np.tile(law, (len(r), 1)) for r, law in zip(rules, laws, strict=True)]

@@ -43,7 +43,8 @@ class Grammar(Source):
             parameters ([`GrammarParameters`], [`LayeredParameters`] or [`HiddenMarkovParameters`]): of the ensemble.
 
         Returns:
-            A [`Grammar`], or with `cut_level` a [`FilteredGrammar`], or a [`HiddenMarkovSource`].
+            A [`Grammar`], with `cut_level` a [`FilteredGrammar`], with `sparsity` a [`SparseGrammar`], or a
+            [`HiddenMarkovSource`].
         """
         from .families import from_parameters
 

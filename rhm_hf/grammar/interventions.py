@@ -72,7 +72,7 @@ def replace_symbol(
     weights[rows, old] = 0
     change = weights.any(1)
     weights[~change, 0] = 1  # any symbol: these sentences are not changed
-    symbols = _pick(weights, stream.uniform(grammar.depth + 2, (len(nodes), 1))[:, 0])
+    symbols = pick(weights, stream.uniform(grammar.depth + 2, (len(nodes), 1))[:, 0])
     below = _expand(grammar, symbols[:, None], level, stream)
     _put(levels, below, nodes, change)
     for upper, ancestors in chains.items():
@@ -129,7 +129,7 @@ def redraw_rule(
     weights[rows, old % num_rules] = 0
     change = weights.any(1)
     weights[~change, 0] = 1  # any rule: these sentences are not changed
-    chosen = _pick(weights, stream.uniform(grammar.depth + 2, (len(nodes), 1))[:, 0])
+    chosen = pick(weights, stream.uniform(grammar.depth + 2, (len(nodes), 1))[:, 0])
     below = _expand(grammar, rules[symbols, chosen], level - 1, stream)
     _put(levels, below, nodes, change)
     return levels
@@ -175,7 +175,7 @@ class _Stream:
         return (words.random_raw(shape) >> np.uint64(11)) * 2.0**-53
 
 
-def _pick(weights: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def pick(weights: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """An index a row, from the law proportional to `weights` `(..., k)`, by inversion; never one of weight 0."""
     cumulative = weights.cumsum(-1)
     return (cumulative <= (numbers * cumulative[..., -1])[..., None]).sum(-1)
@@ -185,7 +185,7 @@ def _expand(grammar, symbols: np.ndarray, level: int, stream: _Stream) -> list[n
     """Subtrees of `symbols` `(n, k)` of a level, drawn: entry j = 0..level of shape `(n, k * nodes)`."""
     found = [symbols]
     for upper in range(level, 0, -1):
-        chosen = _pick(grammar.rule_probs_at(upper)[found[0]], stream.uniform(upper, found[0].shape))
+        chosen = pick(grammar.rule_probs_at(upper)[found[0]], stream.uniform(upper, found[0].shape))
         children = grammar.rules_at(upper)[found[0], chosen]
         found.insert(0, children.reshape(len(symbols), math.prod(children.shape[1:])))
     return [array.astype(_dtype(grammar, lower)) for lower, array in enumerate(found)]

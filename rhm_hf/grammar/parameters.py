@@ -2,7 +2,7 @@
 
 A short name such as `v16-m4-s2-L3` (or `v16-m4-s2-L3-c8` where the number of classes differs from v) says everything
 about the ensemble; `rules_seed` picks one grammar of it. What departs from the uniform model follows, in this order:
-`-zipf1.0@1`, `-uncorrelated`, `-cut2`.
+`-zipf1.0@1`, `-uncorrelated`, `-cut2`, `-sparse1` or `-sparse1b`.
 """
 
 import decimal
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .sparse_placements import count_placements
+
 
 MAX_VOCAB_SIZE = 2**31 - 4  # ids are int32 at most, and BOS, PAD and MASK follow the symbols
 SEED_LIMIT = 2**63
@@ -25,6 +27,7 @@ _NAME = re.compile(
     r"v(?P<vocab_size>\d+)-m(?P<num_synonyms>\d+)-s(?P<tuple_size>\d+)-L(?P<depth>\d+)(?:-c(?P<num_classes>\d+))?"
     rf"(?:-zipf(?P<zipf_exponent>{NUMBER})(?:@(?P<zipf_level>\d+))?)?"
     r"(?P<uncorrelated>-uncorrelated)?(?:-cut(?P<cut_level>\d+))?"
+    r"(?:-sparse(?P<sparsity>\d+)(?P<placement>b)?)?"
 )
 
 
@@ -56,6 +59,11 @@ def check_number(name: str, value: Any, minimum: float, maximum: float = math.in
     return number + 0.0  # -0.0 becomes 0.0
 
 
+def sparse_suffix(sparsity: int, placement: str) -> str:
+    """What the name of a sparse grammar adds to its base's: `-sparse1`, and `-sparse1b` for placement B."""
+    return f"-sparse{sparsity}" + "b" * (placement == "B")
+
+
 @dataclass(frozen=True)
 class GrammarParameters:
     """Parameters of the Random Hierarchy Model (Cagnetta et al., arXiv 2307.02129).
@@ -76,6 +84,10 @@ class GrammarParameters:
             no tuple and no token tells the class. Needs a multiple of v rules per symbol, with s = 2 exactly v.
         cut_level (`int`, *optional*): k = 0..L-1: the nodes of level k are drawn independently given the root, each
             from its exact law; see [`FilteredGrammar`].
+        sparsity (`int`, *optional*): s0 >= 1, uninformative slots for every child, at every level (arXiv 2404.10727);
+            see [`SparseGrammar`]. v counts the informative symbols, sentences have (s (s0 + 1))^L tokens.
+        placement (`str`, *optional*, defaults to `"A"` with `sparsity`): `"A"`, each child in a sub-patch of s0 + 1
+            slots of its own, or `"B"`, the children anywhere in their order.
 
     Raises:
         `ValueError`: if a value is out of range, or if v (or n_c) symbols with m rules each do not fit into the v^s
@@ -92,6 +104,8 @@ class GrammarParameters:
     zipf_level: int | None = None
     uncorrelated: bool = False
     cut_level: int | None = None
+    sparsity: int | None = None
+    placement: str | None = None
 
     def __post_init__(self):
         def set_checked(name, minimum, limit=None):
@@ -118,6 +132,28 @@ class GrammarParameters:
             if self.cut_level == self.depth:
                 raise ValueError(f"cut_level={self.depth} with depth={self.depth} cuts nothing: leave it out")
             set_checked("cut_level", 0, self.depth)
+        self._check_sparse()
+
+    def _check_sparse(self) -> None:
+        if self.sparsity is None:
+            if self.placement is not None:
+                raise ValueError(
+                    f"placement={self.placement!r} without sparsity: give s0, uninformative slots for every child"
+                )
+            return
+        object.__setattr__(self, "sparsity", check_integer("sparsity", self.sparsity, 1))
+        if self.cut_level is not None:
+            raise ValueError(
+                f"sparsity={self.sparsity} with cut_level={self.cut_level}: a filtered grammar cannot be made sparse, "
+                "only one with rules at every level can: leave one of them out"
+            )
+        object.__setattr__(self, "placement", "A" if self.placement is None else self.placement)
+        count_placements(self.tuple_size, self.sparsity, self.placement)
+        if self.sentence_length >= 2**31:
+            raise ValueError(
+                f"sparsity={self.sparsity} is too large: with tuple_size={self.tuple_size} and depth={self.depth} a "
+                f"sentence would have {self.sentence_length} tokens; less than 2^31 are supported"
+            )
 
     def _check_uncorrelated(self) -> None:
         if not isinstance(self.uncorrelated, bool | np.bool_):
@@ -182,7 +218,9 @@ class GrammarParameters:
         if self.zipf_exponent is not None:
             name += f"-zipf{self.zipf_exponent!r}" + ("" if self.zipf_level is None else f"@{self.zipf_level}")
         name += "-uncorrelated" * self.uncorrelated
-        return name if self.cut_level is None else f"{name}-cut{self.cut_level}"
+        if self.cut_level is not None:
+            name += f"-cut{self.cut_level}"
+        return name if self.sparsity is None else name + sparse_suffix(self.sparsity, self.placement)
 
     @classmethod
     def from_name(cls, name: str, rules_seed: int = 0) -> "GrammarParameters":
@@ -192,10 +230,10 @@ class GrammarParameters:
             raise ValueError(
                 f"name={name!r} is not a grammar's short name: write v<vocab_size>-m<num_synonyms>-s<tuple_size>"
                 "-L<depth>, for example v16-m4-s2-L3, and after it, where wanted and in this order, -c<num_classes>, "
-                "-zipf<a> or -zipf<a>@<level>, -uncorrelated, -cut<level>"
+                "-zipf<a> or -zipf<a>@<level>, -uncorrelated, -cut<level>, -sparse<s0> or -sparse<s0>b"
             )
         groups = {key: text for key, text in match.groupdict().items() if text is not None}
-        convert = {"zipf_exponent": float, "uncorrelated": bool}
+        convert = {"zipf_exponent": float, "uncorrelated": bool, "placement": str.upper}
         values = {key: convert.get(key, int)(text) for key, text in groups.items()}
         return cls(**values, rules_seed=rules_seed)
 
@@ -211,13 +249,20 @@ class GrammarParameters:
 
     @property
     def sentence_length(self) -> int:
-        """d = s^L, in tokens."""
-        return self.tuple_size**self.depth
+        """d = s^L, with `sparsity` (s (s0 + 1))^L, in tokens."""
+        return (self.tuple_size * (1 + (self.sparsity or 0))) ** self.depth
 
     @property
     def num_sentences(self) -> int:
-        """P_max = n_c m^((d-1)/(s-1)), as a Python integer of any size; with `cut_level` there are more."""
-        return self.num_classes * self.num_synonyms ** ((self.sentence_length - 1) // (self.tuple_size - 1))
+        """P_max = n_c m^((s^L-1)/(s-1)), as a Python integer of any size.
+
+        With `sparsity`, m counts the placements of every rule, too; with `cut_level` there are more sentences.
+        """
+        nodes = (self.tuple_size**self.depth - 1) // (self.tuple_size - 1)
+        choices = self.num_synonyms
+        if self.sparsity is not None:
+            choices *= count_placements(self.tuple_size, self.sparsity, self.placement)
+        return self.num_classes * choices**nodes
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as plain numbers, ready for JSON; those that are left out are absent."""

@@ -10,27 +10,29 @@ The empty symbol is the last of its level, so that the informative ones keep the
 tool; `vocab_size`, which counts it, is one more than the base grammar's. The root is never empty.
 """
 
-import hashlib
 import math
+from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from . import sampling as sampling_module
 from . import sparse_parsing
+from .enumeration import enumerate_sentences
 from .grammar import Grammar
-from .parameters import check_integer, smallest_dtype
-from .sparse_placements import KINDS, Placements
+from .parameters import check_integer, sparse_suffix
+from .prefix_tree import PrefixTree
+from .source import Source
+from .sparse_placements import Placements
 
 
 EXPANSION_LIMIT = 2**26  # symbols on the right-hand sides of one level of `to_grammar`
 
 
-class SparseGrammar:
+class SparseGrammar(Source):
     """A grammar with s0 uninformative slots for every informative child, at every level.
 
-    It samples, parses and indexes under the same names as [`Grammar`] does; immutable, compared and hashed by content,
-    and pickles.
+    What needs rules (interventions, laws of tuples) takes it too: `rules_at` and its kin are those of `to_grammar`.
 
     Args:
         base ([`Grammar`]): the informative symbols' grammar, of any rules and probabilities.
@@ -42,20 +44,18 @@ class SparseGrammar:
         `ValueError`: for values out of range, more than 2^20 placements of one patch, or sentences of 2^31 tokens.
     """
 
+    family = "sparse"
+
     def __init__(self, base: Grammar, sparsity: int = 1, placement: str = "A"):
         if not isinstance(base, Grammar):
             raise ValueError(f"base={base!r} is no Grammar: make one with Grammar.from_name or Grammar.from_rules")
-        if placement not in KINDS:
-            raise ValueError(
-                f"placement={placement!r} is unknown: use 'A' (a sub-patch for each child) or 'B' (anywhere, in order)"
-            )
         self.base, self.placement = base, placement
         self.sparsity = check_integer("sparsity", sparsity, 1)
         slots = [base.tuple_size_at(level) * (self.sparsity + 1) for level in range(1, base.depth + 1)]
         if math.prod(slots) >= 2**31:
             raise ValueError(
                 f"sparsity={self.sparsity} is too large: sentences of {base.name} would have {math.prod(slots)} tokens"
-                "; at most 2^31 are supported"
+                "; less than 2^31 are supported"
             )
         made: dict[int, Placements] = {}  # levels of one tuple size share theirs
         for level in range(1, base.depth + 1):
@@ -69,11 +69,6 @@ class SparseGrammar:
     def depth(self) -> int:
         """L, the number of levels of rules."""
         return self.base.depth
-
-    @property
-    def num_classes(self) -> int:
-        """n_c, the number of root symbols, none of them empty."""
-        return self.base.num_classes
 
     @property
     def vocab_size(self) -> int:
@@ -104,43 +99,38 @@ class SparseGrammar:
         self.base.num_symbols_at(level)  # checks the level
         return math.prod(self.tuple_size_at(below) for below in range(1, level + 1))
 
-    def num_nodes_at(self, level: int) -> int:
-        """The number of nodes of a level, 0..L, empty ones counted."""
-        return self.sentence_length // self.block_length(level)
-
     @cached_property
     def sentence_length(self) -> int:
         """d = (s (s0 + 1))^L, in tokens."""
         return math.prod(placements.num_slots for placements in self._placements)
 
-    @property
-    def token_dtype(self) -> np.dtype:
-        """The smallest of uint8, uint16 and int32 that holds every token."""
-        return smallest_dtype(self.vocab_size)
-
     # Identity.
+
+    @property
+    def parameters(self):
+        """Those of the base with `sparsity` and `placement`, or None."""
+        known = self.base.parameters
+        has_place = hasattr(known, "sparsity")
+        return replace(known, sparsity=self.sparsity, placement=self.placement) if has_place else None
 
     @property
     def name(self) -> str:
         """The base's name, `-sparse<s0>`, and `b` after it for placement B: `v8-m4-s2-L3-sparse1`."""
-        return f"{self.base.name}-sparse{self.sparsity}{'b' if self.placement == 'B' else ''}"
+        return self.base.name + sparse_suffix(self.sparsity, self.placement)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the base's fingerprint, the sparsity and the placement, in hexadecimal."""
-        return hashlib.sha256(f"sparse {self.base.fingerprint} {self.sparsity} {self.placement}".encode()).hexdigest()
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Those of the base."""
+        return self.base.arrays()
 
-    def __eq__(self, other) -> bool:
-        return isinstance(other, SparseGrammar) and self.fingerprint == other.fingerprint
+    def settings(self) -> dict[str, Any]:
+        """Those of the base, and `sparsity` and `placement`."""
+        return {**self.base.settings(), "sparsity": self.sparsity, "placement": self.placement}
 
-    def __hash__(self) -> int:
-        return hash(self.fingerprint)
-
-    def __repr__(self) -> str:
-        return f"SparseGrammar({self.base!r}, sparsity={self.sparsity}, placement={self.placement!r})"
-
-    def __reduce__(self):
-        return SparseGrammar, (self.base, self.sparsity, self.placement)
+    @classmethod
+    def from_arrays(cls, arrays, settings, parameters=None) -> "SparseGrammar":
+        """See [`Source.from_arrays`]."""
+        of_base = None if parameters is None else replace(parameters, sparsity=None, placement=None)
+        return cls(Grammar.from_arrays(arrays, settings, of_base), settings["sparsity"], settings["placement"])
 
     # Laws.
 
@@ -178,13 +168,34 @@ class SparseGrammar:
     def to_grammar(self) -> Grammar:
         """The same law as an ordinary [`Grammar`] with a rule for every rule and placement, and one for empty nodes.
 
-        Everything that takes a grammar takes it; its rules are (s0 + 1)^s (placement A) times those of the base.
+        It has (s0 + 1)^s (placement A) times the rules of the base; it is built once, and kept.
 
         Raises:
             `ValueError`: if the rules of one level would hold more than 2^26 symbols.
         """
+        return self._ordinary
+
+    @cached_property
+    def _ordinary(self) -> Grammar:
         rules, probs = zip(*(self._expanded_rules(level) for level in range(self.depth, 0, -1)), strict=True)
         return Grammar.from_rules(rules, probs, self.base.root_probs, self.vocab_size)
+
+    def rules_at(self, level: int) -> np.ndarray:
+        """The rules of `to_grammar`, 1..L: int32 `(symbols, rules times placements, slots)`."""
+        return self._ordinary.rules_at(level)
+
+    def rule_probs_at(self, level: int) -> np.ndarray:
+        """The probabilities of `rules_at(level)`; those of an empty node's patch are 1 and zeros."""
+        return self._ordinary.rule_probs_at(level)
+
+    def prefix_tree(self, level: int) -> PrefixTree:
+        """The prefix tree of `rules_at(level)`."""
+        return self._ordinary.prefix_tree(level)
+
+    @property
+    def root_probs(self) -> np.ndarray:
+        """The law of the root, the base's: `(classes,)`."""
+        return self.base.root_probs
 
     def _expanded_rules(self, level: int) -> tuple[np.ndarray, np.ndarray]:
         base, base_probs, placements = (
@@ -232,30 +243,6 @@ class SparseGrammar:
 
         return SparsePlan(self)
 
-    def sample(
-        self,
-        num: int,
-        seed: int = 0,
-        split: str = "train",
-        sampling: str | None = None,
-        start: int = 0,
-        disjoint: bool = False,
-    ) -> np.ndarray:
-        """Sentences `start .. start + num - 1` of a split: see [`~rhm_hf.grammar.sampling.sample`]."""
-        return sampling_module.sample(self, num, seed, split, sampling, start, disjoint)
-
-    def derivations(
-        self,
-        num: int,
-        seed: int = 0,
-        split: str = "train",
-        sampling: str | None = None,
-        start: int = 0,
-        disjoint: bool = False,
-    ) -> list[np.ndarray]:
-        """The derivations of the same sentences: entry ℓ = 0..L of shape `(num, nodes at level ℓ)`, 0 the tokens."""
-        return self.parse(self.sample(num, seed, split, sampling, start, disjoint))
-
     def parse(self, tokens: np.ndarray) -> list[np.ndarray]:
         """The derivation of every sentence, empty nodes included.
 
@@ -297,3 +284,6 @@ class SparseGrammar:
             `np.ndarray` of shape `(num, sentence_length)` and `token_dtype`.
         """
         return sparse_parsing.place(self, base_tokens, placements)
+
+
+enumerate_sentences.register(SparseGrammar, sparse_parsing.enumerate_sparse)

@@ -1,13 +1,14 @@
 """Changes of sparse sentences that keep their class: what sensitivities are measured with (Tomasini and Wyart,
 arXiv 2404.10727).
 
-Exchanging synonyms replaces rules and keeps every placement; displacing redraws placements and keeps every symbol. A
+Replacing synonyms changes rules and keeps every placement; displacing redraws placements and keeps every symbol. A
 representation is sensitive to a change where it differs between a sentence and its changed copy more than between
 unrelated sentences. Random numbers are raw words of Philox keyed by seed and purpose: row i of a batch has its own.
 """
 
 import numpy as np
 
+from .interventions import pick
 from .parameters import SEED_LIMIT, check_integer
 from .sparse import SparseGrammar
 
@@ -35,12 +36,13 @@ def displace(grammar: SparseGrammar, tokens: np.ndarray, level: int, seed: int =
     return grammar.place(grammar.informative(tokens), placements)
 
 
-def exchange_synonyms(grammar: SparseGrammar, tokens: np.ndarray, level: int, seed: int = 0) -> np.ndarray:
+def replace_synonyms(grammar: SparseGrammar, tokens: np.ndarray, level: int, seed: int = 0) -> np.ndarray:
     """Writes all level-`level` nodes by another rule of the same symbol; all placements stay.
 
     The new rule is drawn by the rules' probabilities, the old one left out: one of the m - 1 synonyms, equally likely
     where rules are. Children whose symbol stays keep all that is below them, below others it is drawn by the grammar.
-    A symbol with one rule of positive probability keeps it.
+    A symbol with one rule of positive probability keeps it. (`exchange_synonyms` of a sparse grammar's derivations, as
+    of any grammar's, draws everything below the nodes anew, placements too.)
 
     Args:
         grammar ([`SparseGrammar`]): the grammar.
@@ -70,7 +72,7 @@ def exchange_synonyms(grammar: SparseGrammar, tokens: np.ndarray, level: int, se
             others = weights.copy()
             np.put_along_axis(others, old_rules, 0.0, axis=-1)
             weights = np.where(others.sum(-1, keepdims=True) > 0, others, weights)
-        rules = _drawn(weights, _uniform(seed, f"swap{below}", symbols.shape))
+        rules = pick(weights, _uniform(seed, f"swap{below}", symbols.shape))
         children = np.where(redrawn[..., None], base.rules_at(below)[symbols, rules], old_children)
         redrawn = (redrawn[..., None] & ((children != old_children) | (below < level))).reshape(old[below - 1].shape)
         symbols = children.reshape(redrawn.shape)
@@ -83,9 +85,3 @@ def _uniform(seed: int, purpose: str, shape: tuple[int, ...]) -> np.ndarray:
 
     words = np.random.Philox(key=philox_key(check_integer("seed", seed, 0, SEED_LIMIT), purpose))
     return (words.random_raw(int(np.prod(shape))) >> np.uint64(11)).reshape(shape) * 2.0**-53
-
-
-def _drawn(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Indices along the last axis, with probability proportional to the weights; never one of weight 0."""
-    summed = weights.cumsum(-1)
-    return (summed <= (uniform * summed[..., -1])[..., None]).sum(-1)

@@ -5,13 +5,14 @@ Level by level: a patch without informative children is empty, any other must ho
 
 import numpy as np
 
-from .enumeration import ENUMERATION_LIMIT, enumerate_sentences
+from .enumeration import check_enumerable, enumerate_sentences
 from .parameters import smallest_dtype
+from .parsing import checked_tokens
 
 
 def parse(grammar, tokens) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The symbols of every level (entry ℓ = 0..L) and the placements of informative nodes (entry ℓ - 1, ℓ = 1..L)."""
-    levels, placements = [_checked_tokens(grammar, tokens)], []
+    levels, placements = [checked_tokens(grammar, tokens)], []
     num, failure = len(levels[0]), None
     for level in range(1, grammar.depth + 1):
         parents, ranks, bad = _parse_level(grammar, level, levels[-1].reshape(-1, grammar.tuple_size_at(level)))
@@ -51,22 +52,6 @@ def _parse_level(grammar, level: int, patches: np.ndarray) -> tuple[np.ndarray, 
     if is_root:
         bad |= (count == 0) | (base.root_probs[parents] == 0)
     return parents, ranks, bad
-
-
-def _checked_tokens(grammar, tokens) -> np.ndarray:
-    tokens = np.asarray(tokens)
-    if tokens.ndim != 2 or tokens.shape[1] != grammar.sentence_length:
-        raise ValueError(
-            f"tokens has shape {tokens.shape}: {grammar.name} asks for (sentences, {grammar.sentence_length})"
-        )
-    if tokens.dtype.kind not in "iu":
-        raise ValueError(f"tokens has dtype {tokens.dtype}: symbols must be integers")
-    if tokens.size and (tokens.min() < 0 or tokens.max() >= grammar.vocab_size):
-        raise ValueError(
-            f"tokens holds a symbol out of range: the symbols of {grammar.name} are 0 to {grammar.vocab_size - 1}, "
-            f"{grammar.vocab_size - 1} being the uninformative token"
-        )
-    return np.ascontiguousarray(tokens, dtype=grammar.token_dtype)
 
 
 def positions(grammar, placements: list[np.ndarray]) -> np.ndarray:
@@ -143,11 +128,7 @@ def enumerate_sparse(grammar) -> tuple[np.ndarray, np.ndarray]:
 
     Returns and raises as [`~rhm_hf.grammar.enumeration.enumerate_sentences`] does.
     """
-    if grammar.num_sentences * grammar.sentence_length > ENUMERATION_LIMIT:
-        raise ValueError(
-            f"grammar {grammar.name} has too many sentences to list ({grammar.num_sentences} of "
-            f"{grammar.sentence_length} tokens); draw some with grammar.sample(num, sampling='iid')"
-        )
+    check_enumerable(grammar)
     base_tokens, base_probs = enumerate_sentences(grammar.base)
     count = grammar.placement_counts[-1]
     drawn = [placements_of_rank(grammar, rank) for rank in range(count)]

@@ -14,6 +14,22 @@ KINDS = ("A", "B")
 PLACEMENT_LIMIT = 2**20  # placements of one patch that are listed at most
 
 
+def count_placements(tuple_size: int, sparsity: int, kind: str) -> int:
+    """The number of placements of a patch; `ValueError` for an unknown kind or more than 2^20."""
+    if kind not in KINDS:
+        raise ValueError(
+            f"placement={kind!r} is unknown: use 'A' (a sub-patch for each child) or 'B' (anywhere, in order)"
+        )
+    width = sparsity + 1
+    count = width**tuple_size if kind == "A" else math.comb(tuple_size * width, tuple_size)
+    if count > PLACEMENT_LIMIT:
+        raise ValueError(
+            f"sparsity={sparsity} is too large: with tuple_size={tuple_size} and placement={kind!r} a patch has "
+            f"{count} placements; at most {PLACEMENT_LIMIT} are supported"
+        )
+    return count
+
+
 class Placements:
     """The placements of one level's patches; the rank of one is its place in lexicographic order.
 
@@ -31,12 +47,7 @@ class Placements:
         self.tuple_size, self.sparsity, self.kind = tuple_size, sparsity, kind
         self.width = sparsity + 1  # of a sub-patch
         self.num_slots = tuple_size * self.width
-        self.count = self.width**tuple_size if kind == "A" else math.comb(self.num_slots, tuple_size)
-        if self.count > PLACEMENT_LIMIT:
-            raise ValueError(
-                f"sparsity={sparsity} is too large: with tuple_size={tuple_size} and placement={kind!r} a patch has "
-                f"{self.count} placements; at most {PLACEMENT_LIMIT} are supported"
-            )
+        self.count = count_placements(tuple_size, sparsity, kind)
         if kind == "A":
             digits = np.unravel_index(np.arange(self.count), (self.width,) * tuple_size)
             slots = np.stack(digits, 1) + self.width * np.arange(tuple_size)

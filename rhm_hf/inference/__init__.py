@@ -4,7 +4,7 @@ Tensors come out on the input's device; arrays and lists are welcome, and then r
 by default, float32 on request. Tables are built once for every grammar, device and dtype.
 """
 
-from . import chains  # noqa: F401  gives the functions below their implementations for chains
+from . import chains, sparse  # noqa: F401  give the functions below their implementations for these families
 from .beliefs import posteriors, sample_posterior
 from .entropies import node_marginals, plateau, position_entropies
 from .next_token import next_token_log_probs, next_token_probs, prefix_probs

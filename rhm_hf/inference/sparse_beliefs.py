@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from .beliefs import _checked, _refuse_impossible
+from .beliefs import given_evidence, refuse_impossible
 from .inputs import checked_dtype
 from .messages import guarded
 from .sparse_tables import SparseLevel, SparseTables, sparse_tables_for
@@ -51,7 +51,7 @@ def sparse_posteriors(
     Raises:
         `ValueError`: for bad input, and for impossible evidence unless `return_log_evidence` is set.
     """
-    dtype, evidence = checked_dtype(dtype), _checked(grammar, tokens, mask, evidence)
+    dtype, evidence = checked_dtype(dtype), given_evidence(grammar, tokens, mask, evidence)
     n, device = len(evidence[0]), evidence[0].device
     laws = [
         torch.empty(n, grammar.num_nodes_at(level), grammar.num_symbols_at(level), dtype=dtype, device=device)
@@ -69,7 +69,7 @@ def sparse_posteriors(
         log_evidence[start : start + size] = logs
     if return_log_evidence:
         return laws, log_evidence
-    _refuse_impossible(log_evidence)
+    refuse_impossible(log_evidence)
     return laws
 
 

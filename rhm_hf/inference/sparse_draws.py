@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .beliefs import _checked, _draw, _refuse_impossible
+from .beliefs import draw, given_evidence, refuse_impossible
 from .sparse_beliefs import CHUNK_BYTES, Level, rule_weights, sentence_bytes, upward
 from .sparse_tables import SparseLevel, SparseTables, sparse_tables_for
 
@@ -37,7 +37,7 @@ def sparse_sample_posterior(
     Raises:
         `ValueError`: for bad input and impossible evidence.
     """
-    evidence = _checked(grammar, tokens, mask, evidence)
+    evidence = given_evidence(grammar, tokens, mask, evidence)
     tables = sparse_tables_for(grammar, evidence[0].device)
     n, size = len(evidence[0]), max(1, tables.base.limit(CHUNK_BYTES) // sentence_bytes(tables))
     samples, log_evidence = [], []
@@ -47,12 +47,12 @@ def sparse_sample_posterior(
         log_evidence.append(logs + root.sum(0).log())
         if not log_evidence[-1].isneginf().any():
             samples.append(_sampled(tables, levels, root, generator))
-    _refuse_impossible(torch.cat(log_evidence))
+    refuse_impossible(torch.cat(log_evidence))
     return [torch.cat(level) for level in zip(*samples, strict=True)]
 
 
 def _sampled(tables: SparseTables, levels: list[Level], root: torch.Tensor, generator) -> list[torch.Tensor]:
-    drawn = [_draw(root.t(), generator)[:, None]]
+    drawn = [draw(root.t(), generator)[:, None]]
     for level in range(tables.depth, 0, -1):
         at, is_open, below = tables[level], levels[level].is_open, levels[level - 1]
         # What is below known nodes is known, what is below empty ones is empty.
@@ -71,7 +71,7 @@ def _patch(at: SparseLevel, below: torch.Tensor, nodes: torch.Tensor, parents: t
     """The children of nodes with symbols `parents` and the slots that they are drawn to be in: `(N, s)` each."""
     t, every = at.t, torch.arange(len(nodes), device=nodes.device)
     weights, slots = rule_weights(at, below, nodes)
-    rule = _draw(weights.view(t.num_symbols, t.rules_per_symbol, -1)[parents, :, every], generator)
+    rule = draw(weights.view(t.num_symbols, t.rules_per_symbol, -1)[parents, :, every], generator)
     symbols = t.rules[:, parents * t.rules_per_symbol + rule]  # (s, N)
     empty = slots[:, -1].t()  # (N, slots)
     weights = empty.new_ones(len(nodes), at.num_placements)
@@ -80,4 +80,4 @@ def _patch(at: SparseLevel, below: torch.Tensor, nodes: torch.Tensor, parents: t
     for slot in range(at.num_slots):
         occupied = (at.slots == slot).any(1)
         weights = weights * torch.where(occupied, 1.0, empty[:, slot, None])
-    return symbols.t(), at.slots[_draw(weights, generator)]
+    return symbols.t(), at.slots[draw(weights, generator)]

@@ -11,13 +11,11 @@ where the sum, for k = s, is the weight of the one rule that is complete.
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from ..grammar.parameters import check_integer
-from .inputs import checked_dtype, checked_tokens
+from .next_token import checked_context
 from .sparse_beliefs import sparse_posteriors
 from .sparse_tables import Patches, SparseLevel, SparseTables, sparse_tables_for
 from .tables import normalised
@@ -28,72 +26,14 @@ CHUNK_BYTES = {"cpu": 2**22, "cuda": 2**27}
 WINDOW_ROWS = 2**10  # windows whose posteriors are taken together
 
 
-def sparse_next_token_probs(
-    grammar,
-    tokens: Any,
-    *,
-    context_level: int | None = None,
-    context_length: int | None = None,
-    dtype: torch.dtype | None = None,
-    return_valid: bool = False,
-) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-    """The exact law of every token given the tokens before it, or a shorter context, placements summed over.
-
-    Args:
-        grammar (`SparseGrammar`): the grammar.
-        tokens (tensor, array or list): integers of shape `(n, t)`, t <= d: sentences or their prefixes.
-        context_level (`int`, *optional*): 0..L. Condition only on the tokens to the left in the token's own aligned
-            block of this level.
-        context_length (`int`, *optional*): condition only on this many tokens before, at a known position. Costs a
-            belief propagation for every token, so about d times the full context.
-        dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation, or `torch.float32`.
-        return_valid (`bool`, *optional*, defaults to `False`): also return where the context is possible.
-
-    Returns:
-        `torch.Tensor` of shape `(n, t, v)` on the tokens' device: entry `[b, i]` is P(x_i = . | context of i). After
-        an impossible context the law does not exist, and the row is uniform. With `return_valid`, also bool `(n, t)`.
-
-    Raises:
-        `ValueError`: for tokens or contexts out of range, or both kinds of context at once.
-    """
-    tokens = checked_tokens(grammar, tokens, whole=False)
-    probs, valid = _laws(grammar, tokens, tokens.shape[1], context_level, context_length, dtype)
-    return (probs, valid) if return_valid else probs
-
-
-def sparse_prefix_probs(
-    grammar,
-    prefix: Any,
-    *,
-    context_level: int | None = None,
-    context_length: int | None = None,
-    dtype: torch.dtype | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The laws of all tokens of a prefix and of the one that follows: what a causal language model computes.
-
-    Args: as [`sparse_next_token_probs`], with `prefix` of shape `(n, t)`, 0 <= t <= d.
-
-    Returns:
-        `(probs, valid)` of shapes `(n, min(t + 1, d), v)` and `(n, min(t + 1, d))`.
-    """
-    prefix = checked_tokens(grammar, prefix, whole=False)
-    positions = min(prefix.shape[1] + 1, grammar.sentence_length)
-    return _laws(grammar, prefix, positions, context_level, context_length, dtype)
-
-
 @torch.no_grad()
-def _laws(grammar, tokens, positions: int, context_level, context_length, dtype):
-    if context_level is not None and context_length is not None:
-        raise ValueError(
-            f"context_level={context_level!r} and context_length={context_length!r} are two different truncations: "
-            "give one of them"
-        )
-    dtype, top, full = checked_dtype(dtype), grammar.depth, positions
-    if context_level is not None:
-        top = check_integer("context_level", context_level, 0, grammar.depth + 1)
-    if context_length is not None:
-        window = check_integer("context_length", context_length, 0)
-        full = min(positions, window + 1)  # beyond, the window leaves tokens out
+def sparse_token_laws(grammar, tokens, positions: int, context_level, context_length, dtype):
+    """See [`~rhm_hf.inference.next_token.token_laws`].
+
+    A window that leaves tokens out costs a belief propagation for every token, so about d times the full context.
+    """
+    top, window = checked_context(grammar, context_level, context_length)
+    full = positions if window is None else min(positions, window + 1)  # beyond, the window leaves tokens out
     tables = sparse_tables_for(grammar, tokens.device, dtype)
     probs = torch.empty(len(tokens), positions, tables.vocab_size, dtype=dtype, device=tokens.device)
     valid = torch.empty(len(tokens), positions, dtype=torch.bool, device=tokens.device)

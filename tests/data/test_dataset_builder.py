@@ -141,7 +141,7 @@ if __name__ == "__main__":
     multiprocess.set_start_method(sys.argv[1])
     dataset = load_dataset("rhm", **eval(sys.argv[2]), num_proc=2, cache_dir=sys.argv[1])
     train = dataset["train"]
-    print(checksum(train), checksum(train, "level_3"), len(train.cache_files))
+    print(checksum(train), checksum(train, "level_2"), len(train.cache_files))
 """
 
 
@@ -151,19 +151,23 @@ def large(tmp_path_factory):
     return load(tmp_path_factory.mktemp("large"), **LARGE)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_processes_make_the_same_rows(large, method, tmp_path):
+@pytest.mark.parametrize(
+    ("method", "name"), [("fork", LARGE["name"]), ("spawn", LARGE["name"]), ("spawn", "v16-m4-s2-L3-sparse1")]
+)
+def test_processes_make_the_same_rows(large, method, name, tmp_path):
+    wanted = LARGE | {"name": name}
+    expected = large if wanted == LARGE else load(tmp_path, **wanted)
     (tmp_path / "script.py").write_text(PROCESSES)
     done = subprocess.run(
-        [sys.executable, "script.py", method, repr(LARGE)],
+        [sys.executable, "script.py", method, repr(wanted)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr
-    expected = [checksum(large["train"]), checksum(large["train"], "level_3"), "2"]
-    assert done.stdout.split() == expected
+    checksums = [checksum(expected["train"]), checksum(expected["train"], "level_2")]
+    assert done.stdout.split() == [*checksums, "2"]
 
 
 def test_streaming_gives_the_same_rows(large, tmp_path):

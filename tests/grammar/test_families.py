@@ -17,11 +17,15 @@ from rhm_hf.grammar import (
     HiddenMarkovParameters,
     HiddenMarkovSource,
     LayeredParameters,
+    SparseGrammar,
     chain_counts,
+    exchange_synonyms,
+    redraw_rule,
 )
 from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.grammar.families import parameters_from_dict, parameters_from_name
 from rhm_hf.inference import log_prob, node_marginals
+from rhm_hf.statistics import tuple_ids
 from rhm_hf.statistics.exact import exact_correlation, joint_law, tuple_joint_law
 
 
@@ -34,12 +38,16 @@ NAMES = [
     "hmm-v300-h7-m5-d9-p1.0",
     "layered-c2-v3.4-m2.3-s3.2",
     "layered-c5-v300-m2-s1",
+    "v4-m2-s2-L2-sparse1",
+    "v3-m2-s3-L2-c2-zipf0.5@1-sparse2b",
+    "v3-m3-s2-L2-uncorrelated-sparse1",
 ]
 BY_HAND = {
     "filtered": lambda: FilteredGrammar(skewed_grammar(), 1),
     "hidden Markov": lambda: HiddenMarkovSource(
         [0.5, 0.5], [[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5, 0], [0, 0.1, 0.9]], 6
     ),
+    "sparse": lambda: SparseGrammar(skewed_grammar(), 1, "B"),
 }
 
 
@@ -86,7 +94,7 @@ def test_files_of_a_family_that_is_not_known(tmp_path):
         Grammar.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["v4-m3-s2-L2-cut1", "hmm-v4-h3-m2-d4-p0.5"])
+@pytest.mark.parametrize("name", ["v4-m3-s2-L2-cut1", "hmm-v4-h3-m2-d4-p0.5", "v4-m2-s2-L2-zipf1.0-sparse1"])
 def test_sentences_are_a_function_of_their_index_and_splits_can_be_disjoint(name):
     source = Grammar.from_name(name)
     whole = source.sample(500, seed=3)
@@ -110,7 +118,7 @@ def test_sentences_are_a_function_of_their_index_and_splits_can_be_disjoint(name
 def test_sampled_sentences_never_change():
     """Frozen: a seed means these sentences and these classes."""
     found = {}
-    for name in ("v4-m3-s2-L2-cut1", "hmm-v4-h3-m2-d4-p0.5"):
+    for name in FROZEN:
         levels = Grammar.from_name(name).derivations(3, seed=1)
         found[name] = (levels[0].tolist(), levels[-1].ravel().tolist())
     assert found == FROZEN
@@ -235,6 +243,48 @@ def test_joint_laws_of_two_tokens_of_a_filtered_grammar(name):
         tuple_joint_law(source, 0, d - 1)
 
 
+@pytest.mark.parametrize("name", ["v3-m2-s2-L2-zipf1.0-sparse1", "v2-m2-s2-L2-sparse1b"])
+def test_laws_of_two_tokens_and_of_tuples_of_a_sparse_grammar(name):
+    """They take the rules of the ordinary grammar of the same law."""
+    source = Grammar.from_name(name, rules_seed=1)
+    tokens, probs = enumerate_sentences(source)
+    d, v = source.sentence_length, source.vocab_size
+    for i, j in ((0, 1), (1, 3), (2, 9), (15, 4), (d - 1, 0)):
+        exact = np.zeros((v, v))
+        np.add.at(exact, (tokens[:, i], tokens[:, j]), probs)
+        np.testing.assert_allclose(joint_law(source, i, j), exact, rtol=0, atol=1e-12)
+    law = tuple_joint_law(source, 1, d - 1)
+    ids = tuple_ids(source, tokens)[:, 2 * source.block_length(1) - 1]
+    exact = np.zeros(law.shape)
+    np.add.at(exact, (ids, tokens[:, -1]), probs)
+    np.testing.assert_allclose(law, exact, rtol=0, atol=1e-12)
+
+
+def test_interventions_on_sparse_derivations():
+    """Placements are part of a rule: a redrawn rule may differ in them alone, and empty nodes have no other rule."""
+    source = Grammar.from_name("v4-m2-s2-L2-sparse1")
+    levels = source.derivations(400)
+    for change in (exchange_synonyms, redraw_rule):
+        changed = change(source, levels, 1, seed=1)
+        for before, after in zip(levels[1:], changed[1:], strict=True):
+            assert np.array_equal(before, after)
+        for ours, parsed in zip(changed, source.parse(changed[0]), strict=True):
+            assert np.array_equal(ours, parsed)
+    informative = source.informative(changed[0]) == source.informative(levels[0])
+    assert 0 < informative.all(1).mean() < 1
+    first_is_empty = levels[1][:, 0] == source.empty_at(1)
+    changed = redraw_rule(source, levels, 1, node=0)
+    assert np.array_equal((changed[0] == levels[0]).all(1), first_is_empty)
+
+
+def test_numbers_of_the_parameters_are_those_of_the_source():
+    for name in ("v4-m2-s2-L2-c3-sparse2", "v4-m2-s3-L2-sparse1b", "v8-m4-s2-L4"):
+        parameters, source = parameters_from_name(name), Grammar.from_name(name)
+        assert parameters.sentence_length == source.sentence_length == source.sample(1).shape[1]
+        assert parameters.num_sentences == source.num_sentences
+        assert source.is_equiprobable
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -248,6 +298,14 @@ def test_joint_laws_of_two_tokens_of_a_filtered_grammar(name):
             lambda: GrammarParameters(4, 4, 2, 3, uncorrelated=True, zipf_exponent=1.0),
             r"zipf_exponent=1\.0 above level 1 .* set zipf_level=1",
         ),
+        (lambda: GrammarParameters(4, 2, 2, 3, sparsity=0), "sparsity=0 is out of range"),
+        (lambda: GrammarParameters(4, 2, 2, 3, placement="A"), "placement='A' without sparsity"),
+        (lambda: GrammarParameters(4, 2, 2, 3, sparsity=1, placement="b"), "placement='b' is unknown: use 'A'"),
+        (lambda: GrammarParameters(4, 2, 2, 3, sparsity=5000), "sparsity=5000 is too large: .* placements"),
+        (lambda: GrammarParameters(4, 2, 2, 10, sparsity=6), "sparsity=6 is too large: .* 289254654976 tokens"),
+        (lambda: parameters_from_name("v4-m2-s2-L3-cut1-sparse1"), "sparsity=1 with cut_level=1: a filtered grammar"),
+        (lambda: parameters_from_name("v4-m2-s2-L3-sparse1a"), "is not a grammar's short name"),
+        (lambda: SparseGrammar(Grammar.from_name("v4-m2-s2-L3-cut1")), "is no Grammar"),
         (lambda: FilteredGrammar(Grammar.from_name("v4-m2-s2-L2"), 2), "level=2 is out of range"),
         (lambda: FilteredGrammar(Grammar.from_name("v4-m2-s2-L3-cut1"), 0), "is no Grammar"),
         (lambda: FilteredGrammar(Grammar.from_name("v32-m8-s2-L20"), 1), "cut at a higher level"),

@@ -13,7 +13,6 @@ from sparse_definition import SMALL, small_sparse_grammar, sparse_derivations, s
 from rhm_hf.grammar import Grammar
 from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.grammar.sparse import SparseGrammar
-from rhm_hf.grammar.sparse_parsing import enumerate_sparse
 from rhm_hf.grammar.sparse_placements import Placements
 
 
@@ -67,7 +66,7 @@ def test_hazards_and_occupancies_are_those_of_a_uniform_placement(size, sparsity
 def test_the_enumeration_is_the_definition(sparse):
     law = sparse_law(sparse)
     assert sum(law.values()) == pytest.approx(1, abs=1e-12)
-    tokens, probs = enumerate_sparse(sparse)
+    tokens, probs = enumerate_sentences(sparse)
     assert len(law) == len(tokens) == sparse.num_sentences
     assert probs.sum() == pytest.approx(1, abs=1e-12)
     for row, p in zip(tokens.tolist(), probs, strict=True):
@@ -91,7 +90,7 @@ def test_the_ordinary_grammar_has_the_same_law(sparse):
     assert expanded.num_sentences == sparse.num_sentences
     assert expanded.vocab_size == sparse.vocab_size
     assert expanded.entropy == pytest.approx(sparse.entropy, rel=1e-13)
-    tokens = enumerate_sparse(sparse)[0][::7]
+    tokens = enumerate_sentences(sparse)[0][::7]
     for ours, theirs in zip(sparse.parse(tokens), expanded.parse(tokens), strict=True):
         assert (ours == theirs).all()
         assert ours.dtype == theirs.dtype
@@ -124,10 +123,7 @@ def test_identity():
     sparse = sparse_of("v8-m4-s2-L3")
     assert sparse.name == "v8-m4-s2-L3-sparse1"
     assert sparse_of("v8-m4-s2-L3", 2, "B").name == "v8-m4-s2-L3-sparse2b"
-    assert (
-        repr(sparse)
-        == "SparseGrammar(Grammar('v8-m4-s2-L3', rules_seed=1, sentence_length=8), sparsity=1, placement='A')"
-    )
+    assert repr(sparse) == "SparseGrammar('v8-m4-s2-L3-sparse1', rules_seed=1, sentence_length=64)"
     same = pickle.loads(pickle.dumps(sparse))
     assert same == sparse
     assert hash(same) == hash(sparse)
@@ -140,7 +136,7 @@ def test_identity():
 
 
 def test_sentences_and_indices_are_inverse(sparse):
-    tokens, _ = enumerate_sparse(sparse)
+    tokens, _ = enumerate_sentences(sparse)
     for index in range(0, sparse.num_sentences, max(1, sparse.num_sentences // 50)):
         row = sparse.sentence(index)
         assert row.dtype == sparse.token_dtype
@@ -174,14 +170,14 @@ def test_base_grammar_sentences_come_in_index_order():
     sparse = small_sparse_grammar("skewed A")
     count = sparse.placement_counts[-1]
     base_tokens, _ = enumerate_sentences(sparse.base)
-    assert (sparse.informative(enumerate_sparse(sparse)[0][::count]) == base_tokens).all()
+    assert (sparse.informative(enumerate_sentences(sparse)[0][::count]) == base_tokens).all()
 
 
 def test_exactly_the_sentences_of_the_law_parse():
     sparse = small_sparse_grammar("s3 L1 A")
     law = sparse_law(sparse)
     rng = np.random.default_rng(0)
-    damaged = enumerate_sparse(sparse)[0].astype(np.int64)[::3]
+    damaged = enumerate_sentences(sparse)[0].astype(np.int64)[::3]
     damaged[np.arange(len(damaged)), rng.integers(6, size=len(damaged))] = rng.integers(3, size=len(damaged))
     outcomes = set()
     for row in [*damaged, np.full(6, 2)]:
@@ -224,11 +220,11 @@ def test_the_first_wrong_sentence_and_its_lowest_level_are_named():
         ),
         (lambda g: SparseGrammar(Grammar.from_name("v8-m4-s2-L9"), 5), "would have 5159780352 tokens"),
         (lambda g: sparse_of("v8-m4-s4-L2", 8, "B").to_grammar(), "too many for an ordinary grammar"),
-        (lambda g: enumerate_sparse(g), "too many sentences to list"),
+        (lambda g: enumerate_sentences(g), "too many sentences to list"),
         (lambda g: g.sentence(g.num_sentences), "index=.* is out of range"),
         (lambda g: g.index(g.sample(1)), r"tokens has shape \(1, 64\)"),
         (lambda g: g.parse(g.sample(1)[:, 1:]), r"tokens has shape \(1, 63\)"),
-        (lambda g: g.parse(np.full((1, 64), 9)), "holds a symbol out of range: .* 0 to 8, 8 being the uninformative"),
+        (lambda g: g.parse(np.full((1, 64), 9)), "holds a symbol out of range: .* 0 to 8$"),
         (lambda g: g.parse(np.zeros((1, 64))), "tokens has dtype float64"),
         (
             lambda g: g.place(np.full((1, 8), 8), [np.zeros((1, n), int) for n in (4, 2, 1)]),

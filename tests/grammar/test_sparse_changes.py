@@ -7,7 +7,7 @@ from sparse_definition import small_sparse_grammar, zipf_base
 
 from rhm_hf.grammar import Grammar
 from rhm_hf.grammar.sparse import SparseGrammar
-from rhm_hf.grammar.sparse_changes import displace, exchange_synonyms
+from rhm_hf.grammar.sparse_changes import displace, replace_synonyms
 
 
 GRAMMARS = {
@@ -49,7 +49,7 @@ def test_exchanges_replace_every_rule_of_a_level_and_nothing_else(name):
     tokens = grammar.sample(3000, sampling="iid")
     old = base.parse(grammar.informative(tokens))
     for level in range(1, grammar.depth + 1):
-        changed = exchange_synonyms(grammar, tokens, level, seed=level)
+        changed = replace_synonyms(grammar, tokens, level, seed=level)
         assert changed.dtype == grammar.token_dtype
         for before, after in zip(grammar.placements(tokens), grammar.placements(changed), strict=True):
             assert (before == after).all()
@@ -75,13 +75,13 @@ def test_synonyms_are_drawn_by_their_probabilities():
     rules = np.arange(4).reshape(1, 4, 1)
     grammar = SparseGrammar(Grammar.from_rules([rules], [[[0.1, 0.2, 0.7, 0.0]]]), 1)
     tokens = grammar.sample(20000, sampling="iid")
-    before, after = (grammar.informative(t)[:, 0] for t in (tokens, exchange_synonyms(grammar, tokens, 1)))
+    before, after = (grammar.informative(t)[:, 0] for t in (tokens, replace_synonyms(grammar, tokens, 1)))
     for old, law in ((0, [0, 2, 7, 0]), (1, [1, 0, 7, 0]), (2, [1, 2, 0, 0])):
         counts = np.bincount(after[before == old], minlength=4)
         assert abs(chi_squared_z(counts, counts.sum() * np.array(law) / sum(law))) < 4.5
 
 
-@pytest.mark.parametrize("change", [displace, exchange_synonyms])
+@pytest.mark.parametrize("change", [displace, replace_synonyms])
 def test_changes_are_a_function_of_the_seed_and_the_row(change):
     grammar = GRAMMARS["A"]
     tokens = grammar.sample(40)
@@ -96,7 +96,7 @@ def test_a_symbol_without_synonyms_keeps_its_rule():
     rules = [[[0, 1], [1, 1]], [[1, 0], [0, 0]]]
     grammar = SparseGrammar(Grammar.from_rules([rules], [[[0.5, 0.5], [1, 0]]]))
     tokens = grammar.sample(50, sampling="iid")
-    changed, root = exchange_synonyms(grammar, tokens, 1), grammar.parse(tokens)[1][:, 0]
+    changed, root = replace_synonyms(grammar, tokens, 1), grammar.parse(tokens)[1][:, 0]
     assert (changed == tokens).all(1).tolist() == (root == 1).tolist()
 
 
@@ -106,9 +106,9 @@ def test_a_symbol_without_synonyms_keeps_its_rule():
         (lambda g, t: displace(g, t, 0), "level=0 is out of range"),
         (lambda g, t: displace(g, t, 3), "level=3 is out of range"),
         (lambda g, t: displace(g, t, 1, seed=-1), "seed=-1 is out of range"),
-        (lambda g, t: exchange_synonyms(g, t, 3), "level=3 is out of range"),
-        (lambda g, t: exchange_synonyms(g, t[:, ::-1], 1), "is ungrammatical"),
-        (lambda g, t: exchange_synonyms(SparseGrammar(Grammar.from_name("v4-m1-s2-L1")), t, 1), "has no synonyms"),
+        (lambda g, t: replace_synonyms(g, t, 3), "level=3 is out of range"),
+        (lambda g, t: replace_synonyms(g, t[:, ::-1], 1), "is ungrammatical"),
+        (lambda g, t: replace_synonyms(SparseGrammar(Grammar.from_name("v4-m1-s2-L1")), t, 1), "has no synonyms"),
     ],
 )
 def test_bad_input_is_refused_with_the_argument_named(call, message):

@@ -10,15 +10,20 @@ from sparse_definition import SMALL, small_sparse_grammar, sparse_derivations
 
 from rhm_hf.grammar import Grammar
 from rhm_hf.grammar.sparse import SparseGrammar
-from rhm_hf.inference import log_prob, next_token_probs, parse, posteriors
+from rhm_hf.inference import (
+    log_prob,
+    next_token_probs,
+    node_marginals,
+    parse,
+    plateau,
+    position_entropies,
+    posteriors,
+    prefix_probs,
+    sample_posterior,
+)
 from rhm_hf.inference import sparse_beliefs as sparse_beliefs_module
 from rhm_hf.inference import sparse_draws as sparse_draws_module
 from rhm_hf.inference import sparse_next_token as sparse_next_token_module
-from rhm_hf.inference.sparse_beliefs import sparse_posteriors
-from rhm_hf.inference.sparse_draws import sparse_sample_posterior
-from rhm_hf.inference.sparse_entropies import sparse_node_marginals, sparse_plateau
-from rhm_hf.inference.sparse_next_token import sparse_next_token_probs, sparse_prefix_probs
-from rhm_hf.inference.sparse_parsing import sparse_log_prob, sparse_parse
 
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
@@ -69,7 +74,7 @@ def evidence_of(grammar, num, seed=0) -> np.ndarray:
 
 def check_next_token(grammar, context, contexts, num, dtype=torch.float64):
     world, tokens = world_of(grammar), tokens_of(grammar, num)
-    probs, valid = sparse_next_token_probs(grammar, tokens, dtype=dtype, return_valid=True, **context)
+    probs, valid = next_token_probs(grammar, tokens, dtype=dtype, return_valid=True, **context)
     assert probs.dtype == dtype
     expected = np.full(probs.shape, 1 / grammar.vocab_size)
     possible = np.zeros(valid.shape, dtype=bool)
@@ -112,14 +117,14 @@ def test_larger_grammars_agree_with_the_ordinary_grammar_of_the_same_law(name):
     expanded, tokens = grammar.to_grammar(), tokens_of(grammar, 20)
     for context in ({}, {"context_level": 1}, {"context_length": 5}):
         rows = tokens[::8] if "context_length" in context else tokens
-        probs, valid = sparse_next_token_probs(grammar, rows, return_valid=True, **context)
+        probs, valid = next_token_probs(grammar, rows, return_valid=True, **context)
         expected, possible = next_token_probs(expanded, rows, return_valid=True, **context)
         torch.testing.assert_close(probs, expected, rtol=0, atol=1e-12)
         assert torch.equal(valid, possible)
-        single = sparse_next_token_probs(grammar, rows, dtype=torch.float32, **context)
+        single = next_token_probs(grammar, rows, dtype=torch.float32, **context)
         torch.testing.assert_close(single.double(), probs, rtol=0, atol=1e-5)
-    torch.testing.assert_close(sparse_log_prob(grammar, tokens), log_prob(expanded, tokens), rtol=1e-13, atol=0)
-    for ours, theirs in zip(sparse_parse(grammar, tokens), parse(expanded, tokens), strict=True):
+    torch.testing.assert_close(log_prob(grammar, tokens), log_prob(expanded, tokens), rtol=1e-13, atol=0)
+    for ours, theirs in zip(parse(grammar, tokens), parse(expanded, tokens), strict=True):
         assert torch.equal(ours, theirs)
 
 
@@ -127,11 +132,11 @@ def test_larger_grammars_agree_with_the_ordinary_grammar_of_the_same_law(name):
 def test_next_token_laws_are_posteriors_with_the_future_hidden(name):
     grammar = LARGE[name]()
     tokens = torch.as_tensor(grammar.sample(3, seed=1, sampling="iid").astype(np.int64))
-    probs = sparse_next_token_probs(grammar, tokens)
+    probs = next_token_probs(grammar, tokens)
     d = grammar.sentence_length
     for i in (0, 1, d // 3, d // 2, d - 2, d - 1):
         mask = torch.arange(d).expand(3, -1) >= i
-        torch.testing.assert_close(sparse_posteriors(grammar, tokens, mask)[0][:, i], probs[:, i], rtol=0, atol=1e-12)
+        torch.testing.assert_close(posteriors(grammar, tokens, mask)[0][:, i], probs[:, i], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["A", "B"])
@@ -141,30 +146,30 @@ def test_chain_rule(name):
         tokens = torch.as_tensor(grammar.sample(4).astype(np.int64))
         exact = -math.log(grammar.num_sentences)
         for dtype, tolerance in ((torch.float64, 1e-13), (torch.float32, 1e-6)):
-            probs, valid = sparse_next_token_probs(grammar, tokens, dtype=dtype, return_valid=True)
+            probs, valid = next_token_probs(grammar, tokens, dtype=dtype, return_valid=True)
             assert valid.all()
             chain = probs.gather(2, tokens[:, :, None]).double().log().sum((1, 2))
             assert chain.tolist() == pytest.approx([exact] * 4, rel=tolerance)
             assert probs.sum(2).sub(1).abs().max() < 10 * tolerance
-        assert sparse_log_prob(grammar, tokens).tolist() == pytest.approx([exact] * 4, rel=1e-13)
+        assert log_prob(grammar, tokens).tolist() == pytest.approx([exact] * 4, rel=1e-13)
 
 
 def test_prefixes_give_the_same_laws_as_whole_sentences(monkeypatch):
     grammar = small_sparse_grammar("skewed A")
     tokens = tokens_of(grammar, 6)
     for context in ({}, {"context_level": 1}, {"context_length": 2}):
-        probs, valid = sparse_next_token_probs(grammar, tokens, return_valid=True, **context)
+        probs, valid = next_token_probs(grammar, tokens, return_valid=True, **context)
         for t in range(grammar.sentence_length + 1):
-            prefix, prefix_valid = sparse_prefix_probs(grammar, tokens[:, :t], **context)
+            prefix, prefix_valid = prefix_probs(grammar, tokens[:, :t], **context)
             positions = min(t + 1, grammar.sentence_length)
             assert prefix.shape == (len(tokens), positions, grammar.vocab_size)
             torch.testing.assert_close(prefix, probs[:, :positions], rtol=0, atol=1e-14)
             assert torch.equal(prefix_valid, valid[:, :positions])
-            short = sparse_next_token_probs(grammar, tokens[:, :t], **context)
+            short = next_token_probs(grammar, tokens[:, :t], **context)
             torch.testing.assert_close(short, probs[:, :t], rtol=0, atol=1e-14)
         monkeypatch.setattr(sparse_next_token_module, "CHUNK_BYTES", {"cpu": 1})
         monkeypatch.setattr(sparse_next_token_module, "WINDOW_ROWS", 1)
-        torch.testing.assert_close(sparse_next_token_probs(grammar, tokens, **context), probs, rtol=0, atol=1e-14)
+        torch.testing.assert_close(next_token_probs(grammar, tokens, **context), probs, rtol=0, atol=1e-14)
         monkeypatch.undo()
 
 
@@ -174,7 +179,7 @@ def test_prefixes_give_the_same_laws_as_whole_sentences(monkeypatch):
 def test_parse_and_log_prob_agree_with_enumeration(sparse):
     world, tokens = world_of(sparse), tokens_of(sparse, 15)
     law = dict(zip(map(tuple, world.tokens.tolist()), world.probs.tolist(), strict=True))
-    logs, levels = sparse_log_prob(sparse, tokens), sparse_parse(sparse, tokens)
+    logs, levels = log_prob(sparse, tokens), parse(sparse, tokens)
     for row, log in zip(tokens.tolist(), logs.tolist(), strict=True):
         assert log == pytest.approx(math.log(law[tuple(row)]) if tuple(row) in law else -math.inf, rel=1e-12)
     assert logs.isneginf().any()
@@ -182,9 +187,9 @@ def test_parse_and_log_prob_agree_with_enumeration(sparse):
     for ours, theirs in zip(levels, sparse.parse(tokens[grammatical]), strict=True):
         assert (ours[grammatical].numpy() == theirs).all()
     assert levels[-1][-1].item() == -1  # an empty sentence has no root
-    everything = sparse_log_prob(sparse, world.tokens)
+    everything = log_prob(sparse, world.tokens)
     assert everything.exp().sum().item() == pytest.approx(1, abs=1e-12)
-    assert sparse_log_prob(sparse, tokens, dtype=torch.float32).dtype == torch.float32
+    assert log_prob(sparse, tokens, dtype=torch.float32).dtype == torch.float32
 
 
 # Posteriors.
@@ -215,7 +220,7 @@ def test_masked_posteriors_agree_with_enumeration(sparse, dtype):
     mask = rng.random(tokens.shape) < np.linspace(0, 1, len(tokens))[rng.permutation(len(tokens)), None]
     likelihoods = np.where(mask[:, :, None], 1.0, np.eye(sparse.vocab_size)[tokens])
     tokens[mask] = -7
-    result = sparse_posteriors(sparse, tokens, mask, dtype=dtype, return_log_evidence=True)
+    result = posteriors(sparse, tokens, mask, dtype=dtype, return_log_evidence=True)
     assert result[1].isneginf().any()
     check_posteriors(sparse, likelihoods, result, dtype)
 
@@ -223,7 +228,7 @@ def test_masked_posteriors_agree_with_enumeration(sparse, dtype):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_posteriors_of_soft_evidence_agree_with_enumeration(sparse, dtype):
     evidence = evidence_of(sparse, 20)
-    result = sparse_posteriors(sparse, evidence=evidence, dtype=dtype, return_log_evidence=True)
+    result = posteriors(sparse, evidence=evidence, dtype=dtype, return_log_evidence=True)
     assert result[1].isfinite().any()
     check_posteriors(sparse, evidence, result, dtype)
 
@@ -232,7 +237,7 @@ def test_posteriors_of_soft_evidence_agree_with_enumeration(sparse, dtype):
 def test_likelihoods_of_very_different_sizes(sparse, dtype, orders):
     rng = np.random.default_rng(7)
     evidence = 10.0 ** rng.uniform(-orders, 0, size=(10, sparse.sentence_length, sparse.vocab_size))
-    result = sparse_posteriors(sparse, evidence=evidence, dtype=dtype, return_log_evidence=True)
+    result = posteriors(sparse, evidence=evidence, dtype=dtype, return_log_evidence=True)
     check_posteriors(sparse, evidence, result, dtype)
 
 
@@ -241,7 +246,7 @@ def test_extreme_likelihoods_give_finite_laws(sparse, orders):
     rng = np.random.default_rng(8)
     evidence = 10.0 ** rng.uniform(-orders, 0, size=(60, sparse.sentence_length, sparse.vocab_size))
     for dtype in (torch.float32, torch.float64):
-        laws, logs = sparse_posteriors(sparse, evidence=evidence, dtype=dtype, return_log_evidence=True)
+        laws, logs = posteriors(sparse, evidence=evidence, dtype=dtype, return_log_evidence=True)
         assert not logs.isnan().any()
         for law in laws:
             assert law.sum(2).sub(1).abs().max() < 10 * TOLERANCE[dtype]  # NaN would fail
@@ -253,15 +258,15 @@ def test_larger_posteriors_agree_with_the_ordinary_grammar_of_the_same_law(name,
     expanded, tokens = grammar.to_grammar(), tokens_of(grammar, 8)
     mask = np.random.default_rng(2).random(tokens.shape) < np.linspace(0, 1, len(tokens))[:, None]
     for given in ({"tokens": tokens, "mask": mask}, {"evidence": evidence_of(grammar, 10)}):
-        laws, logs = sparse_posteriors(grammar, **given, return_log_evidence=True)
+        laws, logs = posteriors(grammar, **given, return_log_evidence=True)
         expected, expected_logs = posteriors(expanded, **given, return_log_evidence=True)
         torch.testing.assert_close(logs, expected_logs, rtol=1e-12, atol=1e-12)
         for law, other in zip(laws, expected, strict=True):
             torch.testing.assert_close(law, other, rtol=0, atol=1e-12)
         with torch.inference_mode():
-            single = sparse_posteriors(grammar, **given, dtype=torch.float32, return_log_evidence=True)[0]
+            single = posteriors(grammar, **given, dtype=torch.float32, return_log_evidence=True)[0]
         monkeypatch.setattr(sparse_beliefs_module, "CHUNK_BYTES", {"cpu": 1})
-        cut = sparse_posteriors(grammar, **given, return_log_evidence=True)[0]
+        cut = posteriors(grammar, **given, return_log_evidence=True)[0]
         monkeypatch.undo()
         for law, other, same in zip(laws, single, cut, strict=True):
             torch.testing.assert_close(other.double(), law, rtol=0, atol=2e-5)
@@ -273,11 +278,11 @@ def test_larger_posteriors_agree_with_the_ordinary_grammar_of_the_same_law(name,
 def test_derivations_are_drawn_from_the_posterior(name, monkeypatch):
     grammar, num = small_sparse_grammar(name), 6000
     world, likelihoods = world_of(grammar), evidence_of(grammar, 40)
-    logs = sparse_posteriors(grammar, evidence=likelihoods, return_log_evidence=True)[1]
+    logs = posteriors(grammar, evidence=likelihoods, return_log_evidence=True)[1]
     monkeypatch.setattr(sparse_draws_module, "PLACEMENT_ENTRIES", 2**14)
     for evidence in likelihoods[logs.isfinite().numpy()][:3]:
         weights = world.probs * evidence[np.arange(grammar.sentence_length), world.tokens].prod(1)
-        levels = sparse_sample_posterior(
+        levels = sample_posterior(
             grammar, evidence=np.stack([evidence] * num), generator=torch.Generator().manual_seed(0)
         )
         for ours, theirs in zip(levels, grammar.parse(levels[0].numpy()), strict=True):
@@ -296,19 +301,19 @@ def test_drawn_derivations_keep_what_is_visible():
     grammar = LARGE["A"]()
     tokens = torch.as_tensor(grammar.sample(30, sampling="iid").astype(np.int64))
     mask = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(0)) < 0.4
-    levels = sparse_sample_posterior(grammar, tokens, mask)
+    levels = sample_posterior(grammar, tokens, mask)
     assert (levels[0] == tokens)[~mask].all()
     assert (levels[0] != tokens).any()
-    assert torch.equal(sparse_sample_posterior(grammar, tokens)[0], tokens)
+    assert torch.equal(sample_posterior(grammar, tokens)[0], tokens)
     with pytest.raises(ValueError, match="the evidence of row 1 is impossible"):
-        sparse_sample_posterior(grammar, torch.stack([tokens[0], torch.zeros_like(tokens[0])]))
+        sample_posterior(grammar, torch.stack([tokens[0], torch.zeros_like(tokens[0])]))
 
 
 def test_impossible_evidence_is_refused_unless_asked_for():
     grammar = small_sparse_grammar("s3 L1 A")
     with pytest.raises(ValueError, match="the evidence of row 1 is impossible"):
-        sparse_posteriors(grammar, np.stack([grammar.sample(1, sampling="iid")[0], np.full(6, 2)]))
-    assert [law.shape for law in sparse_posteriors(grammar, np.zeros((0, 6), int))] == [(0, 6, 3), (0, 1, 2)]
+        posteriors(grammar, np.stack([grammar.sample(1, sampling="iid")[0], np.full(6, 2)]))
+    assert [law.shape for law in posteriors(grammar, np.zeros((0, 6), int))] == [(0, 6, 3), (0, 1, 2)]
 
 
 # Entropies.
@@ -317,14 +322,16 @@ def test_impossible_evidence_is_refused_unless_asked_for():
 def test_marginals_and_plateaus_agree_with_enumeration(sparse):
     world = world_of(sparse)
     for level in range(sparse.depth + 1):
-        laws = sparse_node_marginals(sparse, level)
+        laws = node_marginals(sparse, level)
         np.testing.assert_allclose(laws.numpy(), world.law(world.probs, level), rtol=0, atol=1e-12)
     tokens = torch.as_tensor(world.tokens)
     for level in range(sparse.depth + 1):
-        probs = sparse_next_token_probs(sparse, tokens, context_level=level)
+        probs = next_token_probs(sparse, tokens, context_level=level)
         losses = -probs.gather(2, tokens[:, :, None]).log().mean((1, 2))
-        assert sparse_plateau(sparse, level) == pytest.approx((losses.numpy() @ world.probs).item(), abs=1e-12)
-    assert sparse_plateau(sparse, sparse.depth) * sparse.sentence_length == pytest.approx(sparse.entropy, rel=1e-13)
+        assert plateau(sparse, level) == pytest.approx((losses.numpy() @ world.probs).item(), abs=1e-12)
+        entropies = torch.special.entr(probs).sum(2)
+        torch.testing.assert_close(position_entropies(sparse, level), torch.as_tensor(world.probs) @ entropies)
+    assert plateau(sparse, sparse.depth) * sparse.sentence_length == pytest.approx(sparse.entropy, rel=1e-13)
 
 
 @pytest.mark.cuda
@@ -335,35 +342,33 @@ def test_cuda_agrees_with_the_cpu(name):
     tokens = torch.as_tensor(tokens_of(grammar, 20))
     mask = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(0)) < 0.3
     for dtype in (torch.float64, torch.float32):
-        there, here = (
-            sparse_next_token_probs(grammar, t, dtype=dtype, return_valid=True) for t in (tokens.cuda(), tokens)
-        )
+        there, here = (next_token_probs(grammar, t, dtype=dtype, return_valid=True) for t in (tokens.cuda(), tokens))
         assert there[0].is_cuda
         torch.testing.assert_close(there[0].cpu(), here[0], rtol=0, atol=TOLERANCE[dtype])
         assert torch.equal(there[1].cpu(), here[1])
         there, here = (
-            sparse_posteriors(grammar, t, m, dtype=dtype, return_log_evidence=True)[0]
+            posteriors(grammar, t, m, dtype=dtype, return_log_evidence=True)[0]
             for t, m in ((tokens.cuda(), mask.cuda()), (tokens, mask))
         )
         for law, other in zip(there, here, strict=True):
             torch.testing.assert_close(law.cpu(), other, rtol=0, atol=TOLERANCE[dtype])
-    torch.testing.assert_close(sparse_log_prob(grammar, tokens.cuda()).cpu(), sparse_log_prob(grammar, tokens))
+    torch.testing.assert_close(log_prob(grammar, tokens.cuda()).cpu(), log_prob(grammar, tokens))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g: sparse_next_token_probs(g, np.zeros((1, 7), int)), r"tokens has shape \(1, 7\)"),
-        (lambda g: sparse_next_token_probs(g, np.full((1, 6), 3)), "tokens holds 3, out of range: vocab_size=3"),
-        (lambda g: sparse_next_token_probs(g, np.zeros((1, 6), int), context_level=2), "context_level=2"),
-        (lambda g: sparse_next_token_probs(g, np.zeros((1, 6), int), context_length=-1), "context_length=-1"),
-        (lambda g: sparse_prefix_probs(g, [[0]], context_level=0, context_length=0), "two different truncations"),
-        (lambda g: sparse_posteriors(g), "give either tokens"),
-        (lambda g: sparse_posteriors(g, evidence=np.ones((1, 6, 2))), "evidence has shape"),
-        (lambda g: sparse_log_prob(g, np.zeros((1, 5), int)), r"tokens has shape \(1, 5\)"),
-        (lambda g: sparse_log_prob(g, np.zeros((1, 6), int), dtype=torch.float16), "dtype"),
-        (lambda g: sparse_node_marginals(g, 2), "level=2"),
-        (lambda g: sparse_plateau(g, -1), "level=-1"),
+        (lambda g: next_token_probs(g, np.zeros((1, 7), int)), r"tokens has shape \(1, 7\)"),
+        (lambda g: next_token_probs(g, np.full((1, 6), 3)), "tokens holds 3, out of range: vocab_size=3"),
+        (lambda g: next_token_probs(g, np.zeros((1, 6), int), context_level=2), "context_level=2"),
+        (lambda g: next_token_probs(g, np.zeros((1, 6), int), context_length=-1), "context_length=-1"),
+        (lambda g: prefix_probs(g, [[0]], context_level=0, context_length=0), "two different truncations"),
+        (lambda g: posteriors(g), "give either tokens"),
+        (lambda g: posteriors(g, evidence=np.ones((1, 6, 2))), "evidence has shape"),
+        (lambda g: log_prob(g, np.zeros((1, 5), int)), r"tokens has shape \(1, 5\)"),
+        (lambda g: log_prob(g, np.zeros((1, 6), int), dtype=torch.float16), "dtype"),
+        (lambda g: node_marginals(g, 2), "level=2"),
+        (lambda g: plateau(g, -1), "level=-1"),
     ],
 )
 def test_bad_input_is_refused_with_the_argument_named(call, message):

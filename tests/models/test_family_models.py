@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from datasets import load_dataset
+from sparse_definition import zipf_base
 from transformers import AutoModelForCausalLM
 
 import rhm_hf
 from rhm_hf import Grammar, RHMForCausalLM, RHMForMaskedLM, RHMForSequenceClassification
 from rhm_hf.cli import main
-from rhm_hf.grammar import FilteredGrammar, HiddenMarkovSource
+from rhm_hf.data import rows
+from rhm_hf.grammar import FilteredGrammar, HiddenMarkovSource, SparseGrammar
 from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import next_token_probs, plateau, posteriors
 from rhm_hf.metrics.rhm_kl import kl_divergence
@@ -20,6 +22,8 @@ SOURCES = {
     "hidden Markov": lambda: Grammar.from_name("hmm-v4-h3-m2-d4-p0.5", 1),
     "by hand": lambda: HiddenMarkovSource([1.0, 0], [[0.5, 0.5], [0.25, 0.75]], [[0.2, 0.8], [1.0, 0.0]], 5),
     "filtered by hand": lambda: FilteredGrammar(Grammar.from_name("v4-m2-s2-L3").without_parameters(), 2),
+    "sparse": lambda: Grammar.from_name("v2-m2-s2-L2-sparse1", 1),
+    "sparse by hand": lambda: SparseGrammar(zipf_base(3, 2, 1), 2, "B"),
 }
 
 
@@ -52,6 +56,10 @@ def test_keywords_of_the_builder(tmp_path):
     sizes = {"train_size": 9, "validation_size": 0, "test_size": 0, "cache_dir": str(tmp_path)}
     keywords = {"vocab_size": 3, "num_synonyms": 3, "tuple_size": 2, "depth": 3, "uncorrelated": True, "cut_level": 2}
     assert rhm_hf.grammar_of(load_dataset("rhm", **keywords, **sizes)).name == "v3-m3-s2-L3-uncorrelated-cut2"
+    keywords |= {"cut_level": None, "sparsity": 1}
+    assert rhm_hf.grammar_of(load_dataset("rhm", **keywords, **sizes)).name == "v3-m3-s2-L3-uncorrelated-sparse1"
+    with pytest.raises(ValueError, match="placement='B' contradicts name='v4-m2-s2-L2-sparse1', which says"):
+        load_dataset("rhm", "v4-m2-s2-L2-sparse1", placement="B", **sizes)
     with pytest.raises(ValueError, match="vocab_size=5 contradicts name='hmm-v4-h3-m2-d4-p0.5'".replace(".", r"\.")):
         load_dataset("rhm", "hmm-v4-h3-m2-d4-p0.5", vocab_size=5, **sizes)
     with pytest.raises(ValueError, match="depth=2 has no meaning for name='hmm"):
@@ -118,6 +126,10 @@ def test_what_needs_rules_at_every_level_says_so(source):
     tokens = source.sample(3)
     with pytest.raises(ValueError, match="has no rules"):
         rhm_hf.HierarchicalNGramForCausalLM.fit(tokens, source)
+    if isinstance(source, SparseGrammar):  # the ordinary grammar of the same law has them
+        fitted = rhm_hf.HierarchicalNGramForCausalLM.fit(tokens, source.to_grammar())
+        assert fitted.config.num_symbols == source.vocab_size
+        return
     with pytest.raises(ValueError, match=f"level={source.depth} of .* has no rules: above level {source.cut}"):
         source.rules_at(source.depth)
     for level in range(1, source.cut + 1):
@@ -130,10 +142,25 @@ def test_exports_keep_their_source(tmp_path):
     assert Grammar.from_pretrained(tmp_path / "data") == Grammar.from_name("v4-m3-s2-L2-cut1")
     card = (tmp_path / "data" / "README.md").read_text()
     assert "| levels of rules in a block k | 1 |" in card
+    assert main(["export", "v4-m2-s2-L2-sparse1b", str(tmp_path / "sparse"), "--train_size", "20"]) == 0
+    assert Grammar.from_pretrained(tmp_path / "sparse") == Grammar.from_name("v4-m2-s2-L2-sparse1b")
+    assert "| uninformative slots per child s0 | 1 (placement B) |" in (tmp_path / "sparse" / "README.md").read_text()
+
+
+def test_sparse_rows_do_not_depend_on_streaming(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "TABLE_TOKENS", 2**9)  # many shards
+    sizes = {"train_size": 150, "validation_size": 0, "test_size": 0, "levels": True}
+    wanted = {"path": "rhm", "name": "v8-m4-s2-L2-sparse1", "split": "train", **sizes}
+    whole = load_dataset(**wanted, cache_dir=str(tmp_path / "a"))
+    stream = load_dataset(**wanted, streaming=True)
+    assert whole.column_names == ["input_ids", "label", "level_1"]
+    assert stream.num_shards > 1
+    assert whole.to_list() == list(stream)
+    assert whole.features["label"].num_classes == 8
 
 
 def test_info_prints_every_family(capsys, tmp_path):
-    for name in ("v4-m3-s2-L2-cut1", "hmm-v4-h3-m2-d4-p0.5", "v4-m3-s2-L2-zipf1.0@1"):
+    for name in ("v4-m3-s2-L2-cut1", "hmm-v4-h3-m2-d4-p0.5", "v4-m3-s2-L2-zipf1.0@1", "v4-m2-s2-L2-sparse1"):
         source = Grammar.from_name(name)
         assert main(["info", name]) == 0
         out = capsys.readouterr().out

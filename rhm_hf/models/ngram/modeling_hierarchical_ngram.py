@@ -52,7 +52,10 @@ class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
             `ValueError`: for anything out of range, no sentences at all, or one that the grammar does not derive.
         """
         if not isinstance(grammar, Grammar):
-            raise ValueError(f"grammar={grammar.name} has no rules at every level to parse with: pass a Grammar")
+            raise ValueError(
+                f"grammar={grammar.name} has no rules of its own at every level to parse with: pass a Grammar, "
+                "such as to_grammar() of a sparse one"
+            )
         documents = Documents.of(input_ids, grammar.vocab_size)
         if documents.common_length != grammar.sentence_length:
             raise ValueError(
