@@ -7,7 +7,6 @@
 
 import contextlib
 import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -25,7 +24,7 @@ from .batches import Batches
 from .data import load_data
 from .devices import check_processes, cpu_only, generators, key_of, uniforms
 from .folder import LOG_FILE, MODEL_FOLDER, RESULTS_FILE, RUN_FILE, finished, owned, save_model
-from .models import auto_class_for, scratch_config, scratch_model
+from .models import auto_class_for, make_optimizer, scratch_config, scratch_model
 
 
 def train(arguments: Arguments) -> list[dict]:
@@ -51,16 +50,6 @@ def train(arguments: Arguments) -> list[dict]:
 def evaluation_steps(max_steps: int, num_evaluations: int) -> list[int]:
     """Steps 1 .. max_steps, evenly spaced in their logarithm, both ends included, without repeats."""
     return sorted({round(step) for step in np.geomspace(1, max_steps, num_evaluations)} | {max_steps})
-
-
-def check_finite(row: dict, learning_rate: float) -> None:
-    """Raises a `RuntimeError` where training diverged; an infinite KL alone is an answer."""
-    bad = [name for name in ("train_loss", "validation_loss", "test_loss") if not math.isfinite(row[name])]
-    if bad:
-        raise RuntimeError(
-            f"{', '.join(f'{name} is {row[name]}' for name in bad)} at step {row['step']}: training diverged with "
-            f"learning_rate={learning_rate}; choose a lower one, or warm up over more steps"
-        )
 
 
 class Run:
@@ -124,11 +113,7 @@ class Run:
         )
         model = scratch_model(config, self.task.auto_class, m.model_seed, self.data.length)
         model = model.to(self.accelerator.device)
-        common = {"lr": t.learning_rate, "weight_decay": t.weight_decay, "fused": True}
-        if t.optimizer == "sgd":
-            optimizer = torch.optim.SGD(model.parameters(), momentum=t.momentum, **common)
-        else:
-            optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, t.adam_beta2), **common)
+        optimizer = make_optimizer(model, t)
         self.scheduler = get_scheduler(
             t.lr_scheduler_type, optimizer, num_warmup_steps=t.warmup_steps, num_training_steps=t.max_steps
         )
@@ -231,7 +216,7 @@ class Run:
             "best": 0,  # marked below
             **results.versions(),
         }
-        check_finite(row, a.training.learning_rate)
+        results.check_finite(row, a.training.learning_rate)
         self.rows = results.mark_best([*self.rows, row])
         best = next(i for i, r in enumerate(self.rows) if r["best"])
         self.stopped = 0 < a.training.patience <= len(self.rows) - 1 - best

@@ -7,6 +7,8 @@ import torch
 import transformers
 from transformers import AutoConfig, GenerationConfig
 
+from .arguments import TrainingArguments
+
 
 def auto_class_for(model_type: str, candidates: Sequence[str]) -> str:
     """The first of some Auto classes that has a model of this type.
@@ -91,3 +93,11 @@ def scratch_model(config, auto_class: str, seed: int, length: int):
             pad_token_id=config.pad_token_id,
         )
     return model
+
+
+def make_optimizer(model, arguments: TrainingArguments) -> torch.optim.Optimizer:
+    """The optimizer that a run asks for, fused: one kernel for all parameters."""
+    common = {"lr": arguments.learning_rate, "weight_decay": arguments.weight_decay, "fused": True}
+    if arguments.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), momentum=arguments.momentum, **common)
+    return torch.optim.AdamW(model.parameters(), betas=(0.9, arguments.adam_beta2), **common)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import platform
 import subprocess
 import time
@@ -47,6 +48,16 @@ def best_rows(rows: list[dict]) -> list[dict]:
     """The best row of every run."""
     names = dict.fromkeys(row["run"] for row in rows)
     return [best_row([row for row in rows if row["run"] == name]) for name in names]
+
+
+def check_finite(row: dict, learning_rate: float) -> None:
+    """Raises a `RuntimeError` where training diverged; an infinite KL alone is an answer."""
+    bad = [name for name in ("train_loss", "validation_loss", "test_loss") if not math.isfinite(row[name])]
+    if bad:
+        raise RuntimeError(
+            f"{', '.join(f'{name} is {row[name]}' for name in bad)} at step {row['step']}: training diverged with "
+            f"learning_rate={learning_rate}; choose a lower one, or warm up over more steps"
+        )
 
 
 def write_csv(path: Path, rows: list[dict], names: list[str] | None = None) -> None:
