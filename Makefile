@@ -29,14 +29,19 @@ cards: $(VENV)/.installed
 	$(RUN) $(BIN)/python -m hub_cards.build
 
 # The recipes with a figure of trained models, in the order they are run: representations reads the models of last_token.
-RECIPES := last_token representations classification context_window conjecture
+# TEXT: a UTF-8 file, or a corpus of the Hub.
+SENTENCES := last_token representations classification
+TEXTS := context_window conjecture
+TEXT ?= shakespeare
 
 figures: $(VENV)/.installed
-	set -e; for name in $(RECIPES); do $(RUN) $(BIN)/python recipes/$$name/$$name.py --draw docs/figures; done
+	set -e; for name in $(SENTENCES) $(TEXTS); do $(RUN) $(BIN)/python recipes/$$name/$$name.py --draw docs/figures; done
 
 figures-data: $(VENV)/.installed
-	set -e; for name in $(RECIPES); do \
+	set -e; for name in $(SENTENCES); do \
 		$(RUN) $(BIN)/python recipes/$$name/$$name.py --config recipes/$$name/cpu.yaml --figures docs/figures; done
+	set -e; for name in $(TEXTS); do \
+		$(BIN)/python recipes/$$name/$$name.py --config recipes/$$name/cpu.yaml --figures docs/figures --text $(TEXT); done
 
 clean:
 	rm -rf $(VENV) runs
