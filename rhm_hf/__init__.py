@@ -10,7 +10,7 @@ from ._lazy import lazy_attributes
 
 
 if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the same to Python
-    from . import data, grammar, inference, metrics, models, plots, statistics, tasks, theory, training
+    from . import data, diffusion, grammar, inference, metrics, models, plots, statistics, tasks, theory, training
     from ._version import __version__
     from .data import (
         CharCorpus,
@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the sam
     )
     from .grammar import Grammar, GrammarParameters
     from .metrics import load_metric
+    from .models.hierarchical_unet.configuration_hierarchical_unet import HierarchicalUNetConfig
+    from .models.hierarchical_unet.modeling_hierarchical_unet import HierarchicalUNetForMaskedLM
     from .models.ngram.configuration_hierarchical_ngram import HierarchicalNGramConfig
     from .models.ngram.configuration_ngram import NGramConfig
     from .models.ngram.modeling_hierarchical_ngram import HierarchicalNGramForCausalLM
@@ -37,6 +39,8 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
     "GrammarParameters": "grammar",
     "HierarchicalNGramConfig": "models.ngram.configuration_hierarchical_ngram",
     "HierarchicalNGramForCausalLM": "models.ngram.modeling_hierarchical_ngram",
+    "HierarchicalUNetConfig": "models.hierarchical_unet.configuration_hierarchical_unet",
+    "HierarchicalUNetForMaskedLM": "models.hierarchical_unet.modeling_hierarchical_unet",
     "NGramConfig": "models.ngram.configuration_ngram",
     "NGramForCausalLM": "models.ngram.modeling_ngram",
     "RHMCollator": "data",
@@ -48,6 +52,7 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
     "__version__": "_version",
     "char_corpus": "data",
     "data": "",
+    "diffusion": "",
     "export_parquet": "data",
     "grammar": "",
     "grammar_of": "data",
@@ -70,6 +75,8 @@ __all__ = [  # written out, as type checkers ask for
     "GrammarParameters",
     "HierarchicalNGramConfig",
     "HierarchicalNGramForCausalLM",
+    "HierarchicalUNetConfig",
+    "HierarchicalUNetForMaskedLM",
     "NGramConfig",
     "NGramForCausalLM",
     "RHMCollator",
@@ -81,6 +88,7 @@ __all__ = [  # written out, as type checkers ask for
     "__version__",
     "char_corpus",
     "data",
+    "diffusion",
     "export_parquet",
     "grammar",
     "grammar_of",

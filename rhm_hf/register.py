@@ -53,6 +53,12 @@ MODELS = (
         "HierarchicalNGramConfig",
         {"AutoModelForCausalLM": "HierarchicalNGramForCausalLM"},
     ),
+    ModelFamily(
+        "hierarchical_unet",
+        "rhm_hf.models.hierarchical_unet",
+        "HierarchicalUNetConfig",
+        {"AutoModelForMaskedLM": "HierarchicalUNetForMaskedLM"},
+    ),
 )
 
 
