@@ -6,9 +6,12 @@ trained denoiser lacks, and what a sampler loses by drawing several tokens at a 
 
 from .bounds import DenoisingLoss, log_likelihood_bound, stratified
 from .denoisers import Denoiser, ExactDenoiser, ModelDenoiser, as_denoiser
+from .forward_backward import ForwardBackward, crossing, forward_backward, susceptibility
+from .judging import judge_samples, one_step_kl, revealing_law
 from .processes import DiscreteDiffusion, MaskedDiffusion, UniformDiffusion
+from .sampling import denoise, reveal_log_probs, sample_ancestral, sample_revealing
 from .schedules import SCHEDULES, CosineSchedule, LinearSchedule, LogLinearSchedule, Schedule
-from .vectors import GaussianDiffusion, epsilon_evidence
+from .vectors import EpsilonProcess, GaussianDiffusion
 
 
 __all__ = [
@@ -17,7 +20,9 @@ __all__ = [
     "Denoiser",
     "DenoisingLoss",
     "DiscreteDiffusion",
+    "EpsilonProcess",
     "ExactDenoiser",
+    "ForwardBackward",
     "GaussianDiffusion",
     "LinearSchedule",
     "LogLinearSchedule",
@@ -26,7 +31,16 @@ __all__ = [
     "Schedule",
     "UniformDiffusion",
     "as_denoiser",
-    "epsilon_evidence",
+    "crossing",
+    "denoise",
+    "forward_backward",
+    "judge_samples",
     "log_likelihood_bound",
+    "one_step_kl",
+    "reveal_log_probs",
+    "revealing_law",
+    "sample_ancestral",
+    "sample_revealing",
     "stratified",
+    "susceptibility",
 ]

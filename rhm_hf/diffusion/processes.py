@@ -68,6 +68,10 @@ class DiscreteDiffusion:
         law, prior = self.marginal(torch.zeros(1, 1, dtype=torch.int64), 1.0)[0, 0], self.prior()
         return float(torch.where(law > 0, torch.xlogy(law, law / prior), 0).sum())
 
+    def uniforms(self, tokens: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """What [`DiscreteDiffusion.noise`] takes, float64 `(n, d)` on the CPU."""
+        return torch.rand(tokens.shape, dtype=torch.float64, generator=generator)
+
     def noise(self, tokens: torch.Tensor, t: float | torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """Draws x_t from q(x_t | x_0).
 

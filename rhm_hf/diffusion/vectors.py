@@ -24,6 +24,10 @@ class GaussianDiffusion:
         self.num_symbols = check_integer("num_symbols", num_symbols, 2)
         self.schedule = schedule_of(schedule)
 
+    def uniforms(self, tokens: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """What [`GaussianDiffusion.noise`] takes, float64 `(n, d, v)`."""
+        return torch.rand(*tokens.shape, self.num_symbols, dtype=torch.float64, generator=generator)
+
     def noise(self, tokens: torch.Tensor, t: float | torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """Draws z_t, float64 `(n, d, v)`, for tokens `(n, d)` from uniform numbers in [0, 1), `(n, d, v)`."""
         alpha = self.schedule.alpha(as_time(t, tokens)).unsqueeze(-1)
@@ -42,21 +46,33 @@ class GaussianDiffusion:
         return (logs - logs.amax(-1, keepdim=True)).exp()
 
 
-def epsilon_evidence(tokens: torch.Tensor, epsilon: float, num_symbols: int) -> torch.Tensor:
+class EpsilonProcess:
     """The ε-process of 2402.16991: a belief of 1 - ε + ε/v in the true token and ε/v in each of the others.
 
-    Nothing is drawn: ε = 0 is certainty, ε = 1 knows nothing. It is no noise of tokens, since no token is ever hit:
-    evidence always points to the truth, and the class survives up to far larger ε than under noise.
+    Nothing is drawn: ε = 1 - alpha(t), time itself with the linear schedule. It is no noise that hits tokens: the
+    evidence always points to the truth, so the class survives up to far larger ε than under noise.
 
     Args:
-        tokens (`torch.Tensor`): the true tokens `(n, d)`.
-        epsilon (`float`): in [0, 1].
         num_symbols (`int`): v.
-
-    Returns:
-        float64 `(n, d, v)`.
+        schedule (`str` or [`Schedule`], *optional*, defaults to `"linear"`).
     """
-    if not 0 <= epsilon <= 1:
-        raise ValueError(f"epsilon={epsilon} must be in [0, 1]: 0 is certainty about every token, 1 is ignorance")
-    symbols = torch.nn.functional.one_hot(tokens.long(), num_symbols).double()
-    return (1 - epsilon) * symbols + epsilon / num_symbols
+
+    name = "epsilon"
+
+    def __init__(self, num_symbols: int, schedule: str | Schedule = "linear"):
+        self.num_symbols = check_integer("num_symbols", num_symbols, 2)
+        self.schedule = schedule_of(schedule)
+
+    def uniforms(self, tokens: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """None are needed: `(n, 0)`."""
+        return torch.empty(len(tokens), 0, dtype=torch.float64)
+
+    def noise(self, tokens: torch.Tensor, t=None, uniforms=None) -> torch.Tensor:
+        """The tokens themselves."""
+        return tokens
+
+    def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
+        """The belief in every symbol, float64 `(n, d, v)`, for true tokens `(n, d)`."""
+        alpha = self.schedule.alpha(as_time(t, noisy)).unsqueeze(-1)
+        symbols = torch.nn.functional.one_hot(noisy.long(), self.num_symbols).double()
+        return alpha * symbols + (1 - alpha) / self.num_symbols

@@ -48,6 +48,9 @@ class Chain:
         rows = np.ones((len(self.states), len(self.states)))
         for i in range(self.states.shape[1]):
             mixed = np.einsum("sv,svk->sk", denoised[:, i], law[self.states[:, i]])
+            # A visible token stays, also in states that no sentence leads to; at t = 1 there may be none.
+            total = mixed.sum(1, keepdims=True)
+            mixed /= np.where(total > 0, total, 1)
             rows *= mixed[:, self.states[:, i]]
         return rows
 

@@ -70,7 +70,9 @@ def test_the_exact_denoiser_of_gaussian_noise():
     process, t = GaussianDiffusion(3), 0.7
     z = process.noise(torch.from_numpy(tokens[:6].astype(np.int64)), t, torch.rand(6, 4, 3))
     alpha = 1 - t
-    distance = ((z[:, None] - math.sqrt(alpha) * torch.eye(3, dtype=torch.float64)[tokens.astype(int)]) ** 2).sum((2, 3))
+    distance = ((z[:, None] - math.sqrt(alpha) * torch.eye(3, dtype=torch.float64)[tokens.astype(int)]) ** 2).sum(
+        (2, 3)
+    )
     weights = torch.from_numpy(probs).log() - distance / (2 * (1 - alpha))
     expected = torch.einsum("nx,xiv->niv", weights.softmax(1), torch.eye(3, dtype=torch.float64)[tokens.astype(int)])
     found = ExactDenoiser(TINY, process)(z, t).exp()

@@ -9,11 +9,11 @@ import torch
 from rhm_hf import Grammar
 from rhm_hf.diffusion import (
     SCHEDULES,
+    EpsilonProcess,
     GaussianDiffusion,
     LogLinearSchedule,
     MaskedDiffusion,
     UniformDiffusion,
-    epsilon_evidence,
 )
 from rhm_hf.diffusion.processes import categorical
 from rhm_hf.inference import posteriors
@@ -166,19 +166,20 @@ def test_gaussian_noise_is_gaussian_and_its_evidence_is_bayes():
 
 
 def test_all_evidence_feeds_belief_propagation(small_grammar):
-    v, d = small_grammar.vocab_size, small_grammar.sentence_length
+    v = small_grammar.vocab_size
     tokens = torch.from_numpy(small_grammar.sample(8, sampling="iid").astype(np.int64))
-    uniforms = torch.rand(8, d, v, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for process in (MaskedDiffusion(v), UniformDiffusion(v), GaussianDiffusion(v)):
-        numbers = uniforms if process.name == "gaussian" else uniforms[..., 0]
+        numbers = process.uniforms(tokens, torch.Generator().manual_seed(0))
         evidence = process.evidence(process.noise(tokens, 0.5, numbers), 0.5)
         laws, logs = posteriors(small_grammar, evidence=evidence, return_log_evidence=True)
         assert logs.isfinite().all()
         assert (laws[0].gather(2, tokens[:, :, None]) > 0).all()
-    certain, blank = (posteriors(small_grammar, evidence=epsilon_evidence(tokens, e, v))[0] for e in (0.0, 1.0))
+    certain, blank = (posteriors(small_grammar, evidence=EpsilonProcess(v).evidence(tokens, e))[0] for e in (0.0, 1.0))
     assert torch.equal(certain, torch.nn.functional.one_hot(tokens, v).double())
     torch.testing.assert_close(blank[0], blank[1])  # nothing known: the same law for all
-    belief = epsilon_evidence(tokens, 0.4, v)
+    process = EpsilonProcess(v)
+    assert process.noise(tokens, 0.4, process.uniforms(tokens)) is tokens
+    belief = process.evidence(tokens, 0.4)
     assert belief.sum(-1).sub(1).abs().max() < 1e-14
     assert belief.gather(2, tokens[:, :, None]).sub(0.6 + 0.4 / v).abs().max() < 1e-14
 
@@ -198,7 +199,6 @@ def test_categorical_never_draws_the_impossible():
         (lambda: MaskedDiffusion(4, "quadratic"), "schedule='quadratic' is unknown: it must be linear, cosine"),
         (lambda: LogLinearSchedule(1.0), "floor=1.0"),
         (lambda: MaskedDiffusion(4).transition(0.5, 0.5), r"s=0.5 and t=0.5 must satisfy 0 <= s < t <= 1"),
-        (lambda: epsilon_evidence(torch.zeros(1, 1), 1.5, 3), "epsilon=1.5"),
     ],
 )
 def test_mistakes_are_named(call, match):
