@@ -3,7 +3,7 @@
     -log p(x_0) <= E_t [-alpha'(t) / (1 - alpha(t)) sum over hidden tokens of -log p(x_0,i | x_t)] + prior    (masked)
     -log p(x_0) <= sum over t of KL(q(x_s | x_t, x_0) || p(x_s | x_t)) + prior,   s = t - 1/T           (any, T steps)
 
-The first is the limit of the second (MDLM 2406.07524, eq. 10; MD4 2406.04329, eq. 4) and does not depend on the
+The first is the limit of the second (MDLM 2406.07524; MD4 2406.04329) and does not depend on the
 schedule. By the any-order identity it is an equality for the exact denoiser, sentence by sentence. `prior` is 0 where
 alpha(1) = 0.
 """
@@ -37,6 +37,7 @@ class DenoisingLoss:
             )
         self.process = process
         self.steps = None if steps is None else check_integer("steps", steps, 1)
+        self._prior = process.prior_kl()
 
     def num_uniforms(self, length: int) -> int:
         """k: a sentence's noise takes one number for the time and one for every token."""
@@ -62,7 +63,7 @@ class DenoisingLoss:
             )
         denoiser, tokens = as_denoiser(model, self.process), tokens.long()
         terms = self._continuous if self.steps is None else self._discrete
-        return terms(denoiser, tokens, uniforms.double()) + self.process.prior_kl() * tokens.shape[1]
+        return terms(denoiser, tokens, uniforms.double()) + self._prior * tokens.shape[1]
 
     def _continuous(self, denoiser: Denoiser, tokens: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         t = 1 - uniforms[:, 0]  # above 0, where the weight is infinite

@@ -13,6 +13,7 @@ import torch
 from ..grammar.parameters import check_integer
 from ..inference import parse, posteriors, sample_posterior
 from ..statistics import Accumulator
+from .denoisers import as_denoiser
 from .sampling import denoise
 
 
@@ -76,19 +77,22 @@ def forward_backward(
     num_sentences, length = check_integer("num_sentences", num_sentences, 2), grammar.sentence_length
     tokens = grammar.sample(num_sentences, seed=seed, split="evaluation", sampling="iid")
     truth = [torch.from_numpy(level.astype(np.int64)) for level in grammar.parse(tokens)]
-    generator = torch.Generator().manual_seed(seed)
+    generator, denoiser = torch.Generator().manual_seed(seed), None
+    if model is not None:
+        denoiser = as_denoiser(model, process)
+        back = torch.Generator(denoiser.device).manual_seed(seed)
     survived = [Accumulator() for _ in truth]
     changed = torch.empty(num_sentences, length, dtype=torch.bool)
     for rows in torch.arange(num_sentences).split(max(1, BATCH_TOKENS // length)):
         levels = [level[rows] for level in truth]
         noisy = process.noise(levels[0], t, process.uniforms(levels[0], generator))
-        if model is None:
+        if denoiser is None:
             evidence = process.evidence(noisy, t)
             laws = posteriors(grammar, evidence=evidence)
             same = [law.gather(2, true.unsqueeze(2)).squeeze(2) for law, true in zip(laws, levels, strict=True)]
             result = sample_posterior(grammar, evidence=evidence, generator=generator)[0]
         else:
-            result = denoise(model, process, noisy, t, steps, generator)
+            result = denoise(denoiser, process, noisy.to(denoiser.device), t, steps, back).cpu()
             same = [found == true for found, true in zip(parse(grammar, result), levels, strict=True)]
         for accumulator, kept in zip(survived, same, strict=True):
             accumulator.add(kept.double().sum(1), float(kept.shape[1]))

@@ -144,6 +144,8 @@ def reveal_log_probs(
     denoiser, tokens = as_denoiser(model, process), tokens.long()
     n, length = tokens.shape
     if isinstance(order, torch.Tensor):
+        if order.shape not in ((length,), (n, length)):
+            raise ValueError(f"order has shape {tuple(order.shape)}: give ranks as {(length,)} or {(n, length)}")
         ranks = order.double().to(tokens.device).expand(n, length)
     else:
         ranks = _ranks(n, length, order, generator, tokens.device)

@@ -35,7 +35,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class LinearSchedule(Schedule):
-    """alpha = 1 - t, the schedule of absorbing diffusion (D3PM 2107.03006; MD4 2406.04329, table 1)."""
+    """alpha = 1 - t, the schedule of absorbing diffusion (D3PM 2107.03006; MD4 2406.04329)."""
 
     name = "linear"
 
@@ -51,7 +51,7 @@ class LinearSchedule(Schedule):
 
 @dataclass(frozen=True)
 class CosineSchedule(Schedule):
-    """alpha = 1 - cos(pi (1 - t) / 2), slow at first (MD4 2406.04329, table 1; MaskGIT)."""
+    """alpha = 1 - cos(pi (1 - t) / 2), slow at first (MD4 2406.04329; MaskGIT)."""
 
     name = "cosine"
 

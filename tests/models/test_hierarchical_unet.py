@@ -6,6 +6,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from rhm_hf import Grammar, HierarchicalUNetConfig, HierarchicalUNetForMaskedLM
 from rhm_hf.metrics.rhm_kl import kl_divergence
+from rhm_hf.training.models import scratch_config, scratch_model
 
 
 def unet(seed=0, **kwargs):
@@ -52,8 +53,13 @@ def test_it_is_saved_and_loaded_by_the_auto_classes(tmp_path):
     torch.testing.assert_close(model(ids, timesteps=t, labels=labels).loss, expected)
 
 
-def test_bos_of_others_is_not_taken():
-    assert HierarchicalUNetConfig(vocab_size=7, bos_token_id=4, eos_token_id=4, pad_token_id=5).bos_token_id is None
+def test_it_is_made_from_scratch_like_models_of_transformers():
+    """Whatever ids the training loop gives, there is no BOS: a sentence just fits."""
+    config = scratch_config("hierarchical_unet", {"num_hidden_layers": 2, "filter_size": 3, "hidden_size": 8}, 5, 9)
+    assert (config.vocab_size, config.max_position_embeddings, config.bos_token_id) == (8, 9, None)
+    model = scratch_model(config, "AutoModelForMaskedLM", 0, 9)
+    assert isinstance(model, HierarchicalUNetForMaskedLM)
+    assert not model.can_generate()
 
 
 def test_it_is_judged_by_the_exact_kl_and_learns():
