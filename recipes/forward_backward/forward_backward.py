@@ -23,6 +23,7 @@ from rhm_hf.diffusion import (
     crossing,
     forward_backward,
 )
+from rhm_hf.statistics import Accumulator
 from rhm_hf.training.results import write_csv
 
 
@@ -74,17 +75,19 @@ def measure(name: str, depth: int, args) -> list[dict]:
     for t in np.linspace(first, last, args.num_times).tolist():
         found = [forward_backward(grammar, process, t, args.num_sentences) for grammar in grammars]
         row = {"process": name, "depth": depth, "t": round(t, 6)}
-        columns = {
-            "class_survival": [result.survival[-1] for result in found],
-            "token_survival": [result.survival[0] for result in found],
-            "susceptibility": [result.susceptibility for result in found],
+        by_grammar = [result.survival[-1] for result in found]
+        traces = [result.covariance.trace().item() for result in found]
+        columns = {  # values of the grammars and what they are divided by: in some, no token may have changed
+            "class_survival": (by_grammar, [1.0] * len(found)),
+            "token_survival": ([result.survival[0] for result in found], [1.0] * len(found)),
+            "susceptibility": ([result.covariance.sum().item() for result in found], traces),
         }
-        for column, values in columns.items():
-            row[column] = float(np.mean(values))
-            row[f"{column}_stderr"] = (
-                float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
-            )
-        rows.append(row | {"by_grammar": columns["class_survival"]})
+        for column, (values, counts) in columns.items():
+            ratio = Accumulator()
+            ratio.add(torch.tensor(values, dtype=torch.float64), torch.tensor(counts))
+            row[column] = ratio.mean.item() if any(counts) else 0.0
+            row[f"{column}_stderr"] = ratio.stderr.item() if len(found) > 1 and any(counts) else 0.0
+        rows.append(row | {"by_grammar": by_grammar})
     peak = max(rows, key=lambda row: row["susceptibility"])
     print(f"{name}, L = {depth}: susceptibility {peak['susceptibility']:.1f} at {peak['t']:.3f}", flush=True)
     return rows
@@ -159,7 +162,7 @@ def draw(rows: list[dict], transitions: list[dict], title: str, path: Path) -> N
             for ax in (top, bottom):
                 ax.axvline(last, color="0.6", linewidth=1, zorder=0)
         top.set_title(name, fontsize=10)
-        bottom.set(xlabel=PROCESSES[name][1], yscale="log")
+        bottom.set(xlabel=PROCESSES[name][1], ylim=(0, None))
         for ax in (top, bottom):
             ax.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("probability that the class survives")

@@ -34,7 +34,8 @@ def test_tables_and_figure(recipe, tmp_path, capsys):
     assert all(np.array_equal(shallow.rules_at(level), deep.rules_at(level)) for level in (1, 2))
     found = [forward_backward(Grammar.from_name("v8-m2-s2-L3", k), MaskedDiffusion(8), 0.52, 32) for k in (0, 1)]
     assert row["class_survival"] == pytest.approx(np.mean([result.survival[-1] for result in found]))
-    assert row["susceptibility"] == pytest.approx(np.mean([result.susceptibility for result in found]))
+    total, trace = (sum(f(result.covariance).item() for result in found) for f in (torch.sum, torch.trace))
+    assert row["susceptibility"] == pytest.approx(total / trace)
     transitions = read_csv(tmp_path / "forward_backward_transitions.csv")
     assert [(r["process"], r["shallow"], r["deep"]) for r in transitions] == [("masked", 2, 3), ("epsilon", 2, 3)]
     assert imread(tmp_path / "forward_backward.png").std() > 0.05
