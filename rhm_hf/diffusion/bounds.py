@@ -3,9 +3,8 @@
     -log p(x_0) <= E_t [-alpha'(t) / (1 - alpha(t)) sum over hidden tokens of -log p(x_0,i | x_t)] + prior    (masked)
     -log p(x_0) <= sum over t of KL(q(x_s | x_t, x_0) || p(x_s | x_t)) + prior,   s = t - 1/T           (any, T steps)
 
-The first is the limit of the second (MDLM 2406.07524; MD4 2406.04329) and does not depend on the
-schedule. By the any-order identity it is an equality for the exact denoiser, sentence by sentence. `prior` is 0 where
-alpha(1) = 0.
+The first is the limit of the second (MDLM 2406.07524; MD4 2406.04329) and does not depend on the schedule. By the
+any-order identity it is an equality for the exact denoiser, sentence by sentence. `prior` is 0 where alpha(1) = 0.
 """
 
 from collections.abc import Iterator

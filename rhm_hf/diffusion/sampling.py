@@ -96,8 +96,8 @@ def sample_revealing(
         model, process, num, length, generator, batch_size: as in [`sample_ancestral`]; masked diffusion only.
         tokens_per_step (`int`, *optional*, defaults to 1): k.
         order (`str`, *optional*, defaults to `"random"`): which tokens come next: `"random"`, a random order of each
-            sentence's own; `"confidence"`, those whose likeliest symbol is likeliest; `"left_to_right"`. The choice
-            never looks at what was drawn for a hidden token, as MaskGIT's does, so that with k = 1 and the exact
+            sentence's own; `"confidence"`, those whose likeliest symbol is likeliest; `"left_to_right"`. Unlike
+            MaskGIT's, the choice never looks at what was drawn for a hidden token, so that with k = 1 and the exact
             denoiser every order has the exact law.
 
     Returns:
@@ -141,7 +141,8 @@ def reveal_log_probs(
         float64 `(n,)`, nats; -inf for what cannot be reached.
     """
     _check_revealing(process, tokens_per_step, order)
-    denoiser, tokens = as_denoiser(model, process), tokens.long()
+    denoiser = as_denoiser(model, process)
+    tokens = tokens.to(denoiser.device).long()
     n, length = tokens.shape
     if isinstance(order, torch.Tensor):
         if order.shape not in ((length,), (n, length)):
