@@ -8,7 +8,9 @@ from huggingface_hub import RepoCard
 
 from hub_cards.context_loss import context_loss_card
 from hub_cards.effective_context import effective_context_card
+from hub_cards.grammaticality import grammaticality_card
 from hub_cards.latent_probe import latent_probe_card
+from hub_cards.memorisation import memorisation_card
 from hub_cards.representation_probe import representation_probe_card
 from hub_cards.rhm import dataset_card
 from hub_cards.rhm_kl import metric_card
@@ -19,7 +21,9 @@ from hub_cards.token_correlations import measurement_card
 CARDS: dict[str, Callable[[], RepoCard]] = {  # file -> what builds it
     "context_loss.md": context_loss_card,
     "effective_context.md": effective_context_card,
+    "grammaticality.md": grammaticality_card,
     "latent_probe.md": latent_probe_card,
+    "memorisation.md": memorisation_card,
     "representation_probe.md": representation_probe_card,
     "rhm.md": dataset_card,
     "rhm_kl.md": metric_card,

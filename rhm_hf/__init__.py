@@ -10,7 +10,7 @@ from ._lazy import lazy_attributes
 
 
 if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the same to Python
-    from . import data, grammar, inference, metrics, models, plots, statistics, tasks, theory, training
+    from . import data, diffusion, grammar, inference, metrics, models, plots, statistics, tasks, theory, training
     from ._version import __version__
     from .data import (
         CharCorpus,
@@ -39,6 +39,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the sam
     from .models.fully_connected.modeling_fully_connected import FullyConnectedForSequenceClassification
     from .models.hierarchical_cnn.configuration_hierarchical_cnn import HierarchicalCNNConfig
     from .models.hierarchical_cnn.modeling_hierarchical_cnn import HierarchicalCNNForSequenceClassification
+    from .models.hierarchical_unet.configuration_hierarchical_unet import HierarchicalUNetConfig
+    from .models.hierarchical_unet.modeling_hierarchical_unet import HierarchicalUNetForMaskedLM
     from .models.locally_connected.configuration_locally_connected import LocallyConnectedConfig
     from .models.locally_connected.modeling_locally_connected import LocallyConnectedForSequenceClassification
     from .models.ngram.configuration_hierarchical_ngram import HierarchicalNGramConfig
@@ -64,6 +66,8 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
     "HierarchicalCNNForSequenceClassification": "models.hierarchical_cnn.modeling_hierarchical_cnn",
     "HierarchicalNGramConfig": "models.ngram.configuration_hierarchical_ngram",
     "HierarchicalNGramForCausalLM": "models.ngram.modeling_hierarchical_ngram",
+    "HierarchicalUNetConfig": "models.hierarchical_unet.configuration_hierarchical_unet",
+    "HierarchicalUNetForMaskedLM": "models.hierarchical_unet.modeling_hierarchical_unet",
     "LayeredParameters": "grammar",
     "LocallyConnectedConfig": "models.locally_connected.configuration_locally_connected",
     "LocallyConnectedForSequenceClassification": "models.locally_connected.modeling_locally_connected",
@@ -79,6 +83,7 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
     "__version__": "_version",
     "char_corpus": "data",
     "data": "",
+    "diffusion": "",
     "export_parquet": "data",
     "grammar": "",
     "grammar_from_tensors": "grammar",
@@ -112,6 +117,8 @@ __all__ = [  # written out, as type checkers ask for
     "HierarchicalCNNForSequenceClassification",
     "HierarchicalNGramConfig",
     "HierarchicalNGramForCausalLM",
+    "HierarchicalUNetConfig",
+    "HierarchicalUNetForMaskedLM",
     "LayeredParameters",
     "LocallyConnectedConfig",
     "LocallyConnectedForSequenceClassification",
@@ -127,6 +134,7 @@ __all__ = [  # written out, as type checkers ask for
     "__version__",
     "char_corpus",
     "data",
+    "diffusion",
     "export_parquet",
     "grammar",
     "grammar_from_tensors",

@@ -77,6 +77,12 @@ MODELS = (
         "LocallyConnectedConfig",
         {"AutoModelForSequenceClassification": "LocallyConnectedForSequenceClassification"},
     ),
+    ModelFamily(
+        "hierarchical_unet",
+        "rhm_hf.models.hierarchical_unet",
+        "HierarchicalUNetConfig",
+        {"AutoModelForMaskedLM": "HierarchicalUNetForMaskedLM"},
+    ),
 )
 
 

@@ -1,0 +1,124 @@
+"""Denoisers: p(x_0 | x_t), token by token, exact or of any Hugging Face model with a language-model head."""
+
+import inspect
+
+import torch
+
+from ..inference import posteriors
+from .processes import as_time
+
+
+class Denoiser:
+    """Something that says what the tokens were: `denoiser(noisy, t)` is log p(x_0 = . | x_t), shape `(n, d, v)`."""
+
+    def __call__(self, noisy: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
+        """Log probabilities of all symbols at every position.
+
+        Args:
+            noisy (`torch.Tensor`): ids `(n, d)`, or vectors `(n, d, v)` of a Gaussian process.
+            t (`float` or `torch.Tensor`): time in [0, 1], one for all or `(n,)`.
+        """
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where sampling happens."""
+        return torch.device("cpu")
+
+
+class ExactDenoiser(Denoiser):
+    """The optimal denoiser: belief propagation with the likelihoods of the noise as evidence on the leaves.
+
+    Where no sentence can have become x_t there is no law, and the rows are uniform.
+
+    Args:
+        grammar (`Grammar`): the law of the data.
+        process ([`DiscreteDiffusion`] or [`GaussianDiffusion`]): the noise.
+        dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation.
+        device (`torch.device`, *optional*, defaults to the CPU): where sampling happens.
+    """
+
+    def __init__(self, grammar, process, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"):
+        if process.num_symbols != grammar.vocab_size:
+            raise ValueError(
+                f"process has num_symbols={process.num_symbols} and the grammar vocab_size={grammar.vocab_size}: make "
+                "it with num_symbols=grammar.vocab_size"
+            )
+        self.grammar, self.process, self.dtype = grammar, process, dtype
+        self._device = torch.device(device)
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    def __call__(self, noisy, t):
+        evidence = self.process.evidence(noisy, t)
+        laws, _ = posteriors(self.grammar, evidence=evidence, dtype=self.dtype, return_log_evidence=True)
+        return laws[0].log()
+
+
+class ModelDenoiser(Denoiser):
+    """A model of transformers whose head has logits for every position: BERT, ModernBERT, the exact oracle, ..
+
+    The model reads x_t as ids, symbol k being id k and MASK id v + 2; the log-softmax of its first v logits is taken
+    in float32 or better. A causal architecture reads in both directions with `config.is_causal=False`.
+
+    The time reaches the model in one of three ways, found by looking at it: `"argument"`, a `timesteps` argument of
+    its `forward`, where `config.time_embedding` is set (our U-Net); `"token"`, where it has more than v + 3 ids: those
+    beyond are times, the interval [0, 1] cut into equal bins, and one goes before the sentence; `"none"` elsewhere.
+    The mask fraction shows the time, so masked diffusion loses nothing without it.
+
+    Args:
+        model (`torch.nn.Module`): in any mode, wrapped for several processes or not; gradients flow.
+        process ([`DiscreteDiffusion`]): the noise that it undoes.
+
+    Raises:
+        `ValueError`: for a causal model, too few ids, or a Gaussian process.
+    """
+
+    def __init__(self, model: torch.nn.Module, process):
+        bare = getattr(model, "module", model)
+        num_ids, needed = bare.config.get_text_config().vocab_size, process.num_symbols + 3
+        if not hasattr(process, "mask_token_id"):
+            raise ValueError(f"process={process!r}: a model reads ids, so it needs a discrete process")
+        if num_ids < needed:
+            raise ValueError(
+                f"the model has {num_ids} ids: it needs {needed}, the {process.num_symbols} symbols, BOS, PAD and MASK"
+            )
+        if bare.can_generate() and getattr(bare.config, "is_causal", True):
+            raise ValueError(
+                f"model is a {type(bare).__name__}, which sees only what lies before: set config.is_causal=False "
+                "where its architecture supports that, or take a masked model"
+            )
+        self.model, self.process = model, process
+        self.num_bins = num_ids - needed
+        self._bare = bare
+        if getattr(bare.config, "time_embedding", False) and "timesteps" in inspect.signature(bare.forward).parameters:
+            self.time = "argument"
+        else:
+            self.time = "token" if self.num_bins else "none"
+
+    @property
+    def device(self) -> torch.device:
+        return self._bare.device
+
+    def __call__(self, noisy, t):
+        inputs, extra = noisy, {}
+        if self.time == "argument":
+            extra["timesteps"] = as_time(t, noisy).expand(len(noisy), 1)[:, 0]
+        elif self.time == "token":
+            number = (as_time(t, noisy) * self.num_bins).long().clamp(0, self.num_bins - 1)
+            first = (self.process.num_symbols + 3 + number).expand(len(noisy), 1)
+            inputs = torch.cat([first, noisy], 1)
+        logits = self.model(input_ids=inputs, attention_mask=torch.ones_like(inputs), **extra).logits
+        logits = logits[:, -noisy.shape[1] :, : self.process.num_symbols]
+        return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
+
+
+def as_denoiser(model, process) -> Denoiser:
+    """A denoiser as it is, a grammar's exact one, or a model's [`ModelDenoiser`]."""
+    if isinstance(model, Denoiser):
+        return model
+    if isinstance(model, torch.nn.Module):
+        return ModelDenoiser(model, process)
+    return ExactDenoiser(model, process)

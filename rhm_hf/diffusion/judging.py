@@ -1,0 +1,162 @@
+"""What a denoiser and a sampler are worth, exactly, where the law of the data is known.
+
+The laws of one step, p(x_s,i | x_t), are compared token by token with the exact ones, at noisy states of real
+sentences; a sampler that reveals k tokens at a time is compared with the grammar as a law over sentences.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from ..grammar.enumeration import enumerate_sentences
+from ..inference import log_prob
+from ..statistics import Accumulator
+from .bounds import stratified
+from .denoisers import ExactDenoiser, as_denoiser
+from .processes import DiscreteDiffusion, MaskedDiffusion
+from .sampling import reveal_log_probs
+
+
+ALL_SENTENCES_LIMIT = 2**14  # at most so many sentences are all judged, weighted, instead of a sample
+
+
+@torch.no_grad()
+def one_step_kl(
+    model,
+    grammar,
+    process: DiscreteDiffusion,
+    tokens,
+    steps: int | None = None,
+    t: float | None = None,
+    generator: torch.Generator | None = None,
+    batch_size: int = 512,
+) -> dict[str, float]:
+    """KL from the exact law of one sampling step to the model's, at noisy states x_t of given sentences.
+
+    Args:
+        model: a model of transformers, a [`Denoiser`], or a `Grammar`.
+        grammar (`Grammar`): the true law.
+        process ([`DiscreteDiffusion`]): the noise.
+        tokens (tensor or array): sentences of the grammar `(n, d)`.
+        steps (`int`, *optional*): T of the step from t to s = t - 1/T; without it only the denoisers are compared.
+        t (`float`, *optional*): time of all states; by default times spread evenly over the sentences, those of the T
+            steps where `steps` is given.
+        generator (`torch.Generator`, *optional*): of the noise, on the CPU.
+        batch_size (`int`, *optional*, defaults to 512): sentences a call.
+
+    Returns:
+        `dict`: `denoiser_kl` and `denoiser_kl_stderr`, KL of p(x_0,i | x_t), nats per token (all tokens; a visible one
+        of masked diffusion has none); with `steps`, `step_kl` and `step_kl_stderr`, KL of p(x_s,i | x_t), nats per
+        token and step; `num_infinite`, sentences where the model excludes what is possible; `num_sentences`.
+    """
+    denoiser, exact = as_denoiser(model, process), ExactDenoiser(grammar, process)
+    tokens = torch.as_tensor(np.asarray(tokens) if not isinstance(tokens, torch.Tensor) else tokens)
+    tokens = tokens.to(denoiser.device).long()
+    numbers = torch.rand(len(tokens), tokens.shape[1] + 1, dtype=torch.float64, generator=generator)
+    numbers = stratified(numbers).to(denoiser.device)
+    names = ("denoiser_kl",) if steps is None else ("denoiser_kl", "step_kl")
+    found = {name: Accumulator(device=denoiser.device) for name in names}
+    for rows, uniforms in zip(tokens.split(batch_size), numbers.split(batch_size), strict=True):
+        times = _times(uniforms[:, 0], steps, t)
+        noisy = process.noise(rows, times, uniforms[:, 1:])
+        p, q = exact(noisy, times), denoiser(noisy, times).double()
+        hidden = noisy == process.mask_token_id if isinstance(process, MaskedDiffusion) else torch.ones_like(noisy) > 0
+        found["denoiser_kl"].add(torch.where(hidden, _kl(p, q), 0).sum(1), float(rows.shape[1]))
+        if steps is not None:
+            s = (times - 1 / steps).clamp(min=0)
+            laws = (process.log_reverse(noisy, law, s, times) for law in (p, q))
+            found["step_kl"].add(_kl(*laws).sum(1), float(rows.shape[1]))
+    result = {}
+    for name, accumulator in found.items():
+        result |= {name: accumulator.mean.item(), f"{name}_stderr": accumulator.stderr.item()}
+    return result | {"num_infinite": int(found["denoiser_kl"].num_infinite), "num_sentences": len(tokens)}
+
+
+def _times(uniforms: torch.Tensor, steps: int | None, t: float | None) -> torch.Tensor:
+    if t is not None:
+        return torch.full_like(uniforms, t)
+    return 1 - uniforms if steps is None else ((uniforms * steps).floor() + 1) / steps
+
+
+def _kl(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+    p = log_p.exp()
+    return torch.where(p > 0, p * (torch.where(p > 0, log_p, 0) - log_q), 0).sum(-1)
+
+
+@torch.no_grad()
+def revealing_law(
+    model,
+    grammar,
+    process: MaskedDiffusion,
+    tokens_per_step: int = 1,
+    order: str | torch.Tensor = "random",
+    num_sentences: int = 4096,
+    seed: int = 0,
+) -> dict[str, float]:
+    """The law of [`sample_revealing`] against the grammar's: its KL and its fraction of grammatical sentences.
+
+    Nothing is generated. With q(x) the sampler's probability of a sentence, from [`reveal_log_probs`], the fraction is
+    the sum of q over the grammar's sentences, the mean of q / P over sentences of law P.
+
+    Args:
+        model: a model of transformers, a [`Denoiser`], or the `Grammar` for the exact one.
+        grammar (`Grammar`): the true law.
+        process, tokens_per_step, order: as in [`sample_revealing`], order also a tensor of ranks `(d,)`.
+        num_sentences (`int`, *optional*, defaults to 4096): fresh sentences that are judged; all of them, weighted,
+            where the grammar has at most 2^14.
+        seed (`int`, *optional*, defaults to 0): of those sentences and of random orders.
+
+    Returns:
+        `dict`: `kl` (nats per sentence; for random orders the mean over orders, an upper bound on the KL of their
+        mixture), `kl_stderr`, `fraction_grammatical`, `fraction_grammatical_stderr` (infinite where unknown),
+        `num_infinite` (sentences out of reach; `kl` is then infinite), `num_sentences`. Errors are 0 where all
+        sentences were judged along one order; with random orders they are those of independent sentences.
+    """
+    exhaustive = grammar.num_sentences <= ALL_SENTENCES_LIMIT
+    if exhaustive:
+        tokens, probs = enumerate_sentences(grammar)
+        weights = torch.from_numpy(probs)
+    else:
+        tokens = grammar.sample(num_sentences, seed=seed, split="evaluation", sampling="iid")
+        weights = torch.ones(num_sentences, dtype=torch.float64)
+    denoiser = as_denoiser(model, process)
+    tokens = torch.from_numpy(tokens.astype(np.int64)).to(denoiser.device)
+    generator = torch.Generator(denoiser.device).manual_seed(seed)
+    log_p = log_prob(grammar, tokens)
+    log_q = reveal_log_probs(denoiser, process, tokens, tokens_per_step, order, generator)
+    kl, fraction = Accumulator(device=denoiser.device), Accumulator(device=denoiser.device)
+    kl.add(log_p - log_q, weights=weights)
+    fraction.add((log_q - log_p).exp(), weights=weights)
+    certain = exhaustive and not (isinstance(order, str) and order == "random")
+    return {
+        "kl": kl.mean.item(),
+        "kl_stderr": 0.0 if certain else kl.stderr.item(),
+        "fraction_grammatical": fraction.mean.item(),
+        "fraction_grammatical_stderr": 0.0 if certain else fraction.stderr.item(),
+        "num_infinite": int(kl.num_infinite),
+        "num_sentences": len(tokens),
+    }
+
+
+def judge_samples(grammar, samples) -> dict[str, float]:
+    """Fraction of grammatical samples and the log probability of those.
+
+    Args:
+        grammar (`Grammar`): the true law.
+        samples (tensor or array): symbols `(n, d)`.
+
+    Returns:
+        `dict`: `fraction_grammatical` and its binomial `fraction_grammatical_stderr`, `log_prob` (mean over the
+        grammatical samples, nats per sentence; None where there is none; minus the entropy for exact samples),
+        `num_samples`.
+    """
+    logs = log_prob(grammar, samples)
+    valid = logs.isfinite()
+    fraction = valid.double().mean().item()
+    return {
+        "fraction_grammatical": fraction,
+        "fraction_grammatical_stderr": math.sqrt(fraction * (1 - fraction) / max(1, len(logs))),
+        "log_prob": logs[valid].mean().item() if valid.any() else None,
+        "num_samples": len(logs),
+    }

@@ -1,0 +1,204 @@
+"""Discrete diffusion: tokens are replaced one by one, independently, by noise of a fixed law pi.
+
+    q(x_t | x_s) = r delta(x_s) + (1 - r) pi,      r = alpha(t) / alpha(s),      0 <= s < t <= 1
+
+with pi all on MASK (absorbing diffusion) or uniform over the symbols (D3PM, Austin et al. 2107.03006). States are the
+ids of the package, symbols 0..v-1 and MASK = v + 2; where laws of states have an axis of their own, MASK is its last
+entry, number v. What is random is a function of uniform numbers in [0, 1), so that a batch and its noise can be a
+function of (seed, step).
+"""
+
+import torch
+
+from ..grammar.parameters import check_integer
+from .schedules import Schedule, schedule_of
+
+
+class DiscreteDiffusion:
+    """What the discrete processes share; use [`MaskedDiffusion`] or [`UniformDiffusion`].
+
+    Args:
+        num_symbols (`int`): v.
+        schedule (`str` or [`Schedule`], *optional*, defaults to `"linear"`): `"linear"`, `"cosine"`, `"log_linear"`.
+
+    Attributes:
+        num_states (`int`): v, or v + 1 with MASK.
+        mask_token_id (`int`): v + 2.
+    """
+
+    name = ""
+
+    def __init__(self, num_symbols: int, schedule: str | Schedule = "linear"):
+        self.num_symbols = check_integer("num_symbols", num_symbols, 2)
+        self.schedule = schedule_of(schedule)
+        self.mask_token_id = num_symbols + 2
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_symbols}, {self.schedule!r})"
+
+    @property
+    def num_states(self) -> int:
+        raise NotImplementedError
+
+    def stationary(self) -> torch.Tensor:
+        """pi, float64 `(states,)`: what replaces a token."""
+        raise NotImplementedError
+
+    def transition(self, s: float, t: float) -> torch.Tensor:
+        """q(x_t | x_s) as a matrix, float64 `(states at s, states at t)`, for s < t."""
+        start, end = checked_times(s, t)
+        kept = self.schedule.alpha(end) / self.schedule.alpha(start)
+        return kept * torch.eye(self.num_states, dtype=torch.float64) + (1 - kept) * self.stationary()
+
+    def marginal(self, tokens: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
+        """q(x_t | x_0): float64 `(n, d, states)` for tokens `(n, d)` at time `t`, one for all or `(n,)`."""
+        alpha = self.schedule.alpha(as_time(t, tokens)).unsqueeze(-1)
+        kept = torch.nn.functional.one_hot(tokens.long(), self.num_states).double()
+        return alpha * kept + (1 - alpha) * self.stationary().to(tokens.device)
+
+    def prior(self) -> torch.Tensor:
+        """The law of a token where sampling begins, float64 `(states,)`: q(x_1) of a uniform token."""
+        floor = self.schedule.alpha(torch.ones((), dtype=torch.float64))
+        uniform = torch.full((self.num_states,), 1 / self.num_symbols, dtype=torch.float64)
+        uniform[self.num_symbols :] = 0
+        return floor * uniform + (1 - floor) * self.stationary()
+
+    def prior_kl(self) -> float:
+        """KL of q(x_1 | x_0) from the prior, nats per token, the same for every x_0; 0 where alpha(1) = 0."""
+        law, prior = self.marginal(torch.zeros(1, 1, dtype=torch.int64), 1.0)[0, 0], self.prior()
+        return float(torch.where(law > 0, torch.xlogy(law, law / prior), 0).sum())
+
+    def uniforms(self, tokens: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """What [`DiscreteDiffusion.noise`] takes, float64 `(n, d)` on the CPU."""
+        return torch.rand(tokens.shape, dtype=torch.float64, generator=generator)
+
+    def noise(self, tokens: torch.Tensor, t: float | torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        """Draws x_t from q(x_t | x_0).
+
+        Args:
+            tokens (`torch.Tensor`): symbols `(n, d)`.
+            t (`float` or `torch.Tensor`): time, one for all or `(n,)`.
+            uniforms (`torch.Tensor`): in [0, 1), `(n, d)`. The same numbers hit more tokens at a later time.
+
+        Returns:
+            int64 ids `(n, d)`, MASK = v + 2 among them.
+        """
+        hit = 1 - self.schedule.alpha(as_time(t, tokens))
+        return torch.where(uniforms < hit, self._replacements(uniforms / hit), tokens.long())
+
+    def _replacements(self, uniforms: torch.Tensor) -> torch.Tensor:
+        """Ids drawn from pi; entries at 1 and above are not used."""
+        raise NotImplementedError
+
+    def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
+        """P(x_t | x_0 = .) for belief propagation, up to a constant: float64 `(n, d, v)` for ids `(n, d)`."""
+        raise NotImplementedError
+
+    def log_reverse(self, noisy: torch.Tensor, log_probs: torch.Tensor, s, t) -> torch.Tensor:
+        """log p(x_s | x_t) = log sum over x_0 of q(x_s | x_t, x_0) p(x_0 | x_t), token by token.
+
+        Args:
+            noisy (`torch.Tensor`): x_t, ids `(n, d)`.
+            log_probs (`torch.Tensor`): log p(x_0 | x_t), `(n, d, v)`, of a denoiser.
+            s, t (`float` or `torch.Tensor`): times 0 <= s < t <= 1, one for all or `(n,)`.
+
+        Returns:
+            `(n, d, states)`, of the dtype of `log_probs`.
+        """
+        raise NotImplementedError
+
+    def posterior(self, noisy: torch.Tensor, tokens: torch.Tensor, s, t) -> torch.Tensor:
+        """q(x_s | x_t, x_0): float64 `(n, d, states)`, exact; see [`DiscreteDiffusion.log_reverse`]."""
+        known = torch.nn.functional.one_hot(tokens.long(), self.num_symbols).double().log()
+        return self.log_reverse(noisy, known, s, t).exp()
+
+    def ids_of(self, states: torch.Tensor) -> torch.Tensor:
+        """Numbers on the axis of states to ids."""
+        return torch.where(states == self.num_symbols, self.mask_token_id, states)
+
+    def states_of(self, ids: torch.Tensor) -> torch.Tensor:
+        """Ids to numbers on the axis of states."""
+        return torch.where(ids == self.mask_token_id, self.num_symbols, ids)
+
+
+class MaskedDiffusion(DiscreteDiffusion):
+    """Absorbing diffusion: a token becomes MASK and stays so (D3PM 2107.03006; MDLM 2406.07524; MD4 2406.04329)."""
+
+    name = "masked"
+
+    @property
+    def num_states(self) -> int:
+        return self.num_symbols + 1
+
+    def stationary(self) -> torch.Tensor:
+        return torch.eye(self.num_states, dtype=torch.float64)[-1]
+
+    def _replacements(self, uniforms):
+        return torch.full(uniforms.shape, self.mask_token_id, device=uniforms.device)
+
+    def evidence(self, noisy, t=None):
+        """One row for a visible token, ones for a hidden one, whatever the time; see [`DiscreteDiffusion`]."""
+        hidden = (noisy == self.mask_token_id).unsqueeze(-1)
+        symbols = torch.nn.functional.one_hot(torch.where(hidden[..., 0], 0, noisy), self.num_symbols)
+        return torch.where(hidden, 1.0, symbols.double())
+
+    def log_reverse(self, noisy, log_probs, s, t):
+        start, end = (self.schedule.alpha(time) for time in checked_times(s, t, noisy))
+        stays = ((1 - start) / (1 - end)).log().to(log_probs.dtype).expand(noisy.shape)
+        shown = ((start - end) / (1 - end)).log().to(log_probs.dtype).unsqueeze(-1)
+        hidden = noisy == self.mask_token_id
+        visible = torch.nn.functional.one_hot(self.states_of(noisy), self.num_states).to(log_probs.dtype).log()
+        revealed = torch.cat([log_probs + shown, stays.unsqueeze(-1)], -1)
+        return torch.where(hidden.unsqueeze(-1), revealed, visible)
+
+
+class UniformDiffusion(DiscreteDiffusion):
+    """D3PM-uniform: a token becomes a uniformly drawn symbol, itself included (Austin et al. 2107.03006)."""
+
+    name = "uniform"
+
+    @property
+    def num_states(self) -> int:
+        return self.num_symbols
+
+    def stationary(self) -> torch.Tensor:
+        return torch.full((self.num_symbols,), 1 / self.num_symbols, dtype=torch.float64)
+
+    def _replacements(self, uniforms):
+        return (uniforms * self.num_symbols).long().clamp(max=self.num_symbols - 1)
+
+    def evidence(self, noisy, t):
+        alpha = self.schedule.alpha(as_time(t, noisy)).unsqueeze(-1)
+        symbols = torch.nn.functional.one_hot(noisy.long(), self.num_symbols).double()
+        return alpha * symbols + (1 - alpha) / self.num_symbols
+
+    def log_reverse(self, noisy, log_probs, s, t):
+        # sum_i q(k | j, i) p_i = Q_st[k, j] sum_i Q_0s[i, k] w_i with w_i = p_i / Q_0t[i, j], all in logarithms.
+        start, end = (self.schedule.alpha(time).unsqueeze(-1) for time in checked_times(s, t, noisy))
+        is_noisy = torch.nn.functional.one_hot(noisy.long(), self.num_symbols).double()
+        dtype = log_probs.dtype
+        to_noisy = (end / start * is_noisy + (1 - end / start) / self.num_symbols).log().to(dtype)
+        log_weights = log_probs - (end * is_noisy + (1 - end) / self.num_symbols).log().to(dtype)
+        others = log_weights.logsumexp(-1, keepdim=True) + ((1 - start) / self.num_symbols).log().to(dtype)
+        return to_noisy + torch.logaddexp(log_weights + start.log().to(dtype), others)
+
+
+def as_time(t: float | torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A time as float64 on the device of `like`, of shape `(n, 1)`, or `(1, 1)` where it is one for all."""
+    return torch.as_tensor(t, dtype=torch.float64, device=like.device).reshape(-1, 1)
+
+
+def checked_times(s, t, like: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two times with 0 <= s < t <= 1; tensors are taken at their word."""
+    if isinstance(s, int | float) and isinstance(t, int | float) and not 0 <= s < t <= 1:
+        raise ValueError(f"s={s} and t={t} must satisfy 0 <= s < t <= 1: 0 is data, 1 is noise")
+    like = torch.empty(0) if like is None else like
+    return as_time(s, like), as_time(t, like)
+
+
+def categorical(log_probs: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """One index for every law along the last axis, by its cumulated sum; never one of probability 0."""
+    summed = log_probs.double().exp().cumsum(-1)
+    shape = (*log_probs.shape[:-1], 1)
+    uniform = torch.rand(shape, dtype=torch.float64, device=log_probs.device, generator=generator)
+    return (summed <= uniform * summed[..., -1:]).sum(-1)

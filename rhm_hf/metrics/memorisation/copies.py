@@ -1,0 +1,133 @@
+"""Verbatim copies of a training set, and the overlap with its nearest sentence at every level of the grammar.
+
+Whole sentences are compared as strings of bytes in a hash table, so a hundred thousand samples take a moment; nearest
+sentences are searched for some of the samples, pair by pair.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from rhm_hf.grammar import Grammar
+from rhm_hf.grammar.parameters import check_integer, smallest_dtype
+from rhm_hf.inference import log_prob, parse
+from rhm_hf.metrics.grammaticality.correctness import checked_samples
+
+
+def memorisation(
+    samples: Any,
+    train: Any,
+    grammar: Grammar | None = None,
+    *,
+    num_nearest: int = 1024,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """What generated sentences have in common with a training set.
+
+    Args:
+        samples: token ids `(n, d)` as array, tensor or lists, or a `datasets.Dataset` with a column `input_ids`.
+        train: the training sentences, likewise.
+        grammar ([`Grammar`], *optional*): the law of the data; with it samples are also compared at the levels of
+            latent symbols, and with fresh sentences of the grammar, which is what a model would give that learnt the
+            law and memorised nothing.
+        num_nearest (`int`, *optional*, defaults to 1024): samples (the first ones) whose nearest sentence is searched.
+        seed (`int`, *optional*, defaults to 0): of the fresh sentences.
+
+    Returns:
+        `dict`: `copied` and `copied_stderr`, the fraction of samples that are training sentences; `distinct`, that of
+        different ones among the samples; `num_samples`, `num_train`, `num_distinct_train`; `levels`, `overlap` and
+        `num_judged`: for every level from 0, the tokens, the mean over samples of the largest fraction of symbols that
+        agree with any one training sentence, over samples that parse up to there. With a grammar also
+        `chance_of_copy`, the probability of the training set under the law (P / P_max where sentences are
+        equiprobable), `distinct_fresh` and `overlap_fresh` (the same of as many fresh sentences), `valid` and
+        `novel`, the fractions of samples that are grammatical, and that are grammatical and not copied.
+
+    Raises:
+        `ValueError`: for sentences of different lengths, or training sentences that the grammar excludes.
+    """
+    length = None if grammar is None else grammar.sentence_length
+    tokens, known = checked_samples("samples", samples, length), checked_samples("train", train, length)
+    if tokens.shape[1] != known.shape[1]:
+        raise ValueError(f"samples have {tokens.shape[1]} tokens and training sentences {known.shape[1]}")
+    num_nearest = check_integer("num_nearest", num_nearest, 1)
+    known = np.unique(known, axis=0)
+    keys = set(_keys(known))
+    copied = np.array([key in keys for key in _keys(tokens)])
+    result = {
+        "copied": float(copied.mean()),
+        "copied_stderr": math.sqrt(copied.mean() * (1 - copied.mean()) / len(copied)),
+        "distinct": len(set(_keys(tokens))) / len(tokens),
+        "num_samples": len(tokens),
+        "num_train": len(train),
+        "num_distinct_train": len(known),
+    }
+    nearest = tokens[:num_nearest]
+    if grammar is None:
+        overlaps = _overlaps([nearest], [known])
+        return result | {"levels": [0], **_columns(overlaps)}
+    valid = _log_probs(grammar, tokens) > -np.inf
+    fresh = grammar.sample(len(tokens), seed=seed, split="evaluation", sampling="iid").astype(np.int64)
+    latents = _levels(grammar, known)
+    own, base = (_overlaps(_levels(grammar, rows), latents) for rows in (nearest, fresh[:num_nearest]))
+    return result | {
+        "chance_of_copy": _chance(grammar, known),
+        "distinct_fresh": len(set(_keys(fresh))) / len(fresh),
+        "valid": float(valid.mean()),
+        "novel": float((valid & ~copied).mean()),
+        "levels": list(range(grammar.depth)),
+        **_columns(own),
+        "overlap_fresh": _columns(base)["overlap"],
+    }
+
+
+def _keys(tokens: np.ndarray) -> list[bytes]:
+    """Every row as bytes."""
+    rows = np.ascontiguousarray(tokens)
+    return rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0].tolist()
+
+
+def _log_probs(grammar: Grammar, tokens: np.ndarray) -> np.ndarray:
+    is_symbol = (tokens >= 0) & (tokens < grammar.vocab_size)
+    logs = log_prob(grammar, np.where(is_symbol, tokens, 0)).numpy()
+    return np.where(is_symbol.all(1), logs, -np.inf)
+
+
+def _chance(grammar: Grammar, known: np.ndarray) -> float:
+    logs = _log_probs(grammar, known)
+    wrong = np.isneginf(logs)
+    if wrong.any():
+        raise ValueError(
+            f"train holds {known[wrong.argmax()].tolist()}, which is no sentence of {grammar.name} "
+            f"({int(wrong.sum())} of {len(known)} are not): is it another grammar's?"
+        )
+    return min(1.0, math.fsum(np.exp(logs)))
+
+
+def _levels(grammar: Grammar, tokens: np.ndarray) -> list[np.ndarray]:
+    """Level 0..L-1 of the sentences, each with the rows alone that parse up to there; the root is left out."""
+    is_symbol = ((tokens >= 0) & (tokens < grammar.vocab_size)).all(1)
+    levels = [level.numpy() for level in parse(grammar, np.where(is_symbol[:, None], tokens, 0))]
+    return [tokens, *(level[is_symbol & (level >= 0).all(1)] for level in levels[1:-1])]
+
+
+def _overlaps(samples: list[np.ndarray], known: list[np.ndarray]) -> list[np.ndarray]:
+    """For every level, the largest fraction of equal symbols of each sample with any training sentence."""
+    from .kernels import largest_overlaps  # numba takes a moment to import
+
+    overlaps = []
+    for rows, others in zip(samples, known, strict=True):
+        result = np.empty(len(rows), dtype=np.int64)
+        highest = max(int(array.max(initial=0)) for array in (rows, others))
+        lowest = min(int(array.min(initial=0)) for array in (rows, others))
+        dtype = smallest_dtype(highest + 1) if lowest >= 0 else np.int64  # small numbers, more of them in a cache
+        largest_overlaps(rows.astype(dtype), np.unique(others.astype(dtype), axis=0), result)
+        overlaps.append(result / rows.shape[1])
+    return overlaps
+
+
+def _columns(overlaps: list[np.ndarray]) -> dict[str, list]:
+    return {
+        "overlap": [float(values.mean()) if len(values) else None for values in overlaps],
+        "num_judged": [len(values) for values in overlaps],
+    }

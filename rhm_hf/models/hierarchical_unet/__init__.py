@@ -1,0 +1,1 @@
+"""The hierarchical U-Net of the papers on diffusion."""

@@ -1,0 +1,71 @@
+"""The forward-backward recipe, run small; the mean-field map it draws."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from rhm_hf import Grammar, theory
+from rhm_hf.diffusion import MaskedDiffusion, forward_backward
+from rhm_hf.training.results import read_csv
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    path = Path(__file__).resolve().parents[2] / "recipes" / "forward_backward" / "forward_backward.py"
+    spec = importlib.util.spec_from_file_location("forward_backward_recipe", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_and_figure(recipe, tmp_path, capsys):
+    sizes = {"--depths": [2, 3], "--num_grammars": [2], "--num_sentences": [32], "--num_times": [4]}
+    argv = ["--grammar", "v8-m2-s2", "--processes", "masked", "epsilon", "--output_dir", str(tmp_path)]
+    recipe.main(argv + [str(part) for name, values in sizes.items() for part in (name, *values)])
+    assert torch.get_num_threads() == 1
+    rows = read_csv(tmp_path / "forward_backward.csv")
+    assert len(rows) == 2 * 2 * 4
+    (row,) = (r for r in rows if (r["process"], r["depth"], r["t"]) == ("masked", 3, 0.52))
+    shallow, deep = recipe.nested_grammar("v8-m2-s2-L3", 1, 2), Grammar.from_name("v8-m2-s2-L3", 1)
+    assert all(np.array_equal(shallow.rules_at(level), deep.rules_at(level)) for level in (1, 2))
+    found = [forward_backward(Grammar.from_name("v8-m2-s2-L3", k), MaskedDiffusion(8), 0.52, 32) for k in (0, 1)]
+    assert row["class_survival"] == pytest.approx(np.mean([result.survival[-1] for result in found]))
+    total, trace = (sum(f(result.covariance).item() for result in found) for f in (torch.sum, torch.trace))
+    assert row["susceptibility"] == pytest.approx(total / trace)
+    transitions = read_csv(tmp_path / "forward_backward_transitions.csv")
+    assert [(r["process"], r["shallow"], r["deep"]) for r in transitions] == [("masked", 2, 3), ("epsilon", 2, 3)]
+    assert imread(tmp_path / "forward_backward.png").std() > 0.05
+    assert "susceptibility" in capsys.readouterr().out
+
+
+def test_the_map_of_many_levels_is_a_step_at_its_transition(recipe):
+    parameters = Grammar.from_name("v32-m8-s2-L3").parameters
+    threshold = theory.denoising_transition(parameters)[0]
+    below, above = recipe.predicted_survival(parameters, threshold + np.array([-0.02, 0.02]), 40)
+    assert below > 0.9
+    assert above < 0.05
+
+
+def test_one_depth_has_no_crossing(recipe):
+    with pytest.raises(ValueError, match=r"depths=\[3\] must be two or more"):
+        recipe.main(["--depths", "3"])
+
+
+def test_transitions_carry_the_spread_over_grammars(recipe):
+    times = np.linspace(0, 1, 11)
+    curves = {
+        depth: [
+            {"t": t, "by_grammar": [0.5 + depth * (c - t) for c in (0.4, 0.5, 0.6)], "susceptibility": t}
+            for t in times
+        ]
+        for depth in (1, 2)
+    }
+    found = recipe.transition(curves, 1, 2)
+    assert found["crossing"] == pytest.approx(0.5)
+    assert found["half"] == pytest.approx(0.5)
+    assert found["crossing_stderr"] == pytest.approx(np.std([0.4, 0.5, 0.6], ddof=1) / np.sqrt(3))
+    assert (found["peak"], found["largest_susceptibility"]) == (1.0, 1.0)
