@@ -37,8 +37,10 @@ OPTIONS = {
     "max_distance": 64,  # of a text's t*(P)
 }
 KEPT = ("model", "num_train", "rules_seed", "sample_seed", "model_seed", "step", "epoch", "test_loss", "seconds")
+RELATIVE = 0.05  # of the whole gain, by which a loss may still fall where it counts as saturated
 LENGTHS = {  # column: label, marker, colour
     "n_sat": ("loss saturates: $n_{sat}$", "o", "C0"),
+    "n_sat_relative": ("the same, but for 5 % of the gain", "D", "C9"),
     "t_agree": ("samples agree with the corpus: $t_{agree}$", "s", "C1"),
     "t_star": ("correlations above the noise of P: $t^*$", "^", "C2"),
     "t_star_prefix": ("the same, seen in P alone", "v", "0.6"),
@@ -71,6 +73,7 @@ def add_run(tables: Tables, row: dict, run, losses: dict, samples: dict, context
     """Everything about one model; what is censored is marked so."""
     found = {"n_sat": losses["n_sat"], "n_max": losses["context_lengths"][-1]}
     found |= {"n_sat_is_bound": int(found["n_sat"] == found["n_max"]), "n_sat_hidden": samples["n_sat"]}
+    found |= saturation_relative(*(losses[name] for name in ("context_lengths", "delta", "delta_stderr")))
     found |= {"t_agree": samples["t_agree"], "t_res": samples["t_res"], "t_agree_is_bound": int(samples["censored"])}
     described_row = described(row, run, found | contexts)
     tables["lengths"].append(described_row)
@@ -82,6 +85,16 @@ def add_run(tables: Tables, row: dict, run, losses: dict, samples: dict, context
     samples = samples | {"agrees": [int(agrees) for agrees in samples["agrees"]]}
     for values in zip(*(samples[name] for name in columns), strict=True):
         tables["agreement"].append(names | dict(zip(("t", *columns[1:]), values, strict=True)))
+
+
+def saturation_relative(lengths: list[int], delta, stderr) -> dict:
+    """The context that gives all but a twentieth of what the longest one gives.
+
+    Of a model that knows its training text by heart the loss on other text rises a little with ever more context, so
+    that it settles within no fixed amount.
+    """
+    found = saturation_length(lengths, delta, stderr, RELATIVE * delta[0])
+    return {"n_sat_relative": found, "n_sat_relative_is_bound": int(found == lengths[-1])}
 
 
 def add_held_out(tables: Tables, data: str, rules_seed: int, found) -> None:
