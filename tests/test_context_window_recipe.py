@@ -45,6 +45,7 @@ def tiny(tmp_path) -> Path:
     values |= {"num_validation": 32, "num_test": 32, "num_evaluations": 3, "warmup_steps": 2, "kl_sentences": 64}
     values |= {"num_workers": 1, "output_dir": str(tmp_path / "runs"), "num_targets": 640, "fit_max": 4}
     characters, sentences = values["variants"]["characters"], values["variants"]["sentences"]
+    values["variants"] = {"characters": characters, "sentences": sentences}
     characters |= STEPS | {"config_overrides": SMALL, "context_length": [3, 1], "num_train": [4000, 1000, 250]}
     sentences |= STEPS | {"config_overrides": {"n_embd": 16, "n_layer": 1, "n_head": 2}, "rules_seed": 0}
     sentences |= {"grammar": "v4-m2-s2-L3", "visible_tokens": [3, 1], "num_train": [64, 16, 4]}

@@ -66,7 +66,13 @@ def described(row: dict, run, found: dict) -> dict:
     """A row of the table of lengths: no paths."""
     data = run.data.grammar if run.data.text is None else Path(run.data.text).stem
     limited = int(row["step"] == run.training.max_steps)
-    return {"data": data} | {name: row[name] for name in KEPT} | {"steps_limit": limited} | found | versions()
+    return (
+        {"data": data}
+        | {name: row[name] for name in KEPT}
+        | {"steps_limit": limited}
+        | found
+        | {name: row[name] for name in versions()}
+    )
 
 
 def add_run(tables: Tables, row: dict, run, losses: dict, samples: dict, contexts: dict) -> None:

@@ -66,7 +66,7 @@ def visible(run) -> int:
 def described(row: dict, run, found: dict) -> dict:
     """A row of the table: no paths, and whether it was the steps that ended the run rather than overfitting."""
     kept = {name: row[name] for name in KEPT} | {"data": data_name(run)}
-    return kept | found | {"steps_limit": int(row["step"] == run.training.max_steps)} | versions()
+    return kept | found | {"steps_limit": int(row["step"] == run.training.max_steps)} | {n: row[n] for n in versions()}
 
 
 def data_name(run) -> str:
