@@ -49,6 +49,10 @@ class Task:
         self.context_length = length
         self.tokens_per_row = length
 
+    def prepare_noise(self, noise: torch.Tensor) -> torch.Tensor:
+        """What [`Task.collate`] is given: the uniform numbers of a whole batch, before it is shared out."""
+        return noise
+
     def collate(self, rows: torch.Tensor, noise: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """A batch from rows of any integer type, where they are.
 
