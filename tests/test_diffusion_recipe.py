@@ -17,6 +17,7 @@ from rhm_hf.training.recipe import recipe_main
 
 TINY = {
     "grammar": "v4-m2-s2-L3",
+    "rules_seed": 0,
     "num_train": [64, 16],
     "num_validation": 16,
     "num_test": 16,

@@ -151,6 +151,22 @@ def test_uniform_noise_is_sampled_in_its_steps():
     assert found["kl"] > 0
 
 
+@pytest.mark.parametrize(
+    "name", ["v4-m3-s2-L2-zipf1.0@1", "v4-m3-s2-L2-cut1", "hmm-v4-h3-m2-d4-p0.5", "v2-m2-s2-L2-sparse1"]
+)
+def test_every_family_is_judged(name):
+    grammar = Grammar.from_name(name)
+    task = task_of(grammar, kl_sentences=200)
+    found = task.judge(bert(grammar.vocab_size, grammar.sentence_length))
+    assert tuple(found) == task.columns
+    assert ("valid_level_1" in found) == isinstance(grammar, Grammar)
+    assert 0 < found["kl"] < math.inf
+    tokens, noise, exact = task.judged
+    noisy, s, t = task.bound.noisy(tokens, noise)
+    bounds = task.bound.bounds_at(tokens, noisy, exact, s, t) / grammar.sentence_length
+    assert bounds.mean().item() == pytest.approx(found["entropy"], abs=4.5 * bounds.std().item() / 200**0.5)
+
+
 def test_long_sentences_are_not_sampled_and_texts_not_judged():
     long = Grammar.from_name("v2-m2-s2-L7")
     assert "valid" not in task_of(long).columns
