@@ -14,7 +14,7 @@ class Task:
 
     The training loop asks it for what is here and nothing else: which kind of model and context it needs, a batch from
     rows, the loss and the scores of a batch, and [`Task.judge`], whose keys are the `columns` it adds to the results.
-    A subclass gives `collate`, `predictions` and `judge`.
+    A subclass gives `collate`, `predictions` (or `loss` and `scores`) and `judge`.
 
     Args:
         num_symbols (`int`): v; BOS has id v, PAD v + 1, MASK v + 2.
