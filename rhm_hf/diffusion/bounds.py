@@ -13,7 +13,7 @@ import torch
 
 from ..grammar.parameters import check_integer
 from ..statistics import Accumulator
-from .denoisers import Denoiser, as_denoiser
+from .denoisers import as_denoiser
 from .processes import DiscreteDiffusion, MaskedDiffusion
 
 
@@ -60,26 +60,71 @@ class DenoisingLoss:
                 f"uniforms has shape {tuple(uniforms.shape)}: it must be "
                 f"{(len(tokens), self.num_uniforms(tokens.shape[1]))}, a number for the time, then one for each token"
             )
-        denoiser, tokens = as_denoiser(model, self.process), tokens.long()
-        terms = self._continuous if self.steps is None else self._discrete
-        return terms(denoiser, tokens, uniforms.double()) + self._prior * tokens.shape[1]
+        noisy, s, t = self.noisy(tokens, uniforms)
+        return self.bounds_at(tokens, noisy, as_denoiser(model, self.process)(noisy, t), s, t)
 
-    def _continuous(self, denoiser: Denoiser, tokens: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-        t = 1 - uniforms[:, 0]  # above 0, where the weight is infinite
-        noisy = self.process.noise(tokens, t, uniforms[:, 1:])
-        losses = -denoiser(noisy, t).gather(2, tokens.unsqueeze(2)).squeeze(2)
-        hidden = noisy == self.process.mask_token_id
-        summed = torch.where(hidden, losses, 0).sum(1)
-        return self.process.schedule.weight(t).to(summed.dtype) * summed
+    def noisy(
+        self, tokens: torch.Tensor, uniforms: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """What the denoiser is shown: x_t, ids `(n, d)`, and float64 times `(n,)`: s, None in continuous time, and t.
 
-    def _discrete(self, denoiser: Denoiser, tokens: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-        step = (uniforms[:, 0] * self.steps).floor().clamp(max=self.steps - 1)
-        s, t = step / self.steps, (step + 1) / self.steps
-        noisy = self.process.noise(tokens, t, uniforms[:, 1:])
-        log_p = self.process.log_reverse(noisy, denoiser(noisy, t), s, t)
-        q = self.process.posterior(noisy, tokens, s, t).to(log_p.dtype)
-        divergence = torch.where(q > 0, torch.xlogy(q, q) - q * torch.where(q > 0, log_p, 0), 0)
-        return self.steps * divergence.sum((1, 2))
+        Arguments as in [`DenoisingLoss.__call__`].
+        """
+        uniforms = uniforms.double()
+        if self.steps is None:
+            s, t = None, 1 - uniforms[:, 0]  # above 0, where the weight is infinite
+        else:
+            step = (uniforms[:, 0] * self.steps).floor().clamp(max=self.steps - 1)
+            s, t = step / self.steps, (step + 1) / self.steps
+        return self.process.noise(tokens, t, uniforms[:, 1:]), s, t
+
+    def uncertain(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Which tokens of x_t leave x_0 open, bool `(n, d)`: the hidden ones, or all of them."""
+        masked = isinstance(self.process, MaskedDiffusion)
+        return noisy == self.process.mask_token_id if masked else torch.ones_like(noisy, dtype=torch.bool)
+
+    def bounds_at(self, tokens, noisy, log_probs, s, t) -> torch.Tensor:
+        """The estimates of [`DenoisingLoss.sentence_bounds`], `(n,)`, from what a denoiser said.
+
+        Args:
+            tokens (`torch.Tensor`): x_0, symbols `(n, d)`.
+            noisy, s, t: from [`DenoisingLoss.noisy`].
+            log_probs (`torch.Tensor`): log p(x_0 | x_t), `(n, d, v)`.
+        """
+        tokens = tokens.long()
+        if self.steps is None:
+            losses = -log_probs.gather(2, tokens.unsqueeze(2)).squeeze(2)
+            summed = torch.where(self.uncertain(noisy), losses, 0).sum(1)
+            terms = self.process.schedule.weight(t).to(summed.dtype) * summed
+        else:
+            log_p = self.process.log_reverse(noisy, log_probs, s, t)
+            q = self.process.posterior(noisy, tokens, s, t).to(log_p.dtype)
+            divergence = torch.where(q > 0, torch.xlogy(q, q) - q * torch.where(q > 0, log_p, 0), 0)
+            terms = self.steps * divergence.sum((1, 2))
+        return terms + self._prior * tokens.shape[1]
+
+    def excess(self, noisy, exact, log_probs, s, t) -> torch.Tensor:
+        """What a denoiser's bound loses against the exact one's: the mean over x_0 given x_t, nats `(n,)`, at least 0.
+
+        The exact law of a step is the mean of q(x_s | x_t, x_0) over x_0 given x_t, so what is left of the difference
+        of two bounds is the KL from the exact law to the model's, token by token: weighted, of p(x_0,i | x_t) in
+        continuous time, and of p(x_s,i | x_t), T times, in steps.
+
+        Args:
+            noisy, s, t: from [`DenoisingLoss.noisy`].
+            exact, log_probs (`torch.Tensor`): log p(x_0 | x_t) of [`ExactDenoiser`] and of the denoiser, `(n, d, v)`.
+        """
+        if self.steps is None:
+            kl = torch.where(self.uncertain(noisy), divergence(exact, log_probs), 0).sum(1)
+            return self.process.schedule.weight(t).to(kl.dtype) * kl
+        laws = (self.process.log_reverse(noisy, law, s, t) for law in (exact, log_probs))
+        return self.steps * divergence(*laws).sum(1)
+
+
+def divergence(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+    """KL along the last axis, nats; terms with p = 0 are 0 whatever q is."""
+    p = log_p.exp()
+    return torch.where(p > 0, p * (torch.where(p > 0, log_p, 0) - log_q), 0).sum(-1)
 
 
 def stratified(uniforms: torch.Tensor) -> torch.Tensor:

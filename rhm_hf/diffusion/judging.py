@@ -12,7 +12,7 @@ import torch
 from ..grammar.enumeration import enumerate_sentences
 from ..inference import log_prob
 from ..statistics import Accumulator
-from .bounds import stratified
+from .bounds import divergence, stratified
 from .denoisers import ExactDenoiser, as_denoiser
 from .processes import DiscreteDiffusion, MaskedDiffusion
 from .sampling import reveal_log_probs
@@ -62,11 +62,11 @@ def one_step_kl(
         noisy = process.noise(rows, times, uniforms[:, 1:])
         p, q = exact(noisy, times), denoiser(noisy, times).double()
         hidden = noisy == process.mask_token_id if isinstance(process, MaskedDiffusion) else torch.ones_like(noisy) > 0
-        found["denoiser_kl"].add(torch.where(hidden, _kl(p, q), 0).sum(1), float(rows.shape[1]))
+        found["denoiser_kl"].add(torch.where(hidden, divergence(p, q), 0).sum(1), float(rows.shape[1]))
         if steps is not None:
             s = (times - 1 / steps).clamp(min=0)
             laws = (process.log_reverse(noisy, law, s, times) for law in (p, q))
-            found["step_kl"].add(_kl(*laws).sum(1), float(rows.shape[1]))
+            found["step_kl"].add(divergence(*laws).sum(1), float(rows.shape[1]))
     result = {}
     for name, accumulator in found.items():
         result |= {name: accumulator.mean.item(), f"{name}_stderr": accumulator.stderr.item()}
@@ -77,11 +77,6 @@ def _times(uniforms: torch.Tensor, steps: int | None, t: float | None) -> torch.
     if t is not None:
         return torch.full_like(uniforms, t)
     return 1 - uniforms if steps is None else ((uniforms * steps).floor() + 1) / steps
-
-
-def _kl(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
-    p = log_p.exp()
-    return torch.where(p > 0, p * (torch.where(p > 0, log_p, 0) - log_q), 0).sum(-1)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ class Task:
 
     The training loop asks it for what is here and nothing else: which kind of model and context it needs, a batch from
     rows, the loss and the scores of a batch, and [`Task.judge`], whose keys are the `columns` it adds to the results.
-    A subclass gives `collate`, `predictions` and `judge`.
+    A subclass gives `collate`, `predictions` (or `loss` and `scores`) and `judge`.
 
     Args:
         num_symbols (`int`): v; BOS has id v, PAD v + 1, MASK v + 2.
@@ -48,6 +48,10 @@ class Task:
         self.bos, self.mask = num_symbols, num_symbols + 2
         self.context_length = length
         self.tokens_per_row = length
+
+    def prepare_noise(self, noise: torch.Tensor) -> torch.Tensor:
+        """What [`Task.collate`] is given: the uniform numbers of a whole batch, before it is shared out."""
+        return noise
 
     def collate(self, rows: torch.Tensor, noise: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """A batch from rows of any integer type, where they are.

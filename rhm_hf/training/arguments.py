@@ -100,6 +100,16 @@ class TrainingArguments(_Checked):
     mask_probability: float | None = field(
         default=None, metadata={"help": "Of masked: the probability of a token to be hidden; 0.15 by default"}
     )
+    process: str | None = field(
+        default=None,
+        metadata={"help": "Of diffusion: masked or uniform noise; masked by default"},
+    )
+    schedule: str | None = field(
+        default=None, metadata={"help": "Of diffusion: linear, cosine or log_linear; linear by default"}
+    )
+    diffusion_steps: int | None = field(
+        default=None, metadata={"help": "Of diffusion: T of the bound of D3PM; by default time is continuous"}
+    )
     optimizer: str = field(default="adamw", metadata={"help": "adamw or sgd"})
     learning_rate: float = field(default=3e-3, metadata={"help": "Peak learning rate"})
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay"})

@@ -98,9 +98,12 @@ class Run:
         options = {name: getattr(t, name) for name in task.options if getattr(t, name) is not None}
         self.task = task(d.num_symbols, d.length, d.grammar, auto_class, **options)
         self.held_out_noise = {
-            split: uniforms(key_of(number), (len(rows), self.task.noise_per_row), self.accelerator.device)
-            for number, (split, rows) in enumerate(self.held_out.items())
+            split: self._noise(key_of(number), len(rows)) for number, (split, rows) in enumerate(self.held_out.items())
         }
+
+    def _noise(self, key: int, num_rows: int) -> torch.Tensor:
+        numbers = uniforms(key, (num_rows, self.task.noise_per_row), self.accelerator.device)
+        return self.task.prepare_noise(numbers)
 
     def _make_model(self) -> None:
         m, t = self.arguments.model, self.arguments.training
@@ -161,7 +164,7 @@ class Run:
         parts = self.batches(self.step)
         # Drawn for the whole batch by every process: what is random in a batch does not depend on how it is shared.
         noise_key = key_of(self.arguments.model.model_seed, self.step, "noise")
-        noise = self.batches.share(uniforms(noise_key, (t.batch_size, self.task.noise_per_row), accelerator.device))
+        noise = self.batches.share(self._noise(noise_key, t.batch_size))
         for number, (rows, numbers) in enumerate(zip(parts, noise, strict=True), start=1):
             last = number == len(parts)
             with contextlib.nullcontext() if last else accelerator.no_sync(self.model):

@@ -23,10 +23,10 @@ def test_a_run_on_every_family(tiny, name, tmp_path):
     assert (tmp_path / "run" / "results.csv").is_file()
 
 
-@pytest.mark.parametrize("task", ["last_token", "masked", "classification"])
+@pytest.mark.parametrize("task", ["last_token", "masked", "diffusion", "classification"])
 def test_the_other_tasks_on_a_sparse_grammar(tiny, task):
     grammar, model = Grammar.from_name("v2-m2-s2-L2-sparse1"), {}
-    if task == "masked":
+    if task in ("masked", "diffusion"):
         sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
         model = {"model_type": "bert", "config_overrides": sizes}
     row = best_row(train(tiny(grammar=grammar.name, task=task, max_steps=4, num_evaluations=2, **model)))

@@ -10,11 +10,21 @@ from rhm_hf.training.models import auto_class_for
 
 
 BERT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+UNET = {"hidden_size": 16, "num_hidden_layers": 3, "filter_size": 2}
 CASES = {
     "last_token-gpt2": {"task": "last_token"},
     "last_token-bert": {"task": "last_token", "model_type": "bert", "config_overrides": BERT, "visible_tokens": 3},
     "masked-bert": {"task": "masked", "model_type": "bert", "config_overrides": BERT, "mask_probability": 0.3},
     "masked-modernbert": {"task": "masked", "model_type": "modernbert", "config_overrides": BERT},
+    "diffusion-bert": {"task": "diffusion", "model_type": "bert", "config_overrides": BERT},
+    "diffusion-unet": {
+        "task": "diffusion",
+        "model_type": "hierarchical_unet",
+        "config_overrides": UNET | {"time_embedding": True},
+        "process": "uniform",
+        "diffusion_steps": 8,
+        "schedule": "cosine",
+    },
     "classification-gpt2": {"task": "classification"},
     "classification-sgd": {
         "task": "classification",
@@ -36,7 +46,7 @@ def test_learns_and_writes_its_columns(tiny, case):
     assert 0 <= rows[1]["test_accuracy"] <= 1
 
 
-@pytest.mark.parametrize("case", ["masked-bert", "classification-sgd"])
+@pytest.mark.parametrize("case", ["masked-bert", "diffusion-unet", "classification-sgd"])
 def test_a_resumed_run_has_the_same_bits(tiny, tmp_path, case):
     whole = train(tiny(output_dir=str(tmp_path / "whole"), **CASES[case]))
     cut = Run(tiny(output_dir=str(tmp_path / "cut"), save_steps=5, **CASES[case]))
@@ -57,10 +67,10 @@ def test_a_resumed_run_has_the_same_bits(tiny, tmp_path, case):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_masks_do_not_depend_on_how_a_batch_is_shared(tiny, tmp_path):
+@pytest.mark.parametrize("case", ["masked-bert", "diffusion-bert"])
+def test_masks_do_not_depend_on_how_a_batch_is_shared(tiny, tmp_path, case):
     rows, parts = (
-        train(tiny(gradient_accumulation_steps=n, output_dir=str(tmp_path / str(n)), **CASES["masked-bert"]))
-        for n in (1, 4)
+        train(tiny(gradient_accumulation_steps=n, output_dir=str(tmp_path / str(n)), **CASES[case])) for n in (1, 4)
     )
     for row, part in zip(rows, parts, strict=True):
         assert [part[k] for k in ("train_loss", "test_loss", "kl")] == pytest.approx(
@@ -88,6 +98,7 @@ def test_models_that_do_not_fit_a_task_are_named(tiny):
     [
         ({"visible_tokens": 3}, "visible_tokens=3 is out of range: it must be left out with task=next_token"),
         ({"mask_probability": 0.2}, "mask_probability=0.2 .* left out with task=next_token"),
+        ({"process": "uniform"}, "process='uniform' .* left out with task=next_token"),
         ({"optimizer": "lion"}, "optimizer='lion' is out of range: it must be adamw or sgd"),
         ({"momentum": 0.9}, "momentum=0.9 .* 0 with optimizer=adamw"),
     ],

@@ -1,0 +1,172 @@
+"""Discrete diffusion: tokens from a noisy row, judged against the exact denoiser and by what is sampled."""
+
+from functools import cached_property
+
+import torch
+
+from ..diffusion import (
+    DenoisingLoss,
+    ExactDenoiser,
+    MaskedDiffusion,
+    UniformDiffusion,
+    as_denoiser,
+    judge_samples,
+    sample_ancestral,
+    sample_revealing,
+    stratified,
+)
+from ..diffusion.bounds import divergence
+from ..grammar import Grammar
+from ..metrics.grammaticality import grammaticality
+from ..metrics.loading import evaluating, share_of_process
+from ..statistics import Accumulator
+from .task import Task
+
+
+PROCESSES = {process.name: process for process in (MaskedDiffusion, UniformDiffusion)}
+EVALUATION_SEED = 0  # of the noise that a model is judged by, and of its samples: the same for every model
+NUM_SAMPLES = 256  # sentences sampled at an evaluation
+MOST_CALLS = 64  # of the model that they may take
+
+
+class Diffusion(Task):
+    """The row as it is, without BOS, each token hit by noise up to a random time; the loss is a bound on -log p.
+
+    Args:
+        process (`str`, *optional*, defaults to `"masked"`): `"masked"`, a hit token becomes MASK, or `"uniform"`, a
+            random symbol.
+        schedule (`str`, *optional*, defaults to `"linear"`): `"linear"`, `"cosine"` or `"log_linear"`; when tokens are
+            hit.
+        diffusion_steps (`int`, *optional*): T of the bound of D3PM; by default time is continuous, which masked
+            diffusion alone allows.
+
+    Raises:
+        `ValueError`: for an unknown process or schedule, and for uniform noise without `diffusion_steps`.
+    """
+
+    name = "diffusion"
+    auto_classes = ("AutoModelForMaskedLM",)
+    options = ("kl_sentences", "process", "schedule", "diffusion_steps")
+
+    def __init__(
+        self,
+        num_symbols,
+        length,
+        grammar=None,
+        auto_class=None,
+        kl_sentences=2048,
+        process: str = "masked",
+        schedule: str = "linear",
+        diffusion_steps: int | None = None,
+    ):
+        super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
+        if process not in PROCESSES:
+            raise ValueError(f"process={process!r} is unknown: it must be {' or '.join(PROCESSES)}")
+        if process != "masked" and diffusion_steps is None:
+            raise ValueError(
+                f"diffusion_steps=None with process={process!r}: continuous time is for masked diffusion; give the "
+                "number of steps, such as 64"
+            )
+        self.process = PROCESSES[process](num_symbols, schedule)
+        self.bound = DenoisingLoss(self.process, diffusion_steps)
+        self.noise_per_row = self.bound.num_uniforms(length)
+        calls = length if process == "masked" else min(diffusion_steps, MOST_CALLS)
+        self.samples = calls <= MOST_CALLS
+        self.columns = () if grammar is None else self._columns()
+
+    def _columns(self) -> tuple[str, ...]:
+        levels = ()
+        if isinstance(self.grammar, Grammar):  # other families have no rules to count
+            levels = tuple(f"valid_level_{level}" for level in range(1, self.grammar.depth + 1))
+        judged = ("kl", "kl_stderr", "entropy", "accuracy", "bayes_accuracy", "denoiser_kl")
+        return judged + (("valid", *levels) if self.samples else ())
+
+    def prepare_noise(self, noise):
+        """Times that cover [0, 1] evenly; see [`~rhm_hf.diffusion.stratified`]."""
+        return stratified(noise)
+
+    def collate(self, rows, noise=None) -> dict[str, torch.Tensor]:
+        """`(batch, d)` symbols to `input_ids`, the symbols, and `noise`, float `(batch, d + 1)`."""
+        return {"input_ids": rows.long(), "noise": noise}
+
+    def loss(self, model, batch) -> torch.Tensor:
+        """The bound on the negative log likelihood, nats per token."""
+        return self.bound(model, batch["input_ids"], batch["noise"])
+
+    def scores(self, model, batch) -> torch.Tensor:
+        """Sums over all tokens, float64 `(3,)`: the bound, right first guesses (a visible token of masked diffusion is
+        known), and their number."""
+        tokens = batch["input_ids"]
+        noisy, s, t = self.bound.noisy(tokens, batch["noise"])
+        log_probs = as_denoiser(model, self.process)(noisy, t)
+        total = self.bound.bounds_at(tokens, noisy, log_probs, s, t).double().sum()
+        right = (log_probs.argmax(-1) == tokens) | ~self.bound.uncertain(noisy)
+        return torch.stack([total, right.sum().double(), total.new_tensor(tokens.numel())])
+
+    @cached_property
+    def judged(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Fresh sentences `(n, d)`, the numbers of their noise `(n, d + 1)` and the exact log p(x_0 | x_t)
+        `(n, d, v)`, on the CPU."""
+        tokens = self.grammar.sample(self.kl_sentences, split="evaluation", sampling="iid")
+        tokens = torch.from_numpy(tokens.astype("int64"))
+        generator = torch.Generator().manual_seed(EVALUATION_SEED)
+        shape = (len(tokens), self.noise_per_row)
+        noise = stratified(torch.rand(shape, dtype=torch.float64, generator=generator))
+        noisy, _, t = self.bound.noisy(tokens, noise)
+        return tokens, noise, ExactDenoiser(self.grammar, self.process)(noisy, t)
+
+    def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
+        """The exact denoiser beside the model, at the same noisy states of fresh sentences, and what it samples.
+
+        Returns:
+            `dict`: `kl` and `kl_stderr`, what the bound loses against that of the exact denoiser, nats per token; it
+            is taken in expectation over the sentences that a noisy one can come from, so it is never negative and 0
+            for the exact one. `entropy` of the grammar, nats per token: in continuous time `entropy + kl` is the
+            bound; with T steps the bound of the exact denoiser is above the entropy. `accuracy` and `bayes_accuracy`,
+            the probability of the first guesses of the model and of the exact law, at hidden tokens (uniform noise:
+            at all). `denoiser_kl`, KL of p(x_0,i | x_t), nats per token, all times alike. From 256 samples, one token
+            at a time in random order (uniform noise: in T steps, at most 64), `valid`, the fraction that is
+            grammatical, and `valid_level_1`, .., the fraction of nodes of a level whose tokens parse; left out where
+            sentences have more than 64 tokens. Nothing without a grammar.
+        """
+        if self.grammar is None:
+            return {}
+        with torch.no_grad(), evaluating(model):
+            denoiser = as_denoiser(model, self.process)
+            found = self._compare(denoiser, accelerator, batch_size or 512)
+            return found | (self._sampled(denoiser) if self.samples else {})
+
+    def _compare(self, denoiser, accelerator, batch_size: int) -> dict[str, float]:
+        device, (tokens, noise, exact) = denoiser.device, self.judged
+        mine = share_of_process(len(tokens), accelerator)
+        kls, guesses = Accumulator((2,), device), Accumulator((2,), device)
+        for start in range(mine.start, mine.stop, batch_size):
+            part = slice(start, min(start + batch_size, mine.stop))
+            noisy, s, t = self.bound.noisy(tokens[part].to(device), noise[part].to(device))
+            log_p, log_q = exact[part].to(device), denoiser(noisy, t).double()
+            uncertain = self.bound.uncertain(noisy)
+            plain, p = torch.where(uncertain, divergence(log_p, log_q), 0).sum(1), log_p.exp()
+            kls.add(torch.stack([self.bound.excess(noisy, log_p, log_q, s, t), plain], 1), float(self.length))
+            guess = p.gather(-1, log_q.argmax(-1, keepdim=True))[..., 0]
+            values = torch.stack([guess, p.amax(-1)], -1)
+            values = torch.where(uncertain[..., None], values, 0).sum(1)
+            guesses.add(values, uncertain.sum(1, dtype=torch.float64)[:, None])
+        for accumulator in (kls, guesses):
+            accumulator.reduce(accelerator)
+        (kl, plain), (accuracy, best) = kls.mean.tolist(), guesses.mean.tolist()
+        found = {"kl": kl, "kl_stderr": kls.stderr[0].item(), "entropy": self.grammar.entropy / self.length}
+        return found | {"accuracy": accuracy, "bayes_accuracy": best, "denoiser_kl": plain}
+
+    def _sampled(self, denoiser) -> dict[str, float]:
+        """Every process draws the same samples."""
+        generator = torch.Generator(denoiser.device).manual_seed(EVALUATION_SEED)
+        args = (denoiser, self.process, NUM_SAMPLES, self.length)
+        if isinstance(self.process, MaskedDiffusion):
+            samples = sample_revealing(*args, generator=generator)
+        else:
+            samples = sample_ancestral(*args, steps=min(self.bound.steps, MOST_CALLS), generator=generator)
+        if not isinstance(self.grammar, Grammar):
+            return {"valid": judge_samples(self.grammar, samples)["fraction_grammatical"]}
+        found = grammaticality(samples, self.grammar)
+        levels = zip(found["levels"], found["correct"], strict=True)
+        return {"valid": found["valid"]} | {f"valid_level_{level}": correct for level, correct in levels}

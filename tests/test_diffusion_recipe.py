@@ -1,0 +1,99 @@
+"""The recipe of diffusion: its tables and figure at a tiny size, and the steps it reads off known curves."""
+
+import math
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.image import imread
+from recipe_scripts import RECIPES, recipe
+
+from rhm_hf import Grammar
+from rhm_hf.metrics.grammaticality import grammaticality
+from rhm_hf.training import Arguments
+from rhm_hf.training.data import load_data
+from rhm_hf.training.recipe import recipe_main
+
+
+TINY = {
+    "grammar": "v4-m2-s2-L3",
+    "rules_seed": 0,
+    "num_train": [64, 16],
+    "num_validation": 16,
+    "num_test": 16,
+    "batch_size": 16,
+    "max_steps": 20,
+    "num_evaluations": 2,
+    "kl_sentences": 16,
+    "num_workers": 1,
+    "num_samples": 64,
+}
+
+
+def test_tables_and_figure(tmp_path, monkeypatch):
+    module = recipe("diffusion_rhm")
+    values = yaml.safe_load((RECIPES / "diffusion_rhm" / "cpu.yaml").read_text()) | TINY
+    sizes = {"hidden_size": 8, "filter_size": 2, "num_hidden_layers": 3}
+    values |= {"output_dir": str(tmp_path / "runs")}
+    values["variants"] = {
+        "masked": {"config_overrides": sizes},
+        "uniform": {
+            "config_overrides": sizes | {"time_embedding": True},
+            "process": "uniform",
+            "diffusion_steps": 4,
+            "num_train": [64],
+        },
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values))
+    parts = {"name": "diffusion_rhm", "measure": module.measure, "draw": module.draw, "options": {"num_samples": 4096}}
+    tables = recipe_main(["--config", str(path), "--figures", str(tmp_path)], **parts)
+    kinds = {("masked", 64), ("masked", 16), ("uniform", 64)}
+    assert {(row["process"], row["num_train"]) for row in tables["copies"]} == kinds
+    assert len(tables["rules"]) == 3 * 3
+    assert [row["level"] for row in tables["steps"]] == [1, 2, 3] * 2
+    grammar = Grammar.from_name("v4-m2-s2-L3")
+    (row,) = (r for r in tables["copies"] if (r["process"], r["num_train"]) == ("masked", 16))
+    assert row["chance_of_copy"] == pytest.approx(16 / grammar.num_sentences)
+    top = {(r["process"], r["num_train"]): r["correct"] for r in tables["rules"] if r["level"] == 3}
+    for row in tables["copies"]:
+        assert top[row["process"], row["num_train"]] >= row["valid"] >= row["copied"]
+    image = imread(tmp_path / "diffusion_rhm.png")
+    assert image.std() > 0.05
+
+    monkeypatch.setattr("rhm_hf.training.recipe.sweep", None)  # drawing trains nothing
+    (tmp_path / "diffusion_rhm.png").unlink()
+    recipe_main(["--draw", str(tmp_path)], **parts)
+    assert np.array_equal(imread(tmp_path / "diffusion_rhm.png"), image)
+
+
+def test_copies_are_of_the_sentences_that_a_run_trains_on():
+    run = Arguments.from_dict(
+        {"grammar": "v4-m2-s2-L3", "num_train": 40, "sample_seed": 3, "num_validation": 8, "num_test": 8}
+    )
+    rows = load_data(run.data).splits["train"]
+    sampled = Grammar.from_name("v4-m2-s2-L3").sample(40, seed=3, sampling=run.data.sampling)
+    assert sorted(map(tuple, rows.tolist())) == sorted(map(tuple, sampled.tolist()))
+
+
+def test_steps_of_known_curves():
+    module, grammar = recipe("diffusion_rhm"), Grammar.from_name("v8-m2-s2-L2")
+    samples = {16: np.zeros((8, 4), dtype=np.int64), 64: grammar.sample(8)}  # nothing right, all right
+    samples[16][:] = next(
+        [a, b, a, b]
+        for a in range(8)
+        for b in range(8)
+        if grammaticality(np.array([[a, b, a, b]]), grammar)["correct"][0] == 0
+    )
+    rules = []
+    for size, tokens in samples.items():
+        keys = {"process": "masked", "data": grammar.name, "rules_seed": 0, "num_train": size}
+        rules += module.rule_rows(keys, grammar, grammaticality(tokens, grammar))
+    found = module.steps(rules)
+    assert [row["theory"] for row in found] == [16, 64]
+    for row, chance in zip(found, (0.25, 0.25**3), strict=True):
+        half = (1 + chance) / 2  # a straight line from 0 at 16 to 1 at 64
+        assert row["half_way"] == pytest.approx(16 * 4**half)
+        assert row["ratio"] == pytest.approx(row["half_way"] / row["theory"])
+    assert module.steps(rules[:2])[0]["half_way"] != module.steps(rules[:2])[0]["half_way"]  # one size has no curve
+    assert all(math.isfinite(row["half_way"]) for row in found)
