@@ -66,6 +66,8 @@ def test_recipe_is_valid_as_it_stands_and_runs_at_a_tiny_size(path, tmp_path):
         own = {"config_overrides": overrides, "output_dir": str(tmp_path / "runs" / str(number))}
         if run.training.visible_tokens is not None:
             own["visible_tokens"] = 3
+        if run.training.optimizer == "sgd":  # in the mean-field scaling it goes with the width
+            own["learning_rate"] = run.training.learning_rate * 16 / run.model.config_overrides["hidden_size"]
         own |= {} if run.data.text is None else text
         rows = train(Arguments.from_dict(run.to_dict() | tiny | own))
         assert rows[-1]["step"] == 5

@@ -1,0 +1,107 @@
+"""The recipe of controls at a tiny size, and the laws of decay it reads off exact correlations."""
+
+import math
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.image import imread
+from recipe_scripts import RECIPES, recipe
+
+from rhm_hf import Grammar, theory
+from rhm_hf.inference import plateau
+from rhm_hf.statistics import exact_correlation
+from rhm_hf.training.recipe import recipe_main
+from rhm_hf.training.sweep import expand
+
+
+@pytest.fixture(scope="module")
+def module():
+    return recipe("controls")
+
+
+def tiny(tmp_path):
+    """The recipe as it stands, but for sizes."""
+    values = yaml.safe_load((RECIPES / "controls" / "cpu.yaml").read_text())
+    values |= {"rules_seed": [0, 1], "output_dir": str(tmp_path / "runs"), "num_validation": 16, "num_test": 16}
+    values |= {"kl_sentences": 16, "batch_size": 16, "max_steps": 6, "num_evaluations": 2}
+    values |= {"tree": "v8-m2-s2-L3", "chain": "hmm-v8-h4-m2-d8-p0.5"}
+    values |= {"correlated_grammars": 2, "correlated_sentences": 4096}
+    grammars = {"tree": "v4-m4-s2-L2", "uncorrelated": "v4-m4-s2-L2-uncorrelated", "cut1": "v4-m2-s2-L2-cut1"}
+    grammars |= {"cut2": "v4-m2-s2-L3-cut2", "uncut": "v4-m2-s2-L2", "hidden_markov": "hmm-v4-h2-m2-d4-p0.5"}
+    for name, own in values["variants"].items():
+        own |= {"grammar": grammars[name], "max_steps": 6, "num_evaluations": 2}
+        own |= {"num_train": [128, 64] if name in ("tree", "uncorrelated") else 64}
+        if own["model_type"] == "gpt2":
+            own |= {"config_overrides": {"n_embd": 8, "n_layer": 1, "n_head": 2}, "warmup_steps": 1}
+        else:
+            own["config_overrides"] |= {"hidden_size": 8}
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return ["--config", str(path), "--figures", str(tmp_path / "figures")]
+
+
+def test_tables_and_figure(module, tmp_path, monkeypatch):
+    parts = {"name": "controls", "measure": module.measure, "draw": module.draw, "options": module.OPTIONS}
+    tables = recipe_main(tiny(tmp_path), **parts)
+    runs = tables["classifiers"]
+    assert {(row["variant"], row["num_train"], row["rules_seed"]) for row in runs} == {
+        (variant, size, seed) for variant in module.NAMES for size in (64, 128) for seed in (0, 1)
+    }
+    for row in runs:
+        assert row["step"] == 6  # the last evaluation
+        assert row["chance"] == 1 / 4
+        assert row["relative_error"] == pytest.approx((1 - row["test_accuracy"]) * 4 / 3)
+
+    grammars = [Grammar.from_name("v8-m2-s2-L3", rules_seed=seed) for seed in (0, 1)]
+    exact = np.sqrt(np.mean([exact_correlation(grammar) ** 2 for grammar in grammars], 0))
+    mine = [row for row in tables["correlations"] if row["source"] == "tree"]
+    assert [row["distance"] for row in mine] == list(range(1, 8))
+    assert [row["exact"] for row in mine] == pytest.approx(exact.tolist())
+    assert mine[0]["signal"] == pytest.approx(mine[0]["exact"] ** 2, rel=0.2)  # measured without noise: the law
+    assert len(tables["correlations"]) == 2 * 7
+
+    assert {row["variant"] for row in tables["models"]} == {"cut1", "cut2", "uncut", "hidden_markov"}
+    for row in tables["models"]:
+        grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
+        assert row["entropy"] == pytest.approx(grammar.entropy / grammar.sentence_length)
+        assert row["share"] == pytest.approx(row["kl"] / (plateau(grammar, 0) - row["entropy"]))
+        assert row["kl"] == min(r["kl"] for r in tables["training"] if r["data"] == row["data"]) or not row["step"]
+
+    image = imread(tmp_path / "figures" / "controls.png")
+    assert image.std() > 0.05
+    monkeypatch.setattr("rhm_hf.training.recipe.sweep", None)  # drawing trains nothing
+    (tmp_path / "figures" / "controls.png").unlink()
+    recipe_main(["--draw", str(tmp_path / "figures")], **parts)
+    assert np.array_equal(imread(tmp_path / "figures" / "controls.png"), image)
+
+
+def test_a_chain_decays_exponentially_and_a_tree_as_a_power(module):
+    rows = []
+    for source, name in (("tree", "v16-m4-s2-L5"), ("chain", "hmm-v16-h8-m4-d32-p0.5")):
+        exact = exact_correlation(Grammar.from_name(name))
+        rows += [{"source": source, "data": name, "distance": t, "exact": c} for t, c in enumerate(exact, 1)]
+    found = {(row["source"], row["law"]): row for row in module.decays(rows)}
+    chain = found["chain", "exponential"]
+    assert chain["exponent"] == pytest.approx(math.log(2)) == chain["theory"]
+    assert chain["residual"] < 1e-6
+    assert found["chain", "power law"]["residual"] > 1
+    tree = found["tree", "power law"]
+    assert tree["residual"] < found["tree", "exponential"]["residual"]
+    assert tree["theory"] == theory.correlation_exponent(Grammar.from_name("v16-m4-s2-L5").parameters)
+    assert tree["exponent"] == pytest.approx(tree["theory"], rel=0.3)
+
+
+def test_classifiers_have_the_settings_of_the_recipe_of_classification(module):
+    ours, theirs = (yaml.safe_load((RECIPES / n / "cpu.yaml").read_text()) for n in ("controls", "classification"))
+    for values in (ours, theirs):
+        values.pop("num_workers")
+
+    def settings(values, variant):
+        runs = [r.to_dict() for r in expand(values) if f"/{variant}_rules" in r.training.output_dir]
+        return {(r["rules_seed"], r["num_train"]): {k: v for k, v in r.items() if k != "output_dir"} for r in runs}
+
+    published, control = settings(theirs, "cnn"), settings(ours, "uncorrelated")
+    for key, own in settings(ours, "tree").items():
+        assert own == published[key]
+        assert control[key] == own | {"grammar": "v8-m8-s2-L2-uncorrelated"}

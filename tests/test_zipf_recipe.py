@@ -1,0 +1,90 @@
+"""The recipe of Zipf rules at a tiny size, and the exponents it reads off known curves."""
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.image import imread
+from recipe_scripts import RECIPES, recipe
+
+from rhm_hf import Grammar
+from rhm_hf.training.recipe import recipe_main
+
+
+@pytest.fixture(scope="module")
+def module():
+    return recipe("zipf")
+
+
+def row(data, seed, size, relative):
+    run = {"run": f"{data}-{seed}-{size}", "variant": data, "data": data, "rules_seed": seed, "num_train": size}
+    return run | {"test_accuracy": 1 - relative / 2}  # two classes: a blind guess errs by 1/2
+
+
+def test_tables_and_figure(module, tmp_path, monkeypatch):
+    values = yaml.safe_load((RECIPES / "zipf" / "cpu.yaml").read_text())
+    values |= {"rules_seed": [0, 1], "num_validation": 16, "num_test": 64, "max_steps": 6, "num_evaluations": 2}
+    values |= {"kl_sentences": 16, "batch_size": 32, "learning_rate": 24.0, "output_dir": str(tmp_path / "runs")}
+    values |= {"num_workers": 1}
+    values["config_overrides"] |= {"hidden_size": 8}
+    variants = {name: values["variants"][name] | {"num_train": [1024, 512]} for name in ("zipf1", "uniform")}
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values | {"variants": variants}))
+    parts = {"name": "zipf", "measure": module.measure, "draw": module.draw}
+    tables = recipe_main(["--config", str(path), "--figures", str(tmp_path / "figures")], **parts)
+    assert len(tables["runs"]) == 2 * 2 * 2
+    for found in tables["runs"]:
+        assert found["step"] == 6  # the last evaluation
+        assert found["relative_error"] == pytest.approx(2 * (1 - found["test_accuracy"]))
+        assert found["zipf"] == (1 if found["variant"] == "zipf1" else 0)
+    (fit,) = tables["exponents"]
+    assert (fit["from_size"], fit["to_size"], fit["grammars"]) == (512, 1024, 2)
+    image = imread(tmp_path / "figures" / "zipf.png")
+    assert image.std() > 0.05
+    monkeypatch.setattr("rhm_hf.training.recipe.sweep", None)  # drawing trains nothing
+    (tmp_path / "figures" / "zipf.png").unlink()
+    recipe_main(["--draw", str(tmp_path / "figures")], **parts)
+    assert np.array_equal(imread(tmp_path / "figures" / "zipf.png"), image)
+
+
+def test_exponents_of_power_laws(module):
+    sizes, names = [2**k for k in range(8, 16)], {1: "v32-m32-s2-L2-c2-zipf1.0@1", 2: "v32-m32-s2-L2-c2-zipf2.0@1"}
+    rows = [
+        row(data, seed, size, (1 + 0.05 * seed) * 8 * size ** -(a / (1 + a)))
+        for a, data in names.items()
+        for seed in range(4)
+        for size in sizes
+    ]
+    for fit in module.exponents(module.last_rows(rows)):
+        a = fit["zipf"]
+        assert fit["predicted"] == a / (1 + a)
+        assert fit["low"] <= fit["exponent"] + 1e-9
+        assert fit["high"] >= fit["exponent"] - 1e-9
+        assert fit["exponent"] == pytest.approx(a / (1 + a))
+        learnt = module.rule_sizes(fit["data"])
+        assert learnt[1] <= fit["from_size"] < 2 * learnt[1]
+        assert min(learnt[7], sizes[-1]) / 2 < fit["to_size"] <= learnt[7]  # k = 8 = m / 4
+
+
+def test_a_rule_is_learnt_in_inverse_proportion_to_its_frequency(module):
+    data, uniform = "v32-m32-s2-L2-c2-zipf1.0@1", "v32-m32-s2-L2-c2"
+    learnt = module.rule_sizes(data)
+    assert learnt / learnt[0] == pytest.approx(np.arange(1, 33) ** 2.0)
+    assert module.rule_sizes(uniform) == pytest.approx(np.full(32, 2 * 32**2))  # all at n_c m^L
+    # at P = 0 nothing is known; with equiprobable rules every tuple is unknown with the same probability
+    assert module.rule_by_rule(data, [0]) == pytest.approx([1])
+    assert module.rule_by_rule(uniform, [2048]) == pytest.approx([1 - (1 - np.exp(-1)) ** 2])
+
+
+def test_the_curve_of_a_large_m_has_the_slope_of_theory(module, monkeypatch):
+    rules = np.arange(1, 10**6 + 1) ** -2.0
+    grammar = Grammar.from_name("v32-m32-s2-L2-c2-zipf1.0@1")
+    monkeypatch.setattr(module, "rule_sizes", lambda data: 1 / rules * rules.sum())
+    monkeypatch.setattr(type(grammar), "rule_probs_at", lambda self, level: (rules / rules.sum())[None])
+    errors = module.rule_by_rule(grammar.name, [1e4, 1e6])
+    assert np.log(errors[0] / errors[1]) / np.log(1e2) == pytest.approx(1 / 2, abs=0.02)
+
+
+def test_a_curve_without_errors_has_no_exponent(module):
+    data = "v32-m32-s2-L2-c2-zipf1.0@1"
+    runs = module.last_rows([row(data, seed, size, 0.0) for seed in (0, 1) for size in (512, 1024)])
+    assert module.exponents(runs) == []
