@@ -36,4 +36,5 @@ def test_trainable_models_are_registered(tmp_path):
         "FullyConnectedForSequenceClassification",
         "HierarchicalCNNForSequenceClassification",
         "LocallyConnectedForSequenceClassification",
+        "HierarchicalUNetForMaskedLM",
     ]
