@@ -207,7 +207,13 @@ def draw_agreement(ax, of: Tables) -> None:
             ax.axhline(
                 row[name], color=shade, linestyle=":", linewidth=1.2, label=f"held-out text, to {tolerance:.0%}{bound}"
             )
-    ax.plot(*averages(of["runs"], "tokens_seen", "t_res")[:2], "--", color="0.6", linewidth=1, label="noise lets see")
+    ax.plot(
+        *averages(of["runs"], "tokens_seen", "t_res")[:2],
+        "--",
+        color="0.6",
+        linewidth=1,
+        label="as far as noise lets see",
+    )
     finish(
         ax,
         "Correlations agree with the corpus's",
