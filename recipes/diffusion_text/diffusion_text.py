@@ -190,30 +190,16 @@ def draw_curve(ax, rows: list[dict], **style) -> None:
 def draw_agreement(ax, of: Tables) -> None:
     """How far samples agree, hollow where that is all one can see; dotted: held-out text."""
     for name, (tolerance, marker, shade) in RANGES.items():
-        ax.plot(
-            *averages(of["runs"], "tokens_seen", name)[:2],
-            "-",
-            color=shade,
-            linewidth=1,
-            marker=marker,
-            markersize=5,
-            label=f"samples, to {tolerance:.0%} of the signal",
-        )
+        style, label = {"color": shade, "marker": marker, "markersize": 5}, f"to {tolerance:.0%} of the signal"
+        ax.plot(*averages(of["runs"], "tokens_seen", name)[:2], linewidth=1, label=f"samples, {label}", **style)
         for row in of["runs"]:
             if row[f"{name}_is_bound"]:
-                ax.plot(row["tokens_seen"], row[name], marker, color=shade, markersize=5, markerfacecolor="white")
+                ax.plot(row["tokens_seen"], row[name], markerfacecolor="white", **style)
         for row in of["held_out"]:
             bound = " (at least)" if row[f"{name}_is_bound"] else ""
-            ax.axhline(
-                row[name], color=shade, linestyle=":", linewidth=1.2, label=f"held-out text, to {tolerance:.0%}{bound}"
-            )
-    ax.plot(
-        *averages(of["runs"], "tokens_seen", "t_res")[:2],
-        "--",
-        color="0.6",
-        linewidth=1,
-        label="as far as noise lets see",
-    )
+            ax.axhline(row[name], color=shade, linestyle=":", linewidth=1.2, label=f"held-out text{bound}")
+    seen, visible, _ = averages(of["runs"], "tokens_seen", "t_res")
+    ax.plot(seen, visible, "--", color="0.6", linewidth=1, label="as far as noise lets see")
     finish(
         ax,
         "Correlations agree with the corpus's",
