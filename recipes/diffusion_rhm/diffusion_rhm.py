@@ -17,16 +17,14 @@ import torch
 from transformers import logging
 
 from rhm_hf import Grammar, theory
-from rhm_hf.diffusion import MaskedDiffusion, UniformDiffusion, sample_ancestral, sample_revealing
 from rhm_hf.metrics.grammaticality import grammaticality
 from rhm_hf.metrics.loading import load_model
 from rhm_hf.metrics.memorisation import memorisation
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.statistics import last_crossing
+from rhm_hf.tasks import Diffusion
 from rhm_hf.training import Arguments
-from rhm_hf.training.recipe import Tables, recipe_main
-from rhm_hf.training.results import best_rows
-from rhm_hf.training.sweep import expand
+from rhm_hf.training.recipe import Tables, best_runs, recipe_main
 
 
 COPIES = ("valid", "novel", "copied", "copied_stderr", "chance_of_copy", "distinct", "distinct_fresh")
@@ -39,12 +37,10 @@ LINES = {
 
 def measure(rows: list[dict], values: dict, num_samples: int = 4096) -> Tables:
     """Samples from the kept model of every run."""
-    best = best_rows(rows)
+    best = best_runs(rows, values)
     logging.disable_progress_bar()
-    arguments = {Path(run.training.output_dir).name: run for run in expand(values)}
     rules, copies = [], []
-    for row in best:
-        run = arguments[row["run"]]
+    for row, run in best:
         grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
         samples = samples_of(run, grammar, num_samples)
         keys = {
@@ -55,21 +51,15 @@ def measure(rows: list[dict], values: dict, num_samples: int = 4096) -> Tables:
         train = grammar.sample(row["num_train"], seed=row["sample_seed"], sampling=run.data.sampling)
         found = memorisation(samples, train, grammar)
         copies.append(keys | {name: found[name] for name in COPIES})
-    return {"runs": best, "rules": rules, "copies": copies, "steps": steps(rules)}
+    return {"runs": [row for row, _ in best], "rules": rules, "copies": copies, "steps": steps(rules)}
 
 
 def samples_of(run: Arguments, grammar: Grammar, num: int) -> torch.Tensor:
     """Sentences from the model that a run kept: one token at a time in random order, or in the steps of the bound."""
     model, t = load_model(str(Path(run.training.output_dir) / "model")), run.training
-    generator = torch.Generator(model.device).manual_seed(0)
-    schedule = t.schedule or "linear"
-    if t.process == "uniform":
-        process = UniformDiffusion(grammar.vocab_size, schedule)
-        samples = sample_ancestral(model, process, num, grammar.sentence_length, t.diffusion_steps, generator)
-    else:
-        process = MaskedDiffusion(grammar.vocab_size, schedule)
-        samples = sample_revealing(model, process, num, grammar.sentence_length, generator=generator)
-    return samples.cpu()
+    options = {name: getattr(t, name) for name in Diffusion.options if getattr(t, name) is not None}
+    task = Diffusion(grammar.vocab_size, grammar.sentence_length, **options)
+    return task.sample(model, num, torch.Generator(model.device).manual_seed(0)).cpu()
 
 
 def rule_rows(keys: dict, grammar: Grammar, found: dict) -> list[dict]:
