@@ -1,12 +1,11 @@
-"""Controls: a grammar whose tuples hide the class, a source without a tree, and grammars whose hierarchy is cut.
+"""Controls: a grammar whose tuples hide the class, and a source without a tree.
 
     python recipes/controls/controls.py --config recipes/controls/cpu.yaml [--figures FOLDER]
     python recipes/controls/controls.py --draw docs/figures
 
 Trains every run of the sweep that is not finished, then writes `controls.png` and its tables:
 `controls_classifiers.csv` (the last evaluation of every classifier), `_correlations.csv` (C(t) of the tree and of a
-hidden Markov source, exact and measured), `_decays.csv` (which law fits the exact C(t)), `_models.csv` (exact KL of
-every next-token model) and `_training.csv` (the same at every evaluation).
+hidden Markov source, exact and measured) and `_decays.csv` (which law fits the exact C(t)).
 """
 
 import sys
@@ -15,11 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from rhm_hf import Grammar, GrammarParameters, theory
-from rhm_hf.inference import plateau
-from rhm_hf.plots import averages, colour, finish, new_figure
+from rhm_hf.plots import averages, finish, new_figure
 from rhm_hf.statistics import exact_correlation, token_correlations
 from rhm_hf.training.recipe import Tables, recipe_main
-from rhm_hf.training.results import best_rows
 
 
 OPTIONS = {
@@ -39,8 +36,7 @@ def measure(
     correlated_grammars: int,
     correlated_sentences: int,
 ) -> Tables:
-    """Reads errors and KL off the results and measures the correlations."""
-    models = [row for row in rows if row["task"] == "next_token"]
+    """Reads errors off the results and measures the correlations."""
     correlations = []
     for source, name in (("tree", tree), ("chain", chain)):
         correlations += correlation_rows(source, name, correlated_grammars, correlated_sentences)
@@ -48,14 +44,12 @@ def measure(
         "classifiers": classifiers(rows),
         "correlations": correlations,
         "decays": decays(correlations),
-        "models": [model_row(row) for row in best_rows(models)],
-        "training": [{key: row[key] for key in ("variant", "data", "step", "kl")} for row in models],
     }
 
 
 def classifiers(rows: list[dict]) -> list[dict]:
     """The last evaluation of every classifier, its score (0 for a blind guess, 1 without errors) and P / (n_c m^L)."""
-    last = {row["run"]: row for row in rows if row["task"] == "classification"}
+    last = {row["run"]: row for row in rows}
     found = []
     for row in last.values():
         p = GrammarParameters.from_name(row["data"])
@@ -111,20 +105,11 @@ def decays(correlations: list[dict]) -> list[dict]:
     return rows
 
 
-def model_row(row: dict) -> dict:
-    """The exact KL of a next-token model beside that of a model that ignores its context; nats per token."""
-    grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
-    blind = plateau(grammar, 0) - plateau(grammar, grammar.depth)
-    kept = ("variant", "data", "rules_seed", "num_train", "step", "kl", "kl_stderr", "entropy", "seconds")
-    return {key: row[key] for key in kept} | {"blind_kl": blind, "share": row["kl"] / blind}
-
-
 def draw(tables: Tables, path: Path) -> None:
-    """Accuracy against P; C(t) of tree and chain; KL of the next-token models while they are trained."""
-    figure, (left, middle, right) = new_figure(3, width=4.6)
+    """Accuracy against P; C(t) of tree and chain."""
+    figure, (left, right) = new_figure(2, width=5.4)
     draw_accuracy(left, tables["classifiers"])
-    draw_correlations(middle, tables["correlations"])
-    draw_training(right, tables["training"])
+    draw_correlations(right, tables["correlations"])
     figure.savefig(path)
 
 
@@ -167,16 +152,6 @@ def draw_correlations(ax, rows: list[dict]) -> None:
     ticks = [2**k for k in range(10) if 2**k <= max(row["distance"] for row in floor)]
     ax.set_xticks(ticks, [str(t) for t in ticks])
     ax.set_xticks([], minor=True)
-
-
-def draw_training(ax, rows: list[dict]) -> None:
-    variants = list(dict.fromkeys(row["variant"] for row in rows))
-    for i, variant in enumerate(variants):
-        mine = [row for row in rows if row["variant"] == variant]
-        label = mine[0]["data"]
-        steps, kl = [row["step"] for row in mine], [row["kl"] for row in mine]
-        ax.plot(steps, kl, marker="os^Dv"[i % 5], markersize=3, color=colour(i, len(variants)), label=label)
-    finish(ax, "GPT-2, next token: exact KL", yscale="log", xlabel="training step", ylabel="KL (nats per token)")
 
 
 if __name__ == "__main__":
