@@ -134,7 +134,7 @@ class Diffusion(Task):
         with torch.no_grad(), evaluating(model):
             denoiser = as_denoiser(model, self.process)
             found = self._compare(denoiser, accelerator, batch_size or 512)
-            return found | (self._sampled(denoiser) if self.samples else {})
+            return found | (self._sampled(denoiser, accelerator) if self.samples else {})
 
     def _compare(self, denoiser, accelerator, batch_size: int) -> dict[str, float]:
         device, (tokens, noise, exact) = denoiser.device, self.judged
@@ -157,14 +157,15 @@ class Diffusion(Task):
         found = {"kl": kl, "kl_stderr": kls.stderr[0].item(), "entropy": self.grammar.entropy / self.length}
         return found | {"accuracy": accuracy, "bayes_accuracy": best, "denoiser_kl": plain}
 
-    def _sampled(self, denoiser) -> dict[str, float]:
-        """Every process draws the same samples."""
+    def _sampled(self, denoiser, accelerator) -> dict[str, float]:
+        """Every process draws the same samples; the main one shows a bar."""
         generator = torch.Generator(denoiser.device).manual_seed(EVALUATION_SEED)
         args = (denoiser, self.process, NUM_SAMPLES, self.length)
+        shown = {"generator": generator, "progress": accelerator is None or accelerator.is_main_process}
         if isinstance(self.process, MaskedDiffusion):
-            samples = sample_revealing(*args, generator=generator)
+            samples = sample_revealing(*args, **shown)
         else:
-            samples = sample_ancestral(*args, steps=min(self.bound.steps, MOST_CALLS), generator=generator)
+            samples = sample_ancestral(*args, steps=min(self.bound.steps, MOST_CALLS), **shown)
         if not isinstance(self.grammar, Grammar):
             return {"valid": judge_samples(self.grammar, samples)["fraction_grammatical"]}
         found = grammaticality(samples, self.grammar)
