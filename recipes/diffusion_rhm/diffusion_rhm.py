@@ -179,7 +179,7 @@ def draw(tables: Tables, path: Path) -> None:
         grammars = len({row["rules_seed"] for row in rules})
         finish(
             left,
-            f"{process} noise, {data}, {grammars} grammars; dotted: chance; triangles: theory",
+            f"{process} noise, {data}, {grammars} grammars; triangles: theory",
             xscale="log",
             ylim=(-0.03, 1.03),
             xlabel="training sentences P",

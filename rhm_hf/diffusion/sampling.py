@@ -213,9 +213,7 @@ def _ranks(num: int, length: int, order: str, generator, device) -> torch.Tensor
 
 
 def _bar(calls: int, progress: bool) -> tqdm:
-    return tqdm(
-        total=calls, desc="sampling", unit="call", leave=False, disable=not (progress and sys.stderr.isatty())
-    )
+    return tqdm(total=calls, desc="sampling", unit="call", leave=False, disable=not (progress and sys.stderr.isatty()))
 
 
 def _sizes(num: int, length: int, batch_size: int) -> Iterator[int]:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import BertConfig, BertForMaskedLM
 
 from rhm_hf import Grammar, RHMForMaskedLM
@@ -165,6 +166,17 @@ def test_every_family_is_judged(name):
     noisy, s, t = task.bound.noisy(tokens, noise)
     bounds = task.bound.bounds_at(tokens, noisy, exact, s, t) / grammar.sentence_length
     assert bounds.mean().item() == pytest.approx(found["entropy"], abs=4.5 * bounds.std().item() / 200**0.5)
+
+
+def test_the_main_process_shows_a_bar_over_samples(terminal, monkeypatch):
+    grammar = Grammar.from_name("v4-m2-s2-L2")
+    task, accelerator = task_of(grammar, kl_sentences=16), Accelerator(cpu=True)
+    found = task.judge(bert(4, 4), accelerator)
+    assert " 0/4 " in terminal.getvalue()
+    terminal.truncate(0)
+    monkeypatch.setattr(Accelerator, "is_main_process", False)
+    assert task.judge(bert(4, 4), accelerator) == found
+    assert terminal.getvalue() == ""
 
 
 def test_long_sentences_are_not_sampled_and_texts_not_judged():
