@@ -1,8 +1,6 @@
 """Settings of every test: no network, one thread where the order of sums must be fixed, small grammars to share."""
 
-import io
 import os
-import sys
 
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it
@@ -22,12 +20,3 @@ torch.set_num_threads(1)  # sums in a fixed order; and small tensors gain nothin
 def small_grammar(request) -> Grammar:
     """Grammars with at most a few thousand sentences, for brute-force enumeration."""
     return skewed_grammar() if request.param == "skewed" else Grammar.from_name(request.param, rules_seed=1)
-
-
-@pytest.fixture
-def terminal(monkeypatch) -> io.StringIO:
-    """What is written to standard error, which says that it is a terminal."""
-    written = io.StringIO()
-    monkeypatch.setattr(written, "isatty", lambda: True)
-    monkeypatch.setattr(sys, "stderr", written)
-    return written

@@ -4,8 +4,8 @@
     python recipes/forward_backward/forward_backward_trained.py --draw docs/figures
 
 Looks at models of the recipe diffusion_rhm, training those that are not there, and sends them and the exact denoiser
-back from the same noisy sentences. Writes `forward_backward_trained.png` and its tables: `_curves.csv` (a row for every
-grammar, denoiser and time) and `_peaks.csv` (where the mean curves lose the class and have their peak).
+back from the same noisy sentences. Writes `forward_backward_trained.png` and its tables: `_curves.csv` (a row for
+every grammar, denoiser and time) and `_peaks.csv` (where the mean curves lose the class and have their peak).
 """
 
 import sys
@@ -62,7 +62,7 @@ def measure(rows: list[dict], values: dict, num_sentences: int, num_times: int, 
 
 
 def columns(found) -> dict:
-    """What a row of the table says of one experiment; survival of level 0 is that of tokens, of level L of the class."""
+    """What a row says of one experiment; survival of level 0 is that of tokens, of level L that of the class."""
     levels = {f"survival_{level}": value for level, value in enumerate(found.survival)}
     blocks = {f"correlation_{level}": value for level, value in enumerate(found.correlations, start=1)}
     return {
