@@ -15,6 +15,9 @@ from rhm_hf.training.recipe import recipe_main
 from rhm_hf.training.sweep import expand
 
 
+CLASSIFIERS = ("tree", "uncorrelated", "tree_deep", "uncorrelated_deep", "uncorrelated_v12")
+
+
 @pytest.fixture(scope="module")
 def module():
     return recipe("controls")
@@ -27,11 +30,13 @@ def tiny(tmp_path):
     values |= {"kl_sentences": 16, "batch_size": 16, "max_steps": 6, "num_evaluations": 2}
     values |= {"tree": "v8-m2-s2-L3", "chain": "hmm-v8-h4-m2-d8-p0.5"}
     values |= {"correlated_grammars": 2, "correlated_sentences": 4096}
-    grammars = {"tree": "v4-m4-s2-L2", "uncorrelated": "v4-m4-s2-L2-uncorrelated", "cut1": "v4-m2-s2-L2-cut1"}
+    grammars = {"tree": "v4-m4-s2-L2", "uncorrelated": "v4-m4-s2-L2-uncorrelated"}
+    grammars |= {"tree_deep": "v4-m4-s2-L3", "uncorrelated_deep": "v4-m4-s2-L3-uncorrelated"}
+    grammars |= {"uncorrelated_v12": "v8-m8-s2-L2-uncorrelated", "cut1": "v4-m2-s2-L2-cut1"}
     grammars |= {"cut2": "v4-m2-s2-L3-cut2", "uncut": "v4-m2-s2-L2", "hidden_markov": "hmm-v4-h2-m2-d4-p0.5"}
     for name, own in values["variants"].items():
         own |= {"grammar": grammars[name], "max_steps": 6, "num_evaluations": 2}
-        own |= {"num_train": [128, 64] if name in ("tree", "uncorrelated") else 64}
+        own |= {"num_train": [128, 64] if own["task"] == "classification" else 64}
         if own["model_type"] == "gpt2":
             own |= {"config_overrides": {"n_embd": 8, "n_layer": 1, "n_head": 2}, "warmup_steps": 1}
         else:
@@ -46,12 +51,14 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
     tables = recipe_main(tiny(tmp_path), **parts)
     runs = tables["classifiers"]
     assert {(row["variant"], row["num_train"], row["rules_seed"]) for row in runs} == {
-        (variant, size, seed) for variant in module.NAMES for size in (64, 128) for seed in (0, 1)
+        (variant, size, seed) for variant in CLASSIFIERS for size in (64, 128) for seed in (0, 1)
     }
     for row in runs:
         assert row["step"] == 6  # the last evaluation
-        assert row["chance"] == 1 / 4
-        assert row["relative_error"] == pytest.approx((1 - row["test_accuracy"]) * 4 / 3)
+        assert row["kind"] == ("uncorrelated" if "uncorrelated" in row["variant"] else "ordinary")
+        classes = 8 if row["variant"] == "uncorrelated_v12" else 4
+        assert row["score"] == pytest.approx(1 - (1 - row["test_accuracy"]) * classes / (classes - 1))
+        assert row["scaled"] == row["num_train"] / classes ** (4 if "deep" in row["variant"] else 3)
 
     grammars = [Grammar.from_name("v8-m2-s2-L3", rules_seed=seed) for seed in (0, 1)]
     exact = np.sqrt(np.mean([exact_correlation(grammar) ** 2 for grammar in grammars], 0))

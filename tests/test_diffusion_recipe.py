@@ -115,7 +115,7 @@ def test_variants_are_one_curve_of_the_better_runs():
     module = recipe("diffusion_rhm")
     keys = {"process": "masked", "data": "v8-m2-s2-L2", "rules_seed": 0}
     small, large, alone = (
-        keys | {"run": run, "num_train": size, "validation_loss": loss}
+        (keys | {"num_train": size, "validation_loss": loss}, run)
         for run, size, loss in (("small", 64, 0.9), ("large", 64, 0.8), ("small", 16, 1.5))
     )
     assert module.one_each([small, large, alone]) == [large, alone]

@@ -7,6 +7,7 @@ from matplotlib.image import imread
 from recipe_scripts import RECIPES, recipe
 
 from rhm_hf import Grammar
+from rhm_hf.inference import position_entropies
 from rhm_hf.training.recipe import recipe_main
 
 
@@ -27,6 +28,12 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
     values |= {"num_workers": 1}
     values["config_overrides"] |= {"hidden_size": 8}
     variants = {name: values["variants"][name] | {"num_train": [1024, 512]} for name in ("zipf1", "uniform")}
+    variants |= {
+        name: values["variants"][name] | {"num_train": [128, 64]} for name in ("next_token", "next_token_zipf1")
+    }
+    for name in ("next_token", "next_token_zipf1"):
+        variants[name]["config_overrides"] = {"hidden_size": 8, "filter_size": 2, "num_hidden_layers": 3}
+        variants[name] |= {"max_steps": 3, "num_evaluations": 2, "kl_sentences": 64}
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values | {"variants": variants}))
     parts = {"name": "zipf", "measure": module.measure, "draw": module.draw}
@@ -38,12 +45,27 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
         assert found["zipf"] == (1 if found["variant"] == "zipf1" else 0)
     (fit,) = tables["exponents"]
     assert (fit["from_size"], fit["to_size"], fit["grammars"]) == (512, 1024, 2)
+    check_next_token(tables)
     image = imread(tmp_path / "figures" / "zipf.png")
     assert image.std() > 0.05
     monkeypatch.setattr("rhm_hf.training.recipe.sweep", None)  # drawing trains nothing
     (tmp_path / "figures" / "zipf.png").unlink()
     recipe_main(["--draw", str(tmp_path / "figures")], **parts)
     assert np.array_equal(imread(tmp_path / "figures" / "zipf.png"), image)
+
+
+def check_next_token(tables):
+    assert len(tables["next_token"]) == 2 * 2 * 2
+    for found in tables["next_token"]:
+        grammar = Grammar.from_name(found["data"], rules_seed=found["rules_seed"])
+        below, known = (float(position_entropies(grammar, level)[-1]) for level in (2, 3))
+        assert found["plateau_2"] == pytest.approx(below - known)
+        assert found["plateau_0"] > found["plateau_1"] > found["plateau_2"] > 0
+    assert [found["zipf"] for found in tables["next_exponents"]] == [0, 1]
+    for found in tables["next_exponents"]:
+        mine = [row for row in tables["next_token"] if row["data"] == found["data"]]
+        small, large = (np.mean([row["kl"] for row in mine if row["num_train"] == size]) for size in (64, 128))
+        assert found["exponent"] == pytest.approx(np.log(small / large) / np.log(2))
 
 
 def test_exponents_of_power_laws(module):

@@ -24,9 +24,8 @@ from rhm_hf.plots import finish, new_figure
 from rhm_hf.statistics import compare_correlations, exact_correlation, prefix_contexts, token_correlations
 from rhm_hf.statistics.fits import context_curve
 from rhm_hf.training.data import load_text
-from rhm_hf.training.recipe import Tables, recipe_main
-from rhm_hf.training.results import best_rows, versions
-from rhm_hf.training.sweep import expand
+from rhm_hf.training.recipe import Tables, best_runs, data_name, recipe_main
+from rhm_hf.training.results import versions
 
 
 OPTIONS = {
@@ -49,11 +48,9 @@ LENGTHS = {  # column: label, marker, colour
 
 def measure(rows: list[dict], values: dict, **options) -> Tables:
     """The three lengths of every run."""
-    runs = {Path(run.training.output_dir).name: run for run in expand(values)}
     tables: Tables = {name: [] for name in ("lengths", "losses", "agreement", "held_out", "exponents")}
     groups: dict = {}
-    for row in best_rows(rows):
-        run = runs[row["run"]]
+    for row, run in best_runs(rows, values):
         groups.setdefault((run.data.text, run.data.grammar, run.data.rules_seed), []).append((row, run))
     for (text, _, _), group in groups.items():
         group.sort(key=lambda pair: pair[1].data.num_train)
@@ -64,10 +61,9 @@ def measure(rows: list[dict], values: dict, **options) -> Tables:
 
 def described(row: dict, run, found: dict) -> dict:
     """A row of the table of lengths: no paths."""
-    data = run.data.grammar if run.data.text is None else Path(run.data.text).stem
     limited = int(row["step"] == run.training.max_steps)
     return (
-        {"data": data}
+        {"data": data_name(run)}
         | {name: row[name] for name in KEPT}
         | {"steps_limit": limited}
         | found

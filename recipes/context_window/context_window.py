@@ -21,9 +21,8 @@ from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.statistics import collapse_quality, fit_collapse, token_correlations
 from rhm_hf.tasks import LastToken
 from rhm_hf.training.data import load_text
-from rhm_hf.training.recipe import Tables, recipe_main
-from rhm_hf.training.results import best_rows, versions
-from rhm_hf.training.sweep import expand
+from rhm_hf.training.recipe import Tables, best_runs, data_name, recipe_main
+from rhm_hf.training.results import versions
 
 
 OPTIONS = {"num_targets": 16_384, "fit_max": 15, "ngram_max": 7}  # of a text: judged; of β; the longest n-gram's t
@@ -34,11 +33,9 @@ KEPT = ("model", "data", "num_train", "rules_seed", "sample_seed", "model_seed",
 
 def measure(rows: list[dict], values: dict, num_targets: int, fit_max: int, ngram_max: int) -> Tables:
     """Losses of all runs, counting learners beside them, and the exponents of both collapses."""
-    runs = {Path(run.training.output_dir).name: run for run in expand(values)}
     tables: Tables = {"runs": [], "plateaus": [], "ngrams": [], "exponents": []}
     texts: dict[str, list] = {}
-    for row in best_rows(rows):
-        run = runs[row["run"]]
+    for row, run in best_runs(rows, values):
         if run.data.text is None:
             kept = {"t": visible(run), "loss": row["kl"] + row["entropy"], "loss_stderr": row["kl_stderr"]}
             tables["runs"].append(described(row, run, kept))
@@ -67,10 +64,6 @@ def described(row: dict, run, found: dict) -> dict:
     """A row of the table: no paths, and whether it was the steps that ended the run rather than overfitting."""
     kept = {name: row[name] for name in KEPT} | {"data": data_name(run)}
     return kept | found | {"steps_limit": int(row["step"] == run.training.max_steps)} | {n: row[n] for n in versions()}
-
-
-def data_name(run) -> str:
-    return run.data.grammar if run.data.text is None else Path(run.data.text).stem
 
 
 # Sentences of a grammar.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rhm_hf import Grammar, theory
+from rhm_hf import Grammar, GrammarParameters, theory
 from rhm_hf.inference import plateau
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.statistics import exact_correlation, token_correlations
@@ -28,7 +28,6 @@ OPTIONS = {
     "correlated_grammars": 4,  # rules_seed = 0, 1, ..
     "correlated_sentences": 2**20,
 }
-NAMES = {"tree": "ordinary grammar", "uncorrelated": "uncorrelated grammar"}  # variants that are classifiers
 
 
 def measure(
@@ -41,7 +40,7 @@ def measure(
     correlated_sentences: int,
 ) -> Tables:
     """Reads errors and KL off the results and measures the correlations."""
-    models = [row for row in rows if row["variant"] not in NAMES]
+    models = [row for row in rows if row["task"] == "next_token"]
     correlations = []
     for source, name in (("tree", tree), ("chain", chain)):
         correlations += correlation_rows(source, name, correlated_grammars, correlated_sentences)
@@ -55,12 +54,16 @@ def measure(
 
 
 def classifiers(rows: list[dict]) -> list[dict]:
-    """The last evaluation of every classifier, with what a blind guess would score."""
-    last = {row["run"]: row for row in rows if row["variant"] in NAMES}
+    """The last evaluation of every classifier, its score (0 for a blind guess, 1 without errors) and P / (n_c m^L)."""
+    last = {row["run"]: row for row in rows if row["task"] == "classification"}
     found = []
     for row in last.values():
-        chance = 1 / Grammar.from_name(row["data"], rules_seed=row["rules_seed"]).num_classes
-        found.append(row | {"chance": chance, "relative_error": (1 - row["test_accuracy"]) / (1 - chance)})
+        p = GrammarParameters.from_name(row["data"])
+        chance = 1 / p.num_classes
+        scaled = row["num_train"] / theory.sample_complexity(p, task="classification")
+        kind = "uncorrelated" if p.uncorrelated else "ordinary"
+        score = (row["test_accuracy"] - chance) / (1 - chance)
+        found.append(row | {"kind": kind, "chance": chance, "score": score, "scaled": scaled})
     return found
 
 
@@ -126,26 +129,31 @@ def draw(tables: Tables, path: Path) -> None:
 
 
 def draw_accuracy(ax, runs: list[dict]) -> None:
-    for i, (variant, name) in enumerate(NAMES.items()):
-        mine = [row for row in runs if row["variant"] == variant]
-        points = averages(mine, "num_train", "test_accuracy")
-        ax.errorbar(*points, marker="os"[i], markersize=4, capsize=2, color=f"C{i}", label=name)
-    ax.axhline(runs[0]["chance"], color="black", linestyle="--", linewidth=0.8, label="chance")
-    sizes = sorted({row["num_train"] for row in runs})
+    """A colour for each size of grammar; uncorrelated ones are dashed."""
+    ensembles = list(dict.fromkeys((row["kind"], row["data"]) for row in runs))
+    sizes = list(dict.fromkeys(data.removesuffix("-uncorrelated") for _, data in ensembles))
+    for kind, data in ensembles:
+        mine = [row for row in runs if row["data"] == data]
+        p, i = GrammarParameters.from_name(data), sizes.index(data.removesuffix("-uncorrelated"))
+        style = {"linestyle": "-", "marker": "o"} if kind == "ordinary" else {"linestyle": "--", "marker": "s"}
+        label = f"{kind}, L = {p.depth}, v = {p.vocab_size}"
+        ax.errorbar(*averages(mine, "scaled", "score"), **style, color=f"C{i}", markersize=4, capsize=2, label=label)
     title = f"Deep CNN, {len({row['rules_seed'] for row in runs})} grammars of each kind"
-    finish(ax, title, xscale="log", xlabel="training sentences P", ylabel="test accuracy", ylim=(0, 1.05))
-    ax.set_xticks(sizes, [f"{size}" for size in sizes])
+    labels = {"xlabel": "P / ($n_c m^L$)", "ylabel": "accuracy: 0 = chance, 1 = no errors"}
+    finish(ax, title, xscale="log", ylim=(-0.08, 1.05), **labels)
+    ticks = sorted({row["scaled"] for row in runs})
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_xticks([], minor=True)
 
 
 def draw_correlations(ax, rows: list[dict]) -> None:
-    """The law of each source dashed, what sentences show as points, where it is above their noise floor."""
+    """The law of each source dashed, what sentences show as points, where it stands out from their noise."""
     labels = {"tree": "tree", "chain": "hidden Markov source"}
     for i, (source, name) in enumerate(labels.items()):
         mine = [row for row in rows if row["source"] == source]
         distances = [row["distance"] for row in mine]
         ax.plot(distances, [row["exact"] for row in mine], "k--", linewidth=0.8, label="exact" if i == 0 else None)
-        points = [row for row in mine if row["signal"] > 0]
+        points = [row for row in mine if row["signal"] > (row["noise_floor"] / 2) ** 2]
         heights = [row["signal"] ** 0.5 for row in points]
         ax.plot([row["distance"] for row in points], heights, "os"[i], color=f"C{i}", markersize=4, label=name)
     floor = [row for row in rows if row["source"] == "tree"]

@@ -22,16 +22,14 @@ from tqdm import tqdm
 from transformers import logging
 
 from rhm_hf import Grammar, theory
-from rhm_hf.diffusion import MaskedDiffusion, UniformDiffusion, sample_ancestral, sample_revealing
 from rhm_hf.metrics.grammaticality import grammaticality
 from rhm_hf.metrics.loading import load_model
 from rhm_hf.metrics.memorisation import memorisation
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.statistics import last_crossing
+from rhm_hf.tasks import Diffusion
 from rhm_hf.training import Arguments
-from rhm_hf.training.recipe import Tables, recipe_main
-from rhm_hf.training.results import best_rows
-from rhm_hf.training.sweep import expand
+from rhm_hf.training.recipe import Tables, best_runs, recipe_main
 
 
 KEYS = ("process", "data", "rules_seed", "num_train")
@@ -45,15 +43,12 @@ LINES = {
 
 def measure(rows: list[dict], values: dict, num_samples: int = 4096) -> Tables:
     """Samples from the kept models, and reads how those of the most sentences got there."""
-    best = best_rows(rows)
+    best = best_runs(rows, values)
     logging.disable_progress_bar()
-    arguments = {Path(run.training.output_dir).name: run for run in expand(values)}
-    for row in best:
-        row["process"] = arguments[row["run"]].training.process or "masked"
-    rules, copies = [], []
-    kept = one_each(best)
-    for row in tqdm(kept, desc="samples", unit="model", disable=not sys.stderr.isatty()):
-        run = arguments[row["run"]]
+    for row, run in best:
+        row["process"] = run.training.process or "masked"
+    kept, rules, copies = one_each(best), [], []
+    for row, run in tqdm(kept, desc="samples", unit="model", disable=not sys.stderr.isatty()):
         grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
         samples = samples_of(run, grammar, num_samples)
         keys = {name: row[name] for name in KEYS}
@@ -61,32 +56,27 @@ def measure(rows: list[dict], values: dict, num_samples: int = 4096) -> Tables:
         train = grammar.sample(row["num_train"], seed=row["sample_seed"], sampling=run.data.sampling)
         found = memorisation(samples, train, grammar)
         copies.append(keys | {name: found[name] for name in COPIES})
-    found = emergence(rows, kept, rules)
-    tables = {"runs": best, "rules": rules, "copies": copies, "steps": steps(rules)}
+    found = emergence(rows, [row for row, _ in kept], rules)
+    tables = {"runs": [row for row, _ in best], "rules": rules, "copies": copies, "steps": steps(rules)}
     return tables | {"emergence": found, "order": order(found)}
 
 
-def one_each(best: list[dict]) -> list[dict]:
+def one_each(best: list[tuple[dict, Arguments]]) -> list[tuple[dict, Arguments]]:
     """Of the runs of one process, grammar and P, that of the lowest validation loss."""
     chosen = {}
-    for row in best:
-        key = tuple(row[name] for name in KEYS)
-        chosen[key] = min(chosen.get(key, row), row, key=lambda r: r["validation_loss"])
+    for pair in best:
+        key = tuple(pair[0][name] for name in KEYS)
+        chosen[key] = min(chosen.get(key, pair), pair, key=lambda other: other[0]["validation_loss"])
     return list(chosen.values())
 
 
 def samples_of(run: Arguments, grammar: Grammar, num: int) -> torch.Tensor:
     """Sentences from the model that a run kept: one token at a time in random order, or in the steps of the bound."""
     model, t = load_model(str(Path(run.training.output_dir) / "model")), run.training
-    shown = {"generator": torch.Generator(model.device).manual_seed(0), "progress": True}
-    schedule = t.schedule or "linear"
-    if t.process == "uniform":
-        process = UniformDiffusion(grammar.vocab_size, schedule)
-        samples = sample_ancestral(model, process, num, grammar.sentence_length, t.diffusion_steps, **shown)
-    else:
-        process = MaskedDiffusion(grammar.vocab_size, schedule)
-        samples = sample_revealing(model, process, num, grammar.sentence_length, **shown)
-    return samples.cpu()
+    options = {name: getattr(t, name) for name in Diffusion.options if getattr(t, name) is not None}
+    task = Diffusion(grammar.vocab_size, grammar.sentence_length, **options)
+    generator = torch.Generator(model.device).manual_seed(0)
+    return task.sample(model, num, generator, progress=True).cpu()
 
 
 def rule_rows(keys: dict, grammar: Grammar, found: dict) -> list[dict]:

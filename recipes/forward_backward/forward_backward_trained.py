@@ -20,9 +20,7 @@ from rhm_hf.diffusion import ExactDenoiser, crossing, forward_backward
 from rhm_hf.metrics.loading import load_model
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.tasks.diffusion import PROCESSES
-from rhm_hf.training.recipe import Tables, recipe_main
-from rhm_hf.training.results import best_rows
-from rhm_hf.training.sweep import expand
+from rhm_hf.training.recipe import Tables, best_runs, recipe_main
 
 
 OPTIONS = {"num_sentences": 512, "num_times": 10, "steps": 100}
@@ -38,11 +36,9 @@ PANELS = {  # a column, what its axis is called, its limits
 def measure(rows: list[dict], values: dict, num_sentences: int, num_times: int, steps: int) -> Tables:
     """Sends everything back from the same noisy sentences: one seed serves all denoisers and times."""
     logging.disable_progress_bar()
-    arguments = {Path(run.training.output_dir).name: run for run in expand(values)}
     times = (np.arange(1, num_times + 1) / num_times).tolist()
-    best, curves, references = best_rows(rows), [], set()
-    for row in tqdm(best, desc="models", unit="model", disable=not sys.stderr.isatty()):
-        run = arguments[row["run"]]
+    best, curves, references = best_runs(rows, values), [], set()
+    for row, run in tqdm(best, desc="models", unit="model", disable=not sys.stderr.isatty()):
         grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
         t = run.training
         process = PROCESSES[t.process or "masked"](grammar.vocab_size, t.schedule or "linear")

@@ -1,12 +1,13 @@
-"""Classification with Zipf rules: error against P, whose slope is set by the exponent of the rules' law.
+"""Zipf rules: the law of the rules sets the slope of the error of classification, and not that of the next token.
 
     python recipes/zipf/zipf.py --config recipes/zipf/cpu.yaml [--figures FOLDER]
     python recipes/zipf/zipf.py --draw docs/figures
 
 Trains every run of the sweep that is not finished, then writes `zipf.png` and its tables: `zipf_runs.csv` (the last
-evaluation of every run) and `zipf_exponents.csv` (slopes of the mean curves beside theory).
+evaluation of every classifier), `zipf_exponents.csv` (slopes of the mean curves beside theory), `zipf_next_token.csv`
+(the best evaluation of every run of the last token) and `zipf_next_exponents.csv` (their slopes).
 
-Networks are trained until they have the training set by heart, so their last evaluation counts.
+Classifiers are trained until they have the training set by heart, so their last evaluation counts.
 """
 
 import sys
@@ -15,15 +16,19 @@ from pathlib import Path
 import numpy as np
 
 from rhm_hf import Grammar, GrammarParameters, theory
+from rhm_hf.inference import position_entropies
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.statistics import envelope_exponent
 from rhm_hf.training.recipe import Tables, recipe_main
+from rhm_hf.training.results import best_rows
 
 
 def measure(rows: list[dict], values: dict) -> Tables:
-    """Reads errors and their slopes off the results."""
-    runs = last_rows(rows)
-    return {"runs": runs, "exponents": exponents(runs)}
+    """Reads errors, losses and their slopes off the results."""
+    runs = last_rows([row for row in rows if row["task"] == "classification"])
+    next_token = next_rows([row for row in rows if row["task"] == "last_token"])
+    found = {"runs": runs, "exponents": exponents(runs)}
+    return found | {"next_token": next_token, "next_exponents": next_exponents(next_token)}
 
 
 def last_rows(rows: list[dict]) -> list[dict]:
@@ -70,9 +75,7 @@ def exponents(runs: list[dict]) -> list[dict]:
     rows = []
     for data in dict.fromkeys(row["data"] for row in runs if row["zipf"]):
         mine = [row for row in runs if row["data"] == data]
-        sizes, seeds = (sorted({row[name] for row in mine}) for name in ("num_train", "rules_seed"))
-        table = {(row["rules_seed"], row["num_train"]): row["relative_error"] for row in mine}
-        errors = np.array([[table[seed, size] for size in sizes] for seed in seeds])
+        sizes, errors = curves(mine, "relative_error")
         learnt = rule_sizes(data)
         # a curve that has come down to no error at all ends there
         window = [size for size, error in zip(sizes, errors.mean(0), strict=True) if error > 0]
@@ -81,7 +84,7 @@ def exponents(runs: list[dict]) -> list[dict]:
             continue
         fit = envelope_exponent(sizes, errors, 0.0, min_size=window[0], max_size=window[-1])
         expected = envelope_exponent(window, rule_by_rule(data, window), 0.0)
-        row = {"data": data, "zipf": mine[0]["zipf"], "grammars": len(seeds), "sizes": len(window)}
+        row = {"data": data, "zipf": mine[0]["zipf"], "grammars": len(errors), "sizes": len(window)}
         row |= {"from_size": window[0], "to_size": window[-1], "exponent": fit.exponent}
         row |= {"low": fit.interval[0], "high": fit.interval[1], "amplitude": fit.amplitude}
         row |= {"predicted": theory.zipf_classification_exponent(row["zipf"]), "finite_m": expected.exponent}
@@ -89,11 +92,46 @@ def exponents(runs: list[dict]) -> list[dict]:
     return rows
 
 
+def next_rows(rows: list[dict]) -> list[dict]:
+    """The best evaluation of every run of the last token, with its loss above the entropy, which is its exact KL.
+
+    `plateau_0`, .. are exact too: what is above the entropy when only the lowest 0, .. levels are known.
+    """
+    found = []
+    for row in best_rows(rows):
+        grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
+        losses = [float(position_entropies(grammar, level)[-1]) for level in range(grammar.depth + 1)]
+        plateaus = {f"plateau_{level}": loss - losses[-1] for level, loss in enumerate(losses[:-1])}
+        found.append(row | {"zipf": grammar.parameters.zipf_exponent or 0} | plateaus)
+    return found
+
+
+def next_exponents(rows: list[dict]) -> list[dict]:
+    """Slopes of the mean exact KL over all sizes."""
+    found = []
+    for data in dict.fromkeys(row["data"] for row in rows):
+        mine = [row for row in rows if row["data"] == data]
+        sizes, losses = curves(mine, "kl")
+        fit = envelope_exponent(sizes, losses, 0.0)
+        row = {"data": data, "zipf": mine[0]["zipf"], "grammars": len(losses), "from_size": sizes[0]}
+        row |= {"to_size": sizes[-1], "exponent": fit.exponent, "low": fit.interval[0], "high": fit.interval[1]}
+        found.append(row)
+    return found
+
+
+def curves(rows: list[dict], column: str) -> tuple[list[int], np.ndarray]:
+    """Sizes and values of one ensemble, `(grammars, sizes)`."""
+    sizes, seeds = (sorted({row[name] for row in rows}) for name in ("num_train", "rules_seed"))
+    table = {(row["rules_seed"], row["num_train"]): row[column] for row in rows}
+    return sizes, np.array([[table[seed, size] for size in sizes] for seed in seeds])
+
+
 def draw(tables: Tables, path: Path) -> None:
-    """Error against P with theory; exponents against a."""
-    figure, (left, right) = new_figure(2, width=5.4, height=4.2)
+    """Error against P with theory; exponents against a; the KL of the last token against P."""
+    figure, (left, middle, right) = new_figure(3, width=4.9, height=4.2)
     draw_errors(left, tables)
-    draw_exponents(right, tables["exponents"])
+    draw_exponents(middle, tables["exponents"])
+    draw_next_token(right, tables["next_token"])
     figure.savefig(path)
 
 
@@ -138,6 +176,22 @@ def draw_exponents(ax, fits: list[dict]) -> None:
     fine = np.linspace(0.05, max([2.5, *(1.1 * a)]), 200)
     ax.plot(fine, [theory.zipf_classification_exponent(x) for x in fine], "k--", linewidth=0.9, label="a / (1 + a)")
     finish(ax, "Exponent of the error", xlabel="a of the rules' law", ylabel="exponent", ylim=(0, None))
+
+
+def draw_next_token(ax, rows: list[dict]) -> None:
+    """Means over grammars; the exact plateaus of each law dotted."""
+    kinds = sorted(dict.fromkeys((row["zipf"], row["data"]) for row in rows))
+    for i, (zipf, data) in enumerate(kinds):
+        mine = [row for row in rows if row["data"] == data]
+        label = f"a = {zipf:g} at level 1" if zipf else "equiprobable rules"
+        style = {"marker": "os^D"[i % 4], "color": colour(i, len(kinds)), "markersize": 4, "capsize": 2}
+        ax.errorbar(*averages(mine, "num_train", "kl"), **style, label=label)
+        for level in range(Grammar.from_name(data).depth):
+            height = np.mean([row[f"plateau_{level}"] for row in mine])
+            ax.axhline(height, color=colour(i, len(kinds)), linestyle=":", linewidth=0.8)
+    labels = {"xlabel": "training sentences P", "ylabel": "KL of the last token (nats)"}
+    title = f"Last token, {len({row['rules_seed'] for row in rows})} grammars; dotted: exact plateaus"
+    finish(ax, title, xscale="log", yscale="log", **labels)
 
 
 if __name__ == "__main__":

@@ -137,15 +137,20 @@ def laws_after_prefixes(chain):
             weights = moved_on(chain, weights)
 
 
-def _sampled_entropy(chain) -> tuple[float, float]:
-    """Mean over sentences of the exact entropies of every block's symbol given those before it."""
+def laws_after_sampled_prefixes(chain):
+    """The same for the prefixes of sampled sentences, which are fixed: `(sentences, symbols)`, rows sum to 1."""
     symbols = chain.parse(chain.sample(SAMPLED, split="evaluation"))[-1].astype(np.int64)
-    weights, sums = np.tile(chain.initial, (SAMPLED, 1)), np.zeros(SAMPLED)
+    weights = np.tile(chain.initial, (SAMPLED, 1))
     for block in range(chain.num_blocks):
         emission = chain.emission(block)
-        sums += _entropies(weights @ emission, np.ones(SAMPLED))
+        yield weights @ emission
         weights = weights * emission[:, symbols[:, block]].T
         weights = moved_on(chain, weights / weights.sum(1, keepdims=True))
+
+
+def _sampled_entropy(chain) -> tuple[float, float]:
+    """Mean over sentences of the exact entropies of every block's symbol given those before it."""
+    sums = sum(_entropies(law, np.ones(SAMPLED)) for law in laws_after_sampled_prefixes(chain))
     return float(sums.mean()), float(sums.std(ddof=1) / math.sqrt(SAMPLED))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..grammar.chain import ChainGrammar
-from ..grammar.chain_counts import laws_after_prefixes
+from ..grammar.chain_counts import laws_after_prefixes, laws_after_sampled_prefixes
 from ..grammar.grammar import subtree_entropies
 from ..grammar.parameters import check_integer
 from .beliefs import chunks, downward, draw, given_evidence, posteriors, refuse_impossible, sample_posterior, sampled
@@ -255,20 +255,18 @@ def _plateau(grammar: ChainGrammar, level: int) -> float:
 
 
 def _position_entropies(grammar: ChainGrammar, level: int) -> torch.Tensor:
+    """Exact below the root; there a mean over the prefixes of sampled sentences where `grammar.entropy` is one."""
     level = check_integer("level", level, 0, grammar.depth + 1)
     tables = tables_for(grammar.blocks, torch.device("cpu"))
     if level < grammar.depth:
         level = min(level, grammar.cut)
         return torch.cat([block_entropies(tables, law[None], level) for law in node_marginals(grammar, level)])
-    found = []
-    for joint in laws_after_prefixes(grammar):
-        if joint is None:
-            raise ValueError(
-                f"level={level} of {grammar.name} has too many prefixes of {grammar.num_blocks} blocks to enumerate: "
-                "average the entropies of next_token_probs(grammar, grammar.sample(..)), as grammar.entropy does"
-            )
-        found.append(block_entropies(tables, torch.from_numpy(joint), grammar.cut))
-    return torch.cat(found)
+    if grammar.entropy_stderr:
+        # the prefixes of blocks are sampled, the tokens within a block are not
+        joints = [law / len(law) for law in laws_after_sampled_prefixes(grammar)]
+    else:
+        joints = laws_after_prefixes(grammar)
+    return torch.cat([block_entropies(tables, torch.from_numpy(joint), grammar.cut) for joint in joints])
 
 
 for _function, _implementation in (

@@ -64,7 +64,8 @@ def position_entropies(grammar, level: int) -> torch.Tensor:
         level (`int`): 0..L.
 
     Returns:
-        `torch.Tensor`: float64 `(d,)` on the CPU, nats, exact; its mean is `plateau(grammar, level)`.
+        `torch.Tensor`: float64 `(d,)` on the CPU, nats, exact (at the root a mean over sampled prefixes where
+        `grammar.entropy` is one); its mean is `plateau(grammar, level)`.
 
     Raises:
         `ValueError`: where the contexts are too many to enumerate.

@@ -157,15 +157,42 @@ class Diffusion(Task):
         found = {"kl": kl, "kl_stderr": kls.stderr[0].item(), "entropy": self.grammar.entropy / self.length}
         return found | {"accuracy": accuracy, "bayes_accuracy": best, "denoiser_kl": plain}
 
+    def sample(
+        self,
+        model,
+        num: int,
+        generator: torch.Generator | None = None,
+        tokens_per_step: int = 1,
+        steps: int | None = None,
+        progress: bool = False,
+    ) -> torch.Tensor:
+        """Rows as the process makes them: hidden tokens in random order; of uniform noise, in steps of p(x_s | x_t).
+
+        Args:
+            model: a model in evaluation mode, or a [`~rhm_hf.diffusion.Denoiser`].
+            num (`int`): rows.
+            generator (`torch.Generator`, *optional*): on the model's device.
+            tokens_per_step (`int`, *optional*, defaults to 1): of masked noise, k of
+                [`~rhm_hf.diffusion.sample_revealing`].
+            steps (`int`, *optional*, defaults to those of the bound): of uniform noise, T of
+                [`~rhm_hf.diffusion.sample_ancestral`].
+            progress (`bool`, *optional*, defaults to False): a bar over the calls of the model, on a terminal.
+
+        Returns:
+            int64 symbols `(num, d)`.
+        """
+        args, shown = (model, self.process, num, self.length), {"generator": generator, "progress": progress}
+        if isinstance(self.process, MaskedDiffusion):
+            return sample_revealing(*args, tokens_per_step, **shown)
+        return sample_ancestral(*args, self.bound.steps if steps is None else steps, **shown)
+
     def _sampled(self, denoiser, accelerator) -> dict[str, float]:
         """Every process draws the same samples; the main one shows a bar."""
         generator = torch.Generator(denoiser.device).manual_seed(EVALUATION_SEED)
-        args = (denoiser, self.process, NUM_SAMPLES, self.length)
-        shown = {"generator": generator, "progress": accelerator is None or accelerator.is_main_process}
-        if isinstance(self.process, MaskedDiffusion):
-            samples = sample_revealing(*args, **shown)
-        else:
-            samples = sample_ancestral(*args, steps=min(self.bound.steps, MOST_CALLS), **shown)
+        masked = isinstance(self.process, MaskedDiffusion)
+        steps = None if masked else min(self.bound.steps, MOST_CALLS)
+        main = accelerator is None or accelerator.is_main_process
+        samples = self.sample(denoiser, NUM_SAMPLES, generator, steps=steps, progress=main)
         if not isinstance(self.grammar, Grammar):
             return {"valid": judge_samples(self.grammar, samples)["fraction_grammatical"]}
         found = grammaticality(samples, self.grammar)

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from .arguments import parse_sweep
-from .results import read_csv, write_csv
-from .sweep import OPTIONS, sweep
+from .arguments import Arguments, parse_sweep
+from .results import best_rows, read_csv, write_csv
+from .sweep import OPTIONS, expand, sweep
 
 
 Tables = dict[str, list[dict]]
@@ -56,6 +56,17 @@ def recipe_main(
         write_csv(folder / f"{name}_{table}.csv", lines, list(dict.fromkeys(key for row in lines for key in row)))
     draw(tables, folder / f"{name}.png")
     return tables
+
+
+def best_runs(rows: list[dict], values: dict) -> list[tuple[dict, Arguments]]:
+    """The best row of every run of a sweep, each with the arguments of the run."""
+    runs = {Path(run.training.output_dir).name: run for run in expand(values)}
+    return [(row, runs[row["run"]]) for row in best_rows(rows)]
+
+
+def data_name(run: Arguments) -> str:
+    """What a table calls the data of a run: the grammar's name, the corpus's, or a file's without its folder."""
+    return run.data.grammar if run.data.text is None else Path(run.data.text).stem
 
 
 def read_tables(folder: Path, name: str) -> Tables:

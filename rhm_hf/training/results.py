@@ -72,7 +72,7 @@ def write_csv(path: Path, rows: list[dict], names: list[str] | None = None) -> N
 def read_csv(path: Path) -> list[dict]:
     """The rows of a CSV file, numbers as numbers."""
     with open(path, newline="") as file:
-        text = {"run", "task", "model", "data", *versions()}  # a commit such as 4486e12 is no number
+        text = {"run", "task", "model", "data", "text", *versions()}  # a commit such as 4486e12 is no number
         return [{k: v if k in text else _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 

@@ -7,6 +7,7 @@ from datasets import load_dataset
 import rhm_hf
 from rhm_hf import Grammar, theory
 from rhm_hf.grammar.enumeration import enumerate_sentences
+from rhm_hf.inference import plateau
 from rhm_hf.statistics.exact import exact_correlation
 
 
@@ -56,3 +57,13 @@ def test_correlations_of_the_ensemble_follow_the_formula_of_rule_laws(name):
     expected = [theory.correlation_of_rule_laws(p, norms[:level]) for level in (1, 2)]
     assert [theory.token_correlation(p, level) for level in (1, 2)] == pytest.approx(expected)
     np.testing.assert_allclose(squares, np.square(expected), rtol=0.4)
+
+
+def test_the_law_of_the_leaf_level_moves_no_plateau_above_it():
+    """L_ℓ - L_inf, a mean over positions, is about symbols of level 1 alone for ℓ >= 1: H(rules | symbols) adds the
+    same to every plateau. The exponent of next-token learning rests on this and on amplitudes common to all levels."""
+    grammars = [Grammar.from_name(f"v8-m3-s2-L3{law}", 2) for law in ("", "-zipf1.0@1", "-zipf0.3@1")]
+    uniform, *others = ([plateau(grammar, level) - plateau(grammar, 3) for level in range(3)] for grammar in grammars)
+    for zipf in others:
+        assert zipf[1:] == pytest.approx(uniform[1:], abs=1e-12)
+        assert abs(zipf[0] - uniform[0]) > 1e-3

@@ -10,7 +10,7 @@ import torch
 from inference_enumeration import enumerate_grammar, mixed_grammar
 from small_grammars import skewed_grammar
 
-from rhm_hf.grammar import FilteredGrammar, Grammar, HiddenMarkovSource
+from rhm_hf.grammar import FilteredGrammar, Grammar, HiddenMarkovSource, chain_counts
 from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import (
     log_prob,
@@ -324,5 +324,23 @@ def test_entropies_that_are_sampled_say_so():
     surprise = -log_prob(source, tokens)
     error = math.hypot(source.entropy_stderr, surprise.std().item() / math.sqrt(len(tokens)))
     assert abs(surprise.mean().item() - source.entropy) < 5 * error
-    with pytest.raises(ValueError, match="level=3 of v16-m4-s2-L6-cut2 has too many prefixes of 16 blocks"):
-        position_entropies(source, 3)
+
+
+def test_entropies_of_positions_are_sampled_where_that_of_sentences_is(monkeypatch):
+    """The rules below the symbol of a block stay exact; symbols come from the prefixes that `entropy` takes."""
+    exact = position_entropies(Grammar.from_name("v16-m4-s2-L4-cut2"), 3)
+    monkeypatch.setattr(chain_counts, "SEQUENCE_ENTRIES", 0)  # as if there were too many prefixes
+    source = Grammar.from_name("v16-m4-s2-L4-cut2")
+    found = position_entropies(source, 3)
+    assert source.entropy_stderr > 0
+    assert found.mean().item() == pytest.approx(plateau(source, 3), rel=1e-12)
+    assert torch.allclose(found[:4], exact[:4], rtol=1e-12)  # nothing comes before the first block
+    assert 0 < (found - exact).abs().max() < 0.02
+
+
+def test_sampled_entropies_of_positions_are_those_of_the_next_token_laws():
+    source = Grammar.from_name("hmm-v16-h8-m4-d8-p0.5")
+    probs = next_token_probs(
+        source, torch.from_numpy(source.sample(4000, seed=9, split="evaluation").astype(np.int64))
+    )
+    assert (torch.special.entr(probs).sum(-1).mean(0) - position_entropies(source, 2)).abs().max() < 0.02

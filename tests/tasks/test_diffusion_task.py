@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from transformers import BertConfig, BertForMaskedLM
 
 from rhm_hf import Grammar, RHMForMaskedLM
-from rhm_hf.diffusion import DenoisingLoss, ExactDenoiser, log_likelihood_bound, sample_ancestral
+from rhm_hf.diffusion import DenoisingLoss, ExactDenoiser, log_likelihood_bound, sample_ancestral, sample_revealing
 from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import log_prob
 from rhm_hf.metrics.grammaticality.correctness import chance_level
@@ -186,6 +186,22 @@ def test_long_sentences_are_not_sampled_and_texts_not_judged():
     assert "valid" in task_of(long, process="uniform", diffusion_steps=2).columns
     text = Diffusion(40, 16)
     assert (text.columns, text.judge(None)) == ((), {})
+
+
+@pytest.mark.parametrize("process", ["masked", "uniform"])
+def test_samples_are_those_of_the_samplers(process):
+    grammar = Grammar.from_name("v4-m2-s2-L2")
+    task = task_of(grammar, process=process, diffusion_steps=3)
+    args = (grammar, task.process, 50, 4)  # the grammar is its own denoiser
+    for option in (1, 2):
+        generators = [torch.Generator().manual_seed(7) for _ in range(2)]
+        if process == "masked":
+            found = task.sample(grammar, 50, generators[0], tokens_per_step=option)
+            expected = sample_revealing(*args, option, generator=generators[1])
+        else:
+            found = task.sample(grammar, 50, generators[0], steps=None if option == 1 else option)
+            expected = sample_ancestral(*args, {1: 3, 2: 2}[option], generators[1])
+        assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from rhm_hf.training import results
 
 
 def test_csv_round_trip_keeps_numbers_and_text(tmp_path):
-    rows = [{"run": "7", "step": 3, "kl": math.pi, "kl_last": math.inf, "best": 1, "commit": "4486e12"}]
+    rows = [
+        {"run": "7", "step": 3, "kl": math.pi, "kl_last": math.inf, "best": 1, "text": " 12\n", "commit": "4486e12"}
+    ]
     results.write_csv(tmp_path / "r.csv", rows)
     assert results.read_csv(tmp_path / "r.csv") == rows
-    assert (tmp_path / "r.csv").read_text().splitlines()[0] == "run,step,kl,kl_last,best,commit"
+    assert (tmp_path / "r.csv").read_text().splitlines()[0] == "run,step,kl,kl_last,best,text,commit"
     assert [p.name for p in tmp_path.iterdir()] == ["r.csv"]
 
 
