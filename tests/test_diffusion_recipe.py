@@ -13,6 +13,7 @@ from rhm_hf.metrics.grammaticality import grammaticality
 from rhm_hf.training import Arguments
 from rhm_hf.training.data import load_data
 from rhm_hf.training.recipe import recipe_main
+from rhm_hf.training.results import read_csv
 
 
 TINY = {
@@ -58,6 +59,7 @@ def test_tables_and_figure(tmp_path, monkeypatch):
     top = {(r["process"], r["num_train"]): r["correct"] for r in tables["rules"] if r["level"] == 3}
     for row in tables["copies"]:
         assert top[row["process"], row["num_train"]] >= row["valid"] >= row["copied"]
+    check_emergence(tables, tmp_path / "runs")
     image = imread(tmp_path / "diffusion_rhm.png")
     assert image.std() > 0.05
 
@@ -65,6 +67,68 @@ def test_tables_and_figure(tmp_path, monkeypatch):
     (tmp_path / "diffusion_rhm.png").unlink()
     recipe_main(["--draw", str(tmp_path)], **parts)
     assert np.array_equal(imread(tmp_path / "diffusion_rhm.png"), image)
+
+
+def check_emergence(tables, runs):
+    """It is what the evaluations of the largest P say; levels whose order is read off it are all there."""
+    seen = {
+        process: read_csv(runs / folder / "results.csv")
+        for process, folder in (("masked", "masked_num_train-64"), ("uniform", "uniform_num_train-64"))
+    }
+    expected = [
+        (process, row["step"], row["tokens_seen"], level, row[f"valid_level_{level}"])
+        for process, rows in seen.items()
+        for row in rows
+        for level in (1, 2, 3)
+    ]
+    names = ("process", "step", "tokens_seen", "level", "correct")
+    assert [tuple(row[name] for name in names) for row in tables["emergence"]] == expected
+    assert {row["num_train"] for row in tables["emergence"]} == {64}
+    chances = {row["level"]: row["chance"] for row in tables["rules"]}
+    assert all(row["chance"] == chances[row["level"]] for row in tables["emergence"])
+    assert [(row["process"], row["level"]) for row in tables["order"]] == [
+        (process, level) for process in seen for level in (1, 2, 3)
+    ]
+
+
+def test_order_of_known_curves():
+    """Levels half way at steps 4 and 12; the grammar that stopped early is not averaged with itself missing."""
+    module = recipe("diffusion_rhm")
+    keys = {"process": "masked", "data": "v8-m2-s2-L2", "num_train": 64, "chance": 0.2}
+    curves = {1: {1: 0.2, 4: 0.6, 16: 1.0, 64: 0.0}, 2: {1: 0.2, 9: 0.4, 16: 0.8, 64: 1.0}}
+    found = [
+        keys | {"rules_seed": seed, "level": level, "step": step, "tokens_seen": 32 * step, "correct": correct}
+        for level, curve in curves.items()
+        for seed in (0, 1)
+        for step, correct in curve.items()
+        if step < 64 or (seed, level) == (0, 1)
+    ]
+    first, second = module.order(found)
+    assert (first["half_way_step"], second["half_way_step"]) == pytest.approx((4, 12))
+    assert (first["half_way_tokens"], second["half_way_tokens"]) == pytest.approx((128, 384))
+    assert math.isnan(first["over_level_below"])
+    assert second["over_level_below"] == pytest.approx(3)
+    assert first["grammars"] == 2
+
+
+def test_variants_are_one_curve_of_the_better_runs():
+    module = recipe("diffusion_rhm")
+    keys = {"process": "masked", "data": "v8-m2-s2-L2", "rules_seed": 0}
+    small, large, alone = (
+        (keys | {"num_train": size, "validation_loss": loss}, run)
+        for run, size, loss in (("small", 64, 0.9), ("large", 64, 0.8), ("small", 16, 1.5))
+    )
+    assert module.one_each([small, large, alone]) == [large, alone]
+    assert module.one_each([large, small]) == [large]
+
+
+def test_evaluations_without_samples_have_no_emergence():
+    module = recipe("diffusion_rhm")
+    keys = {"process": "masked", "data": "v8-m2-s2-L2", "rules_seed": 0, "num_train": 64}
+    rules = [keys | {"level": 1, "chance": 0.25}]
+    row = keys | {"run": "a", "step": 1, "tokens_seen": 32}
+    assert module.emergence([row, row | {"valid_level_1": ""}], [row], rules) == []
+    assert module.order([]) == []
 
 
 def test_copies_are_of_the_sentences_that_a_run_trains_on():

@@ -1,6 +1,6 @@
 """Noise a sentence, denoise it exactly: does its class survive, and how many tokens change together?
 
-    python recipes/forward_backward/forward_backward.py [--grammar v32-m8-s2] [--depths 4 6 8] [--num_grammars 16]
+    python recipes/forward_backward/forward_backward.py [--grammar v32-m8-s2] [--depths 4 6 8 10] [--num_grammars 12]
 
 Nothing is trained: belief propagation is the optimal denoiser. Writes into `output_dir` `forward_backward.csv` (a row
 per noise, depth and time), `forward_backward_transitions.csv` (a row per noise and pair of depths) and the figure.
@@ -8,11 +8,13 @@ per noise, depth and time), `forward_backward_transitions.csv` (a row per noise 
 
 import argparse
 import math
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from rhm_hf import Grammar, theory
 from rhm_hf.diffusion import (
@@ -39,9 +41,9 @@ def main(argv: list[str] | None = None) -> None:
     """Measures, prints, draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--grammar", default="v32-m8-s2", help="v, m and s of the ensemble")
-    parser.add_argument("--depths", type=int, nargs="+", default=[4, 6, 8], help="L, two or more, growing")
+    parser.add_argument("--depths", type=int, nargs="+", default=[4, 6, 8, 10], help="L, two or more, growing")
     parser.add_argument("--processes", nargs="+", default=list(PROCESSES), choices=PROCESSES)
-    parser.add_argument("--num_grammars", type=int, default=16, help="rules_seed = 0, 1, ..")
+    parser.add_argument("--num_grammars", type=int, default=12, help="rules_seed = 0, 1, ..")
     parser.add_argument("--num_sentences", type=int, default=64, help="of every grammar")
     parser.add_argument("--num_times", type=int, default=19)
     parser.add_argument("--num_threads", type=int, default=1)
@@ -72,7 +74,8 @@ def measure(name: str, depth: int, args) -> list[dict]:
     make, _, (first, last) = PROCESSES[name]
     grammars = [nested_grammar(f"{args.grammar}-L{args.depths[-1]}", seed, depth) for seed in range(args.num_grammars)]
     process, rows = make(grammars[0].vocab_size), []
-    for t in np.linspace(first, last, args.num_times).tolist():
+    times = np.linspace(first, last, args.num_times).tolist()
+    for t in tqdm(times, desc=f"{name}, L = {depth}", unit="time", leave=False, disable=not sys.stderr.isatty()):
         found = [forward_backward(grammar, process, t, args.num_sentences) for grammar in grammars]
         row = {"process": name, "depth": depth, "t": round(t, 6)}
         by_grammar = [result.survival[-1] for result in found]

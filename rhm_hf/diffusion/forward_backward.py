@@ -33,6 +33,8 @@ class ForwardBackward:
             together; 0 where nothing ever changes.
         correlations (`list[float]`): entry ℓ - 1 for ℓ = 1..L: mean C_ij of tokens whose lowest common ancestor is at
             level ℓ, over the mean C_ii.
+        grammatical, grammatical_stderr (`float`): the fraction of denoised sentences that are grammatical, and its
+            standard error; 1 for the exact posterior.
         num_sentences (`int`): how many.
     """
 
@@ -42,6 +44,8 @@ class ForwardBackward:
     covariance: torch.Tensor
     susceptibility: float
     correlations: list[float]
+    grammatical: float
+    grammatical_stderr: float
     num_sentences: int
 
 
@@ -54,6 +58,7 @@ def forward_backward(
     seed: int = 0,
     model=None,
     steps: int = 100,
+    progress: bool = False,
 ) -> ForwardBackward:
     """Noises fresh sentences to time t and denoises them.
 
@@ -67,7 +72,9 @@ def forward_backward(
         model (*optional*): a model of transformers or a [`Denoiser`] that goes back in `steps` steps (discrete
             processes only). By default one draw from the exact posterior, and survival is then its exact probability
             given the noise.
-        steps (`int`, *optional*, defaults to 100): of a model's way back.
+        steps (`int`, *optional*, defaults to 100): of a model's way back. Tokens that one step reveals are
+            independent, so even the exact denoiser as `model` leaves the grammar now and then.
+        progress (`bool`, *optional*, defaults to False): a bar over the steps of a model, on a terminal.
 
     Returns:
         [`ForwardBackward`]. A symbol that does not parse has not survived.
@@ -81,7 +88,7 @@ def forward_backward(
     if model is not None:
         denoiser = as_denoiser(model, process)
         back = torch.Generator(denoiser.device).manual_seed(seed)
-    survived = [Accumulator() for _ in truth]
+    survived, grammatical = [Accumulator() for _ in truth], Accumulator()
     changed = torch.empty(num_sentences, length, dtype=torch.bool)
     for rows in torch.arange(num_sentences).split(max(1, BATCH_TOKENS // length)):
         levels = [level[rows] for level in truth]
@@ -90,12 +97,14 @@ def forward_backward(
             evidence = process.evidence(noisy, t)
             laws = posteriors(grammar, evidence=evidence)
             same = [law.gather(2, true.unsqueeze(2)).squeeze(2) for law, true in zip(laws, levels, strict=True)]
-            result = sample_posterior(grammar, evidence=evidence, generator=generator)[0]
+            result, *_, root = sample_posterior(grammar, evidence=evidence, generator=generator)
         else:
-            result = denoise(denoiser, process, noisy.to(denoiser.device), t, steps, back).cpu()
-            same = [found == true for found, true in zip(parse(grammar, result), levels, strict=True)]
+            result = denoise(denoiser, process, noisy.to(denoiser.device), t, steps, back, progress).cpu()
+            *_, root = parsed = parse(grammar, result)
+            same = [found == true for found, true in zip(parsed, levels, strict=True)]
         for accumulator, kept in zip(survived, same, strict=True):
             accumulator.add(kept.double().sum(1), float(kept.shape[1]))
+        grammatical.add((root[:, 0] >= 0).double())
         changed[rows] = result != levels[0]
     covariance = _covariance(changed)
     return ForwardBackward(
@@ -105,6 +114,8 @@ def forward_backward(
         covariance=covariance,
         susceptibility=susceptibility(covariance),
         correlations=_correlations(grammar, covariance),
+        grammatical=grammatical.mean.item(),
+        grammatical_stderr=grammatical.stderr.item(),
         num_sentences=num_sentences,
     )
 

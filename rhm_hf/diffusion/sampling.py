@@ -4,9 +4,12 @@ With the exact denoiser and one token at a time a sentence has the grammar's own
 not know of each other, and what that costs is computed by [`reveal_log_probs`] and in `judging`.
 """
 
+import math
+import sys
 from collections.abc import Iterator
 
 import torch
+from tqdm import tqdm
 
 from ..grammar.parameters import check_integer
 from .denoisers import as_denoiser
@@ -26,6 +29,7 @@ def sample_ancestral(
     steps: int,
     generator: torch.Generator | None = None,
     batch_size: int = BATCH,
+    progress: bool = False,
 ) -> torch.Tensor:
     """Samples by T steps of p(x_s | x_t) from the prior, all tokens of a step independent (D3PM, MDLM).
 
@@ -37,15 +41,18 @@ def sample_ancestral(
         steps (`int`): T, at times 1, 1 - 1/T, .. 0.
         generator (`torch.Generator`, *optional*): on the denoiser's device.
         batch_size (`int`, *optional*, defaults to 512): sentences a call of the model; samples depend on it.
+        progress (`bool`, *optional*, defaults to False): a bar over the calls of the model, on a terminal.
 
     Returns:
         int64 symbols `(num, length)`.
     """
-    denoiser = as_denoiser(model, process)
+    denoiser, steps = as_denoiser(model, process), check_integer("steps", steps, 1)
     prior, parts = process.prior().log().to(denoiser.device), []
-    for size in _sizes(num, length, batch_size):
-        ids = process.ids_of(categorical(prior.expand(size, length, -1), generator))
-        parts.append(denoise(denoiser, process, ids, 1.0, steps, generator))
+    sizes = list(_sizes(num, length, batch_size))
+    with _bar(len(sizes) * steps, progress) as bar:
+        for size in sizes:
+            ids = process.ids_of(categorical(prior.expand(size, length, -1), generator))
+            parts.append(_back(denoiser, process, ids, 1.0, steps, generator, bar))
     return torch.cat(parts) if parts else torch.empty(0, length, dtype=torch.int64, device=denoiser.device)
 
 
@@ -57,11 +64,12 @@ def denoise(
     t: float,
     steps: int,
     generator: torch.Generator | None = None,
+    progress: bool = False,
 ) -> torch.Tensor:
     """Goes from x_t to x_0 in equal steps of p(x_s | x_t), all tokens of a step independent.
 
     Args:
-        model, process, generator: as in [`sample_ancestral`].
+        model, process, generator, progress: as in [`sample_ancestral`].
         noisy (`torch.Tensor`): ids `(n, d)`, all handled in one batch.
         t (`float`): their time, above 0.
         steps (`int`): how many, at times t, t - t/steps, .. 0.
@@ -70,12 +78,18 @@ def denoise(
         int64 symbols `(n, d)`.
     """
     denoiser, steps = as_denoiser(model, process), check_integer("steps", steps, 1)
+    with _bar(steps, progress) as bar:
+        return _back(denoiser, process, noisy, t, steps, generator, bar)
+
+
+def _back(denoiser, process, noisy: torch.Tensor, t: float, steps: int, generator, bar) -> torch.Tensor:
     for k in range(steps, 0, -1):
         if isinstance(process, MaskedDiffusion) and not (noisy == process.mask_token_id).any():
             break  # nothing is left to be said
         start, end = t * (k - 1) / steps, t * k / steps
         law = process.log_reverse(noisy, denoiser(noisy, end), start, end)
         noisy = process.ids_of(categorical(law, generator))
+        bar.update()
     return noisy
 
 
@@ -89,11 +103,13 @@ def sample_revealing(
     order: str = "random",
     generator: torch.Generator | None = None,
     batch_size: int = BATCH,
+    progress: bool = False,
 ) -> torch.Tensor:
     """Samples by revealing k hidden tokens a step, each from its own law given the visible ones.
 
     Args:
-        model, process, num, length, generator, batch_size: as in [`sample_ancestral`]; masked diffusion only.
+        model, process, num, length, generator, batch_size, progress: as in [`sample_ancestral`]; masked diffusion
+            only.
         tokens_per_step (`int`, *optional*, defaults to 1): k.
         order (`str`, *optional*, defaults to `"random"`): which tokens come next: `"random"`, a random order of each
             sentence's own; `"confidence"`, those whose likeliest symbol is likeliest; `"left_to_right"`. Unlike
@@ -105,13 +121,16 @@ def sample_revealing(
     """
     _check_revealing(process, tokens_per_step, order)
     denoiser, parts = as_denoiser(model, process), []
-    for size in _sizes(num, length, batch_size):
-        ids = torch.full((size, length), process.mask_token_id, device=denoiser.device)
-        ranks = _ranks(size, length, order, generator, denoiser.device)
-        for _ in range(0, length, tokens_per_step):
-            law, chosen = _next(denoiser, process, ids, ranks, tokens_per_step)
-            ids.scatter_(1, chosen, categorical(law, generator))
-        parts.append(ids)
+    sizes = list(_sizes(num, length, batch_size))
+    with _bar(len(sizes) * math.ceil(length / tokens_per_step), progress) as bar:
+        for size in sizes:
+            ids = torch.full((size, length), process.mask_token_id, device=denoiser.device)
+            ranks = _ranks(size, length, order, generator, denoiser.device)
+            for _ in range(0, length, tokens_per_step):
+                law, chosen = _next(denoiser, process, ids, ranks, tokens_per_step)
+                ids.scatter_(1, chosen, categorical(law, generator))
+                bar.update()
+            parts.append(ids)
     return torch.cat(parts) if parts else torch.empty(0, length, dtype=torch.int64, device=denoiser.device)
 
 
@@ -191,6 +210,10 @@ def _ranks(num: int, length: int, order: str, generator, device) -> torch.Tensor
     if order == "random":
         return torch.rand(num, length, dtype=torch.float64, device=device, generator=generator)
     return torch.arange(length, dtype=torch.float64, device=device).expand(num, length)
+
+
+def _bar(calls: int, progress: bool) -> tqdm:
+    return tqdm(total=calls, desc="sampling", unit="call", leave=False, disable=not (progress and sys.stderr.isatty()))
 
 
 def _sizes(num: int, length: int, batch_size: int) -> Iterator[int]:

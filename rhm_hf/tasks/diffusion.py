@@ -134,7 +134,7 @@ class Diffusion(Task):
         with torch.no_grad(), evaluating(model):
             denoiser = as_denoiser(model, self.process)
             found = self._compare(denoiser, accelerator, batch_size or 512)
-            return found | (self._sampled(denoiser) if self.samples else {})
+            return found | (self._sampled(denoiser, accelerator) if self.samples else {})
 
     def _compare(self, denoiser, accelerator, batch_size: int) -> dict[str, float]:
         device, (tokens, noise, exact) = denoiser.device, self.judged
@@ -164,6 +164,7 @@ class Diffusion(Task):
         generator: torch.Generator | None = None,
         tokens_per_step: int = 1,
         steps: int | None = None,
+        progress: bool = False,
     ) -> torch.Tensor:
         """Rows as the process makes them: hidden tokens in random order; of uniform noise, in steps of p(x_s | x_t).
 
@@ -175,21 +176,23 @@ class Diffusion(Task):
                 [`~rhm_hf.diffusion.sample_revealing`].
             steps (`int`, *optional*, defaults to those of the bound): of uniform noise, T of
                 [`~rhm_hf.diffusion.sample_ancestral`].
+            progress (`bool`, *optional*, defaults to False): a bar over the calls of the model, on a terminal.
 
         Returns:
             int64 symbols `(num, d)`.
         """
-        args = (model, self.process, num, self.length)
+        args, shown = (model, self.process, num, self.length), {"generator": generator, "progress": progress}
         if isinstance(self.process, MaskedDiffusion):
-            return sample_revealing(*args, tokens_per_step, generator=generator)
-        return sample_ancestral(*args, self.bound.steps if steps is None else steps, generator)
+            return sample_revealing(*args, tokens_per_step, **shown)
+        return sample_ancestral(*args, self.bound.steps if steps is None else steps, **shown)
 
-    def _sampled(self, denoiser) -> dict[str, float]:
-        """Every process draws the same samples."""
+    def _sampled(self, denoiser, accelerator) -> dict[str, float]:
+        """Every process draws the same samples; the main one shows a bar."""
         generator = torch.Generator(denoiser.device).manual_seed(EVALUATION_SEED)
         masked = isinstance(self.process, MaskedDiffusion)
         steps = None if masked else min(self.bound.steps, MOST_CALLS)
-        samples = self.sample(denoiser, NUM_SAMPLES, generator, steps=steps)
+        main = accelerator is None or accelerator.is_main_process
+        samples = self.sample(denoiser, NUM_SAMPLES, generator, steps=steps, progress=main)
         if not isinstance(self.grammar, Grammar):
             return {"valid": judge_samples(self.grammar, samples)["fraction_grammatical"]}
         found = grammaticality(samples, self.grammar)

@@ -1,7 +1,9 @@
 """Samplers reproduce the laws they should: chi-squared against the grammar's, and against enumerated chains."""
 
+import functools
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -162,6 +164,19 @@ def test_seeds_and_empty_samples():
     oracle = RHMForMaskedLM.from_grammar(TINY)
     assert torch.equal(sample_revealing(oracle, process, 20, 4, generator=generator(1)), sample_revealing(
         TINY, process, 20, 4, generator=generator(1)))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sampler", "options", "calls"),
+    [(sample_revealing, {"tokens_per_step": 3}, 6), (sample_ancestral, {"steps": 3}, 9)],
+)
+def test_a_bar_counts_calls_and_changes_no_sample(sampler, options, calls, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    draw = functools.partial(sampler, TINY, MaskedDiffusion(3), 20, 4, batch_size=8, **options)
+    plain = draw(generator=generator(1))
+    assert capsys.readouterr().err == ""
+    assert torch.equal(draw(generator=generator(1), progress=True), plain)
+    assert f" 0/{calls} " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("process", [MaskedDiffusion(3), UniformDiffusion(3)], ids=lambda p: p.name)

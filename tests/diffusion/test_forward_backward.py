@@ -76,6 +76,9 @@ def test_the_way_back_of_a_model_that_is_exact_is_the_posterior():
     for level in range(3):
         error = np.hypot(exact.survival_stderr[level], stepped.survival_stderr[level])
         assert stepped.survival[level] == pytest.approx(exact.survival[level], abs=4.5 * error + 0.01)
+    assert exact.grammatical == 1
+    assert 0.8 < stepped.grammatical < 1  # two tokens of one step do not know of each other
+    assert 0 < stepped.grammatical_stderr < 0.02
     tokens = torch.from_numpy(enumerate_sentences(TINY)[0].astype(np.int64))
     assert torch.equal(denoise(TINY, process, tokens, 0.5, 10), tokens)  # nothing is hidden
 

@@ -1,10 +1,12 @@
 """The diffusion task: a loss that is a pure function of the noise, what it lacks of the exact one, samples."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import BertConfig, BertForMaskedLM
 
 from rhm_hf import Grammar, RHMForMaskedLM
@@ -165,6 +167,17 @@ def test_every_family_is_judged(name):
     noisy, s, t = task.bound.noisy(tokens, noise)
     bounds = task.bound.bounds_at(tokens, noisy, exact, s, t) / grammar.sentence_length
     assert bounds.mean().item() == pytest.approx(found["entropy"], abs=4.5 * bounds.std().item() / 200**0.5)
+
+
+def test_the_main_process_shows_a_bar_over_samples(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    grammar = Grammar.from_name("v4-m2-s2-L2")
+    task, accelerator = task_of(grammar, kl_sentences=16), Accelerator(cpu=True)
+    found = task.judge(bert(4, 4), accelerator)
+    assert " 0/4 " in capsys.readouterr().err
+    monkeypatch.setattr(Accelerator, "is_main_process", False)
+    assert task.judge(bert(4, 4), accelerator) == found
+    assert capsys.readouterr().err == ""
 
 
 def test_long_sentences_are_not_sampled_and_texts_not_judged():
