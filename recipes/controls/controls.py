@@ -138,7 +138,7 @@ def draw_correlations(ax, rows: list[dict]) -> None:
         mine = [row for row in rows if row["source"] == source]
         distances = [row["distance"] for row in mine]
         ax.plot(distances, [row["exact"] for row in mine], "k--", linewidth=0.8, label="exact" if i == 0 else None)
-        points = [row for row in mine if row["signal"] > (row["noise_floor"] / 2) ** 2]
+        points = [row for row in mine if row["signal"] > row["noise_floor"] ** 2]
         heights = [row["signal"] ** 0.5 for row in points]
         ax.plot([row["distance"] for row in points], heights, "os"[i], color=f"C{i}", markersize=4, label=name)
     floor = [row for row in rows if row["source"] == "tree"]
