@@ -6,9 +6,7 @@ import yaml
 from matplotlib.image import imread
 from recipe_scripts import RECIPES, recipe
 
-from rhm_hf.training import Arguments, train
-from rhm_hf.training.data import load_data
-from rhm_hf.training.recipe import read_tables, recipe_main
+from rhm_hf.training.recipe import classified, read_tables, recipe_main
 from rhm_hf.training.sweep import expand
 
 
@@ -71,24 +69,10 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
     assert read_tables(tmp_path / "figures", "classification")["runs"][0]["error"] == runs[0]["error"]
 
 
-@pytest.mark.parametrize("num_train", [64, 2048])  # lowest validation loss long before the end, and at the end
-def test_the_last_model_is_that_of_the_last_evaluation(module, tmp_path, num_train):
-    values = yaml.safe_load((RECIPES / "classification" / "cpu.yaml").read_text())
-    values |= values["variants"]["cnn"] | {"num_train": num_train, "max_steps": 150, "rules_seed": 0}
-    values |= {"config_overrides": values["config_overrides"] | {"hidden_size": 64}, "learning_rate": 192.0}
-    values |= {"output_dir": str(tmp_path / "run"), "num_evaluations": 4}
-    arguments = Arguments.from_dict({k: v for k, v in values.items() if k not in ("variants", "num_workers")})
-    rows = train(arguments)
-    assert rows[-1]["best"] == (num_train == 2048)
-    model = module.last_model(arguments, rows[-1])
-    test = load_data(arguments.data, with_classes=True).splits["test"].long()
-    right = model(input_ids=test[:, :-1]).logits.argmax(-1) == test[:, -1]
-    assert right.double().mean().item() == rows[-1]["test_accuracy"]
-
-
 def run(module, variant, data, size, error, seed=0):
     row = {"run": f"{variant}-{seed}-{size}", "variant": variant, "model": "hierarchical_cnn", "data": data}
-    return row | {"rules_seed": seed, "num_train": size, "test_accuracy": 1 - error, "seconds": 1.0}
+    row |= {"rules_seed": seed, "num_train": size, "test_accuracy": 1 - error, "seconds": 1.0, "best": 1}
+    return row | {"scaled": module.scaled(row)}
 
 
 def test_curves_that_follow_the_theory_collapse(module):
@@ -101,7 +85,7 @@ def test_curves_that_follow_the_theory_collapse(module):
         for scaled in np.geomspace(1 / 8, 8, 13):
             size, share = round(scaled * deep), 1 / (1 + (scaled / 1.5) ** 2)  # half of the chance error at 1.5 P*
             rows += [run(module, variant, data, size, (1 - 1 / classes) * share, seed) for seed in (0, 1)]
-    runs = module.last_rows(rows)
+    runs = classified(rows)
     for row in module.thresholds(runs):
         assert row["ratio"] == pytest.approx(1.5, rel=0.02)
     right, wrong = module.collapse(runs)
@@ -120,5 +104,5 @@ def test_the_recipe_holds_the_comparison_point(module):
         assert {r.data.rules_seed for r in mine} == {0, 1, 2}
         assert {r.data.num_train for r in mine} >= set(module.ACCURACIES)
         assert {r.data.grammar for r in mine} == {"v8-m8-s2-L2"}
-    assert {r.training.patience for r in runs} == {0}
+    assert {(r.training.patience, r.training.keep) for r in runs} == {(0, "last")}
     assert {r.training.learning_rate for r in runs if r.training.optimizer == "sgd"} == {3.0 * 256}

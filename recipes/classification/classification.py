@@ -14,7 +14,6 @@ their last weights are looked into.
 
 import math
 import sys
-import tempfile
 from pathlib import Path
 from statistics import fmean
 
@@ -27,10 +26,7 @@ from rhm_hf.metrics.loading import load_model
 from rhm_hf.metrics.synonym_sensitivity import synonym_sensitivity
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.statistics import collapse_quality, last_crossing
-from rhm_hf.training import Arguments
-from rhm_hf.training.loop import Run
-from rhm_hf.training.recipe import Tables, recipe_main
-from rhm_hf.training.sweep import expand
+from rhm_hf.training.recipe import Tables, best_runs, classified, recipe_main
 
 
 MAIN = "cnn"  # the variant whose ensemble all kinds of networks learn
@@ -42,14 +38,13 @@ LOWEST_ERROR = 0.01  # in a collapse of logarithms: smaller errors are a handful
 
 def measure(rows: list[dict], values: dict) -> Tables:
     """Reads the curves off the results and looks into the models."""
-    runs = last_rows(rows)
+    runs = [row | {"scaled": scaled(row)} for row in classified(rows)]
     logging.disable_progress_bar()
-    arguments = {Path(run.training.output_dir).name: run for run in expand(values)}
     sensitivity, probes, looked_into = [], [], probed(runs)
-    for row in runs:
+    for row, (_, run) in zip(runs, best_runs(rows, values), strict=True):
         if row["variant"] not in looked_into:
             continue
-        model = last_model(arguments[row["run"]], row)
+        model = load_model(str(Path(run.training.output_dir) / "model"))
         grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
         found = {key: row[key] for key in ("variant", "data", "rules_seed", "num_train", "scaled")}
         sensitivity += layer_rows(found, synonym_sensitivity(model, grammar), "sensitivity")
@@ -64,30 +59,9 @@ def measure(rows: list[dict], values: dict) -> Tables:
     }
 
 
-def last_rows(rows: list[dict]) -> list[dict]:
-    """The last evaluation of every run, with its error on the test set, also relative to that of a blind guess."""
-    last = {row["run"]: row for row in rows}
-    found = []
-    for row in last.values():
-        p = parameters(row["data"])
-        error = 1 - row["test_accuracy"]
-        added = {"error": error, "relative_error": error / (1 - 1 / p.num_classes)}
-        found.append(row | added | {"scaled": row["num_train"] / theory.sample_complexity(p, task="classification")})
-    return found
-
-
-def last_model(run: Arguments, row: dict):
-    """The model at the end of a run, whose last evaluation is `row`.
-
-    A run keeps the model of lowest validation loss. Where that is an earlier one the run is trained once more, to the
-    same weights: every step is a function of the arguments and its number.
-    """
-    if row["best"]:
-        return load_model(str(Path(run.training.output_dir) / "model"))
-    with tempfile.TemporaryDirectory() as folder:
-        again = Run(Arguments.from_dict(run.to_dict() | {"output_dir": folder, "num_evaluations": 1}))
-        again.train()
-        return again.bare_model.eval()
+def scaled(row: dict) -> float:
+    """P / (n_c m^L)."""
+    return row["num_train"] / theory.sample_complexity(parameters(row["data"]), task="classification")
 
 
 def parameters(data: str) -> GrammarParameters:

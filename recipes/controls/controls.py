@@ -16,7 +16,7 @@ import numpy as np
 from rhm_hf import Grammar, GrammarParameters, theory
 from rhm_hf.plots import averages, finish, new_figure
 from rhm_hf.statistics import exact_correlation, token_correlations
-from rhm_hf.training.recipe import Tables, recipe_main
+from rhm_hf.training.recipe import Tables, classified, recipe_main
 
 
 OPTIONS = {
@@ -48,16 +48,13 @@ def measure(
 
 
 def classifiers(rows: list[dict]) -> list[dict]:
-    """The last evaluation of every classifier, its score (0 for a blind guess, 1 without errors) and P / (n_c m^L)."""
-    last = {row["run"]: row for row in rows}
+    """What every classifier came to, its score (0 for a blind guess, 1 without errors) and P / (n_c m^L)."""
     found = []
-    for row in last.values():
+    for row in classified(rows):
         p = GrammarParameters.from_name(row["data"])
-        chance = 1 / p.num_classes
         scaled = row["num_train"] / theory.sample_complexity(p, task="classification")
         kind = "uncorrelated" if p.uncorrelated else "ordinary"
-        score = (row["test_accuracy"] - chance) / (1 - chance)
-        found.append(row | {"kind": kind, "chance": chance, "score": score, "scaled": scaled})
+        found.append(row | {"kind": kind, "score": 1 - row["relative_error"], "scaled": scaled})
     return found
 
 

@@ -9,7 +9,6 @@ and `sparse_sensitivity.csv` (of every layer to synonyms and to displacements).
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 from transformers import logging
@@ -20,10 +19,7 @@ from rhm_hf.metrics.activations import Activations
 from rhm_hf.metrics.loading import load_model
 from rhm_hf.plots import averages, finish, new_figure
 from rhm_hf.statistics import last_crossing
-from rhm_hf.training import Arguments
-from rhm_hf.training.loop import Run
-from rhm_hf.training.recipe import Tables, recipe_main
-from rhm_hf.training.sweep import expand
+from rhm_hf.training.recipe import Tables, best_runs, classified, recipe_main
 
 
 ARCHITECTURES = {"hierarchical_cnn": "cnn", "locally_connected": "lcn"}
@@ -33,42 +29,21 @@ SENTENCES = 1024  # of a sensitivity
 
 def measure(rows: list[dict], values: dict) -> Tables:
     """Reads the curves off the results and looks into the models."""
-    runs = last_rows(rows)
+    runs = [row | {"scaled": row["num_train"] / expected(row)} for row in classified(rows)]
     logging.disable_progress_bar()
-    arguments = {Path(run.training.output_dir).name: run for run in expand(values)}
     found = []
-    for row in runs:
-        model = last_model(arguments[row["run"]], row)
+    for row, (_, run) in zip(runs, best_runs(rows, values), strict=True):
+        model = load_model(str(Path(run.training.output_dir) / "model"))
         grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
         kept = {key: row[key] for key in ("variant", "model", "data", "rules_seed", "num_train", "scaled")}
         found += [kept | line for line in sensitivities(model, grammar)]
     return {"runs": runs, "thresholds": thresholds(runs), "sensitivity": found}
 
 
-def last_rows(rows: list[dict]) -> list[dict]:
-    """The last evaluation of every run; errors relative to a blind guess, P relative to P* of the architecture."""
-    last = {row["run"]: row for row in rows}
-    found = []
-    for row in last.values():
-        relative = (1 - row["test_accuracy"]) / (1 - 1 / GrammarParameters.from_name(row["data"]).num_classes)
-        found.append(row | {"relative_error": relative, "scaled": row["num_train"] / expected(row)})
-    return found
-
-
 def expected(row: dict) -> float:
     """P* of theory, its constant left at 1."""
     parameters = GrammarParameters.from_name(row["data"])
     return theory.sparse_sample_complexity(parameters, architecture=ARCHITECTURES[row["model"]])
-
-
-def last_model(run: Arguments, row: dict):
-    """The model of the last evaluation; trained once more, to the same weights, where the run kept an earlier one."""
-    if row["best"]:
-        return load_model(str(Path(run.training.output_dir) / "model"))
-    with tempfile.TemporaryDirectory() as folder:
-        again = Run(Arguments.from_dict(run.to_dict() | {"output_dir": folder, "num_evaluations": 1}))
-        again.train()
-        return again.bare_model.eval()
 
 
 def sensitivities(model, grammar) -> list[dict]:

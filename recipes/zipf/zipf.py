@@ -19,31 +19,21 @@ from rhm_hf import Grammar, GrammarParameters, theory
 from rhm_hf.inference import position_entropies
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.statistics import envelope_exponent
-from rhm_hf.training.recipe import Tables, recipe_main
+from rhm_hf.training.recipe import Tables, classified, recipe_main
 from rhm_hf.training.results import best_rows
 
 
 def measure(rows: list[dict], values: dict) -> Tables:
     """Reads errors, losses and their slopes off the results."""
-    runs = last_rows([row for row in rows if row["task"] == "classification"])
+    runs = [row | {"zipf": zipf_of(row)} for row in classified([r for r in rows if r["task"] == "classification"])]
     next_token = next_rows([row for row in rows if row["task"] == "last_token"])
     found = {"runs": runs, "exponents": exponents(runs)}
     return found | {"next_token": next_token, "next_exponents": next_exponents(next_token)}
 
 
-def last_rows(rows: list[dict]) -> list[dict]:
-    """The last evaluation of every run with its test error, also relative to that of a blind guess.
-
-    `zipf` is a, 0 for equiprobable rules. The classes are equally frequent, so a blind guess errs by 1 - 1 / n_c.
-    """
-    last = {row["run"]: row for row in rows}
-    found = []
-    for row in last.values():
-        p = GrammarParameters.from_name(row["data"])
-        error = 1 - row["test_accuracy"]
-        relative = error / (1 - 1 / p.num_classes)
-        found.append(row | {"zipf": p.zipf_exponent or 0, "error": error, "relative_error": relative})
-    return found
+def zipf_of(row: dict) -> float:
+    """a, 0 for equiprobable rules."""
+    return GrammarParameters.from_name(row["data"]).zipf_exponent or 0
 
 
 def rule_sizes(data: str) -> np.ndarray:
@@ -102,7 +92,7 @@ def next_rows(rows: list[dict]) -> list[dict]:
         grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
         losses = [float(position_entropies(grammar, level)[-1]) for level in range(grammar.depth + 1)]
         plateaus = {f"plateau_{level}": loss - losses[-1] for level, loss in enumerate(losses[:-1])}
-        found.append(row | {"zipf": grammar.parameters.zipf_exponent or 0} | plateaus)
+        found.append(row | {"zipf": zipf_of(row)} | plateaus)
     return found
 
 

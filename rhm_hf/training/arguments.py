@@ -125,6 +125,10 @@ class TrainingArguments(_Checked):
     patience: int = field(
         default=4, metadata={"help": "Evaluations without a lower validation loss before training stops; 0: never"}
     )
+    keep: str = field(
+        default="best",
+        metadata={"help": "The evaluation that a run keeps, and its model: best, the lowest validation loss, or last"},
+    )
     kl_sentences: int = field(default=2048, metadata={"help": "Fresh sentences of the exact KL at each evaluation"})
     mixed_precision: str = field(default="no", metadata={"help": "no, bf16 or fp16"})
     num_threads: int | None = field(default=None, metadata={"help": "CPU threads per process; torch's own by default"})
@@ -144,6 +148,10 @@ class TrainingArguments(_Checked):
         for name in sorted({option for task in TASKS.values() for option in task.options} - {"kl_sentences"}):
             allowed = name in TASKS[self.task].options or getattr(self, name) is None
             self._check(allowed, name, f"left out with task={self.task}")
+        self._check(self.keep in ("best", "last"), "keep", "best or last")
+        self._check(
+            self.keep == "best" or not self.patience, "patience", "0 with keep=last, as nothing stops it early"
+        )
         self._check(0 <= self.momentum < 1, "momentum", "at least 0 and below 1")
         self._check(self.momentum == 0 or self.optimizer == "sgd", "momentum", "0 with optimizer=adamw")
         self._check(self.mixed_precision in ("no", "bf16", "fp16"), "mixed_precision", "no, bf16 or fp16")

@@ -220,7 +220,7 @@ class Run:
             **results.versions(),
         }
         results.check_finite(row, a.training.learning_rate)
-        self.rows = results.mark_best([*self.rows, row])
+        self.rows = results.mark_best([*self.rows, row], a.training.keep)
         best = next(i for i, r in enumerate(self.rows) if r["best"])
         self.stopped = 0 < a.training.patience <= len(self.rows) - 1 - best
         self._log("evaluation", **{k: v for k, v in row.items() if k not in results.versions()})

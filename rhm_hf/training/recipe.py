@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ..grammar import GrammarParameters
 from .arguments import Arguments, parse_sweep
 from .results import best_rows, read_csv, write_csv
 from .sweep import OPTIONS, expand, sweep
@@ -62,6 +63,18 @@ def best_runs(rows: list[dict], values: dict) -> list[tuple[dict, Arguments]]:
     """The best row of every run of a sweep, each with the arguments of the run."""
     runs = {Path(run.training.output_dir).name: run for run in expand(values)}
     return [(row, runs[row["run"]]) for row in best_rows(rows)]
+
+
+def classified(rows: list[dict]) -> list[dict]:
+    """The row that every run of a classifier keeps, with its `error` on the test set and its `relative_error`.
+
+    That is the error over the error of a blind guess among equally frequent classes.
+    """
+    found = []
+    for row in best_rows(rows):
+        error, classes = 1 - row["test_accuracy"], GrammarParameters.from_name(row["data"]).num_classes
+        found.append(row | {"error": error, "relative_error": error / (1 - 1 / classes)})
+    return found
 
 
 def data_name(run: Arguments) -> str:

@@ -33,14 +33,20 @@ def columns(task_columns: tuple[str, ...]) -> list[str]:
     return [*RUN_COLUMNS, *STEP_COLUMNS, *task_columns, *END_COLUMNS, *versions()]
 
 
-def mark_best(rows: list[dict]) -> list[dict]:
-    """The rows with `best` 1 where the validation loss is lowest (the first of equals) and 0 elsewhere."""
-    best = min(range(len(rows)), key=lambda i: rows[i]["validation_loss"], default=None)
+def mark_best(rows: list[dict], keep: str = "best") -> list[dict]:
+    """The rows with `best` 1 for the one that is kept and 0 elsewhere.
+
+    That is the lowest validation loss (the first of equals), or with `keep="last"` the last.
+    """
+    if keep == "last":
+        best = len(rows) - 1
+    else:
+        best = min(range(len(rows)), key=lambda i: rows[i]["validation_loss"], default=None)
     return [row | {"best": int(i == best)} for i, row in enumerate(rows)]
 
 
 def best_row(rows: list[dict]) -> dict:
-    """The row with the lowest validation loss."""
+    """The row that the run keeps: that of the lowest validation loss, or with `keep="last"` the last."""
     return next(row for row in rows if int(row["best"]))
 
 

@@ -20,7 +20,8 @@ def test_best_is_the_first_row_with_the_lowest_validation_loss():
     rows = results.mark_best([{"validation_loss": loss} for loss in (3.0, 1.0, 2.0, 1.0)])
     assert [row["best"] for row in rows] == [0, 1, 0, 0]
     assert results.best_row(rows) is rows[1]
-    assert results.mark_best([]) == []
+    assert [row["best"] for row in results.mark_best(rows, keep="last")] == [0, 0, 0, 1]
+    assert results.mark_best([]) == results.mark_best([], keep="last") == []
 
 
 def test_columns_and_versions():

@@ -296,3 +296,19 @@ def test_trackers_get_every_evaluation(tiny, monkeypatch):
     rows = train(tiny(report_to="tensorboard"))
     assert [(r["step"], r["kl"]) for r in rows] == Recorder.logged[1:]
     assert Recorder.logged[0] == ("config", "96")
+
+
+def test_the_last_model_is_kept_where_that_is_wanted(tiny):
+    a = tiny(learning_rate=0.05, num_train=16, max_steps=60, num_evaluations=6, patience=0, keep="last")
+    rows = train(a)
+    assert [row["best"] for row in rows] == [0, 0, 0, 0, 0, 1]
+    assert rows[-1]["validation_loss"] > min(row["validation_loss"] for row in rows) + 0.01
+    saved = AutoModelForCausalLM.from_pretrained(Path(a.training.output_dir) / "model")
+    kl = kl_divergence(saved, Grammar.from_name("v4-m2-s2-L3"))["kl"]
+    assert kl == pytest.approx(rows[-1]["kl"], rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"keep": "first"}, {"keep": "last", "patience": 2}])
+def test_impossible_ways_to_keep_are_refused(tiny, wrong):
+    with pytest.raises(ValueError, match=r"keep='first'|patience=2.*keep=last"):
+        tiny(**wrong)
