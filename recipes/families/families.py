@@ -39,7 +39,8 @@ def draw(tables: Tables, path: Path) -> None:
     draw_training(left, tables["training"])
     models = tables["models"]
     for i, row in enumerate(models):
-        right.barh(row["variant"], row["share"], color=colour(i, len(models)), xerr=row["kl_stderr"] / row["blind_kl"])
+        style = {"fmt": "o", "color": colour(i, len(models)), "capsize": 2}
+        right.errorbar(row["share"], row["variant"], xerr=row["kl_stderr"] / row["blind_kl"], **style)
     right.invert_yaxis()
     finish(right, "What is left of the KL without context", xscale="log", xlabel="KL / KL of a model without context")
     figure.savefig(path)
