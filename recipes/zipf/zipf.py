@@ -57,8 +57,16 @@ def rule_by_rule(data: str, sizes) -> np.ndarray:
     return 1 - (1 - unknown) ** (grammar.sentence_length // grammar.tuple_size_at(1))
 
 
+def constant(data: str, sizes, errors) -> float:
+    """C of the P = C P_k at which rules are learnt, open in theory: the best for [`rule_by_rule`] in logs."""
+    sizes, errors = (np.asarray(values, dtype=float) for values in (sizes, errors))
+    seen, tried = errors > 0, np.geomspace(0.1, 10, 401)
+    off = [np.sum(np.log(rule_by_rule(data, sizes[seen] / c) / errors[seen]) ** 2) for c in tried]
+    return float(tried[int(np.argmin(off))])
+
+
 def exponents(runs: list[dict]) -> list[dict]:
-    """Slopes of the mean error between P_2 and P_(m/4): before, no rule is learnt; beyond, few remain to be learnt.
+    """Slopes of the mean error between C P_2 and C P_(m/4): before, no rule is learnt; beyond, few remain to be.
 
     `finite_m` is the slope of [`rule_by_rule`] at the same sizes, `predicted` that of theory, for m without limit.
     """
@@ -66,15 +74,16 @@ def exponents(runs: list[dict]) -> list[dict]:
     for data in dict.fromkeys(row["data"] for row in runs if row["zipf"]):
         mine = [row for row in runs if row["data"] == data]
         sizes, errors = curves(mine, "relative_error")
-        learnt = rule_sizes(data)
+        scale = constant(data, sizes, errors.mean(0))
+        learnt = scale * rule_sizes(data)
         # a curve that has come down to no error at all ends there
         window = [size for size, error in zip(sizes, errors.mean(0), strict=True) if error > 0]
         window = [size for size in window if learnt[1] <= size <= learnt[len(learnt) // 4 - 1]]
         if len(window) < 2:
             continue
         fit = envelope_exponent(sizes, errors, 0.0, min_size=window[0], max_size=window[-1])
-        expected = envelope_exponent(window, rule_by_rule(data, window), 0.0)
-        row = {"data": data, "zipf": mine[0]["zipf"], "grammars": len(errors), "sizes": len(window)}
+        expected = envelope_exponent(window, rule_by_rule(data, np.array(window) / scale), 0.0)
+        row = {"data": data, "zipf": mine[0]["zipf"], "grammars": len(errors), "constant": scale}
         row |= {"from_size": window[0], "to_size": window[-1], "exponent": fit.exponent}
         row |= {"low": fit.interval[0], "high": fit.interval[1], "amplitude": fit.amplitude}
         row |= {"predicted": theory.zipf_classification_exponent(row["zipf"]), "finite_m": expected.exponent}
@@ -133,13 +142,13 @@ def draw_errors(ax, tables: Tables) -> None:
     for i, (zipf, data) in enumerate(kinds):
         mine = [row for row in runs if row["data"] == data]
         points = averages(mine, "num_train", "relative_error")
-        label = f"a = {zipf:g}" if zipf else "equiprobable rules"
+        p = GrammarParameters.from_name(data)
+        label = f"a = {zipf:g}" if zipf else f"equiprobable rules, v = m = {p.num_synonyms}"
         style = {"marker": "os^Dvp"[i % 6], "color": colour(i, len(kinds)), "markersize": 4, "capsize": 2}
         ax.errorbar(*points, **style, label=label)
         fine = np.geomspace(points[0][0], points[0][-1], 200)
-        if zipf:
-            ax.plot(fine, rule_by_rule(data, fine), ":", color=colour(i, len(kinds)), linewidth=1)
         if fit := fits.get(data):
+            ax.plot(fine, rule_by_rule(data, fine / fit["constant"]), ":", color=colour(i, len(kinds)), linewidth=1)
             at = np.array([fit["from_size"], fit["to_size"]], dtype=float)
             middle = np.sqrt(at.prod())
             height = fit["amplitude"] * middle ** -fit["exponent"]
@@ -147,7 +156,7 @@ def draw_errors(ax, tables: Tables) -> None:
     ax.plot([], [], "k--", linewidth=0.9, label=r"$P^{-a/(1+a)}$")
     ax.plot([], [], ":", color="0.4", linewidth=1, label="rule by rule, finite m")
     low = min((row["relative_error"] for row in runs if row["relative_error"] > 0), default=1e-3)
-    p = GrammarParameters.from_name(runs[0]["data"])
+    p = GrammarParameters.from_name(kinds[-1][1])
     title = f"v = {p.vocab_size}, $n_c$ = {p.num_classes}, m = {p.num_synonyms}, s = {p.tuple_size}, L = {p.depth}; "
     title += f"{len({row['rules_seed'] for row in runs})} grammars"
     labels = {"xlabel": "training sentences P", "ylabel": "test error / chance error"}
