@@ -30,7 +30,7 @@ cards: $(VENV)/.installed
 
 # The recipes with a figure of trained models, in the order they are run: representations reads the models of last_token.
 # TEXT: a UTF-8 file, or a corpus of the Hub.
-SENTENCES := last_token representations classification controls
+SENTENCES := last_token representations classification families controls zipf sparse diffusion_rhm
 TEXTS := context_window conjecture diffusion_text
 TEXT ?= shakespeare
 
