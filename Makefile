@@ -28,20 +28,23 @@ benchmark: $(VENV)/.installed
 cards: $(VENV)/.installed
 	$(RUN) $(BIN)/python -m hub_cards.build
 
-# The recipes with a figure of trained models, in the order they are run: representations reads the models of last_token.
-# TEXT: a UTF-8 file, or a corpus of the Hub.
-SENTENCES := last_token representations classification families controls zipf sparse diffusion_rhm
-TEXTS := context_window conjecture diffusion_text
+# The recipes with a figure of trained models, in the order they are run: representations reads the models of last_token,
+# forward_backward_trained those of diffusion_rhm. TEXT: a UTF-8 file, or a corpus of the Hub.
+SENTENCES := last_token/last_token representations/representations classification/classification families/families \
+	controls/controls zipf/zipf sparse/sparse diffusion_rhm/diffusion_rhm forward_backward/forward_backward_trained
+TEXTS := context_window/context_window conjecture/conjecture diffusion_text/diffusion_text
+EXACT := forward_backward/forward_backward
 TEXT ?= shakespeare
 
 figures: $(VENV)/.installed
-	set -e; for name in $(SENTENCES) $(TEXTS); do $(RUN) $(BIN)/python recipes/$$name/$$name.py --draw docs/figures; done
+	set -e; for name in $(SENTENCES) $(TEXTS) $(EXACT); do $(RUN) $(BIN)/python recipes/$$name.py --draw docs/figures; done
 
 figures-data: $(VENV)/.installed
 	set -e; for name in $(SENTENCES); do \
-		$(RUN) $(BIN)/python recipes/$$name/$$name.py --config recipes/$$name/cpu.yaml --figures docs/figures; done
+		$(RUN) $(BIN)/python recipes/$$name.py --config recipes/$${name%/*}/cpu.yaml --figures docs/figures; done
 	set -e; for name in $(TEXTS); do \
-		$(BIN)/python recipes/$$name/$$name.py --config recipes/$$name/cpu.yaml --figures docs/figures --text $(TEXT); done
+		$(BIN)/python recipes/$$name.py --config recipes/$${name%/*}/cpu.yaml --figures docs/figures --text $(TEXT); done
+	set -e; for name in $(EXACT); do $(RUN) $(BIN)/python recipes/$$name.py --output_dir docs/figures; done
 
 clean:
 	rm -rf $(VENV) runs

@@ -1,6 +1,7 @@
 """Noise a sentence, denoise it exactly: does its class survive, and how many tokens change together?
 
     python recipes/forward_backward/forward_backward.py [--grammar v32-m8-s2] [--depths 4 6 8 10] [--num_grammars 12]
+    python recipes/forward_backward/forward_backward.py --draw docs/figures
 
 Nothing is trained: belief propagation is the optimal denoiser. Writes into `output_dir` `forward_backward.csv` (a row
 per noise, depth and time), `forward_backward_transitions.csv` (a row per noise and pair of depths) and the figure.
@@ -26,7 +27,7 @@ from rhm_hf.diffusion import (
     forward_backward,
 )
 from rhm_hf.statistics import Accumulator
-from rhm_hf.training.results import write_csv
+from rhm_hf.training.results import read_csv, write_csv
 
 
 PROCESSES = {  # name: its class, what its time is called, 1 - alpha, and the times around the transition of (32, 8, 2)
@@ -48,7 +49,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--num_times", type=int, default=19)
     parser.add_argument("--num_threads", type=int, default=1)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/forward_backward"))
+    parser.add_argument("--draw", type=Path, help="only draw, from the tables in this folder")
     args = parser.parse_args(argv)
+    if args.draw is not None:
+        rows, transitions = (read_csv(args.draw / f"forward_backward{table}.csv") for table in ("", "_transitions"))
+        draw(rows, transitions, args.grammar, args.draw / "forward_backward.png")
+        return
     if len(args.depths) < 2 or sorted(set(args.depths)) != args.depths:
         raise ValueError(f"depths={args.depths} must be two or more, growing: curves of two depths cross")
     torch.set_num_threads(args.num_threads)
@@ -161,7 +167,7 @@ def draw(rows: list[dict], transitions: list[dict], title: str, path: Path) -> N
             for ax in (top, bottom):
                 ax.axvline(theory.denoising_transition(parameters)[0], color="black", linestyle="--", linewidth=1)
         last = [row["crossing"] for row in transitions if row["process"] == name][-1]
-        if last is not None:
+        if last not in (None, ""):  # as measured and as read: curves that do not cross
             for ax in (top, bottom):
                 ax.axvline(last, color="0.6", linewidth=1, zorder=0)
         top.set_title(name, fontsize=10)

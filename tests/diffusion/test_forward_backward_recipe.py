@@ -1,10 +1,8 @@
 """The forward-backward recipe, run small; the mean-field map it draws."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
+import recipe_scripts
 import torch
 from matplotlib.image import imread
 
@@ -15,11 +13,7 @@ from rhm_hf.training.results import read_csv
 
 @pytest.fixture(scope="module")
 def recipe():
-    path = Path(__file__).resolve().parents[2] / "recipes" / "forward_backward" / "forward_backward.py"
-    spec = importlib.util.spec_from_file_location("forward_backward_recipe", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return recipe_scripts.recipe("forward_backward")
 
 
 def test_tables_and_figure(recipe, tmp_path, capsys):
@@ -38,7 +32,11 @@ def test_tables_and_figure(recipe, tmp_path, capsys):
     assert row["susceptibility"] == pytest.approx(total / trace)
     transitions = read_csv(tmp_path / "forward_backward_transitions.csv")
     assert [(r["process"], r["shallow"], r["deep"]) for r in transitions] == [("masked", 2, 3), ("epsilon", 2, 3)]
-    assert imread(tmp_path / "forward_backward.png").std() > 0.05
+    image = imread(tmp_path / "forward_backward.png")
+    assert image.std() > 0.05
+    (tmp_path / "forward_backward.png").unlink()
+    recipe.main(["--grammar", "v8-m2-s2", "--draw", str(tmp_path)])
+    assert np.array_equal(imread(tmp_path / "forward_backward.png"), image)
     assert "susceptibility" in capsys.readouterr().out
 
 
