@@ -42,7 +42,9 @@ def draw(tables: Tables, path: Path) -> None:
         style = {"fmt": "o", "color": colour(i, len(models)), "capsize": 2}
         right.errorbar(row["share"], row["variant"], xerr=row["kl_stderr"] / row["blind_kl"], **style)
     right.invert_yaxis()
-    finish(right, "What is left of the KL without context", xscale="log", xlabel="KL / KL of a model without context")
+    finish(
+        right, "What is left of the KL without context", xlim=(0, None), xlabel="KL / KL of a model without context"
+    )
     figure.savefig(path)
 
 
