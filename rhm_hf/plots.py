@@ -121,6 +121,9 @@ def finish(ax, title: str = "", **settings) -> None:
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.yaxis.set_minor_formatter(NullFormatter())
+    low, high = ax.get_xlim()
+    if settings.get("xscale") == "log" and high > 10 * low:
+        ax.xaxis.set_minor_formatter(NullFormatter())  # powers of ten will do, others would overlap
     if ax.get_legend_handles_labels()[0]:
         ax.legend(fontsize=7, framealpha=0.85, edgecolor="none")
     ax.grid(alpha=0.2)
