@@ -106,15 +106,25 @@ def next_rows(rows: list[dict]) -> list[dict]:
 
 
 def next_exponents(rows: list[dict]) -> list[dict]:
-    """Slopes of the mean exact KL over all sizes."""
-    found = []
-    for data in dict.fromkeys(row["data"] for row in rows):
-        mine = [row for row in rows if row["data"] == data]
-        sizes, losses = curves(mine, "kl")
+    """Slopes of the mean exact KL, for all laws over the sizes at which all have the first step half behind them."""
+    found, sizes = [], sorted({row["num_train"] for row in rows if all(past_first_step(rows, row["num_train"]))})
+    for data in dict.fromkeys(row["data"] for row in rows) if len(sizes) > 1 else ():
+        mine = [row for row in rows if row["data"] == data and row["num_train"] in sizes]
+        _, losses = curves(mine, "kl")
         fit = envelope_exponent(sizes, losses, 0.0)
         row = {"data": data, "zipf": mine[0]["zipf"], "grammars": len(losses), "from_size": sizes[0]}
         row |= {"to_size": sizes[-1], "exponent": fit.exponent, "low": fit.interval[0], "high": fit.interval[1]}
         found.append(row)
+    return found
+
+
+def past_first_step(rows: list[dict], size: int) -> list[bool]:
+    """For each law: is the mean KL at this P below the middle of the mean plateaus of levels 0 and 1?"""
+    found = []
+    for data in dict.fromkeys(row["data"] for row in rows):
+        mine = [row for row in rows if row["data"] == data and row["num_train"] == size]
+        middle = np.mean([(row["plateau_0"] + row["plateau_1"]) / 2 for row in mine])
+        found.append(bool(np.mean([row["kl"] for row in mine]) < middle))
     return found
 
 
