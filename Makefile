@@ -38,6 +38,7 @@ TEXT ?= shakespeare
 
 figures: $(VENV)/.installed
 	set -e; for name in $(SENTENCES) $(TEXTS) $(EXACT); do $(RUN) $(BIN)/python recipes/$$name.py --draw docs/figures; done
+	$(RUN) $(BIN)/python recipes/context_window/context_window.py --draw docs/figures/wikitext
 
 figures-data: $(VENV)/.installed
 	set -e; for name in $(SENTENCES); do \
