@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import yaml
-from matplotlib.image import imread
-from recipe_scripts import RECIPES, recipe
+from recipe_scripts import RECIPES, check_redraw, recipe
 
 from rhm_hf.training.recipe import classified, read_tables, recipe_main
 from rhm_hf.training.sweep import expand
@@ -60,12 +59,7 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
     tokens = [row for row in tables["probes"] if (row["layer"], row["level"]) == ("hidden_states[0]", 0)]
     assert all(row["accuracy"] == 1 for row in tokens)  # the input says which tokens it holds
 
-    image = imread(tmp_path / "figures" / "classification.png")
-    assert image.std() > 0.05
-    monkeypatch.setattr("rhm_hf.training.recipe.sweep", None)  # drawing trains nothing
-    (tmp_path / "figures" / "classification.png").unlink()
-    recipe_main(["--draw", str(tmp_path / "figures")], **parts)
-    assert np.array_equal(imread(tmp_path / "figures" / "classification.png"), image)
+    check_redraw(monkeypatch, tmp_path / "figures", parts)
     assert read_tables(tmp_path / "figures", "classification")["runs"][0]["error"] == runs[0]["error"]
 
 

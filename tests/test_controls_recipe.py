@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 import yaml
-from matplotlib.image import imread
-from recipe_scripts import RECIPES, recipe
+from recipe_scripts import RECIPES, check_redraw, recipe
 
 from rhm_hf import Grammar, theory
 from rhm_hf.statistics import exact_correlation
@@ -62,12 +61,7 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
     assert mine[0]["signal"] == pytest.approx(mine[0]["exact"] ** 2, rel=0.2)  # measured without noise: the law
     assert len(tables["correlations"]) == 2 * 7
 
-    image = imread(tmp_path / "figures" / "controls.png")
-    assert image.std() > 0.05
-    monkeypatch.setattr("rhm_hf.training.recipe.sweep", None)  # drawing trains nothing
-    (tmp_path / "figures" / "controls.png").unlink()
-    recipe_main(["--draw", str(tmp_path / "figures")], **parts)
-    assert np.array_equal(imread(tmp_path / "figures" / "controls.png"), image)
+    check_redraw(monkeypatch, tmp_path / "figures", parts)
 
 
 def test_a_chain_decays_exponentially_and_a_tree_as_a_power(module):

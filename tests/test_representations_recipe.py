@@ -1,10 +1,8 @@
 """The recipe of representations at a tiny size, and that it looks into the very models of the recipe last_token."""
 
-import numpy as np
 import pytest
 import yaml
-from matplotlib.image import imread
-from recipe_scripts import RECIPES, recipe
+from recipe_scripts import RECIPES, check_redraw, recipe
 
 from rhm_hf.metrics.loading import load_model
 from rhm_hf.metrics.representation_probe import representation_probe
@@ -64,12 +62,7 @@ def test_tables_and_figure(tmp_path, monkeypatch):
     assert row["ratio"] == found["ratio"][2][0]
     assert all(0.05 < row["chance"] <= row["accuracy"] + 5 * row["stderr"] for row in probes)
 
-    image = imread(tmp_path / "figures" / "representations.png")
-    assert image.std() > 0.05
-    monkeypatch.setattr("rhm_hf.training.recipe.sweep", None)  # drawing trains nothing
-    (tmp_path / "figures" / "representations.png").unlink()
-    recipe_main(["--draw", str(tmp_path / "figures")], **parts)
-    assert np.array_equal(imread(tmp_path / "figures" / "representations.png"), image)
+    check_redraw(monkeypatch, tmp_path / "figures", parts)
 
 
 def test_thresholds_beside_theory():

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from matplotlib.image import imread
-from recipe_scripts import RECIPES, recipe
+from recipe_scripts import RECIPES, check_redraw, recipe
 
 from rhm_hf import Grammar
 from rhm_hf.training.recipe import recipe_main
@@ -36,12 +35,7 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
         assert row["scaled"] == row["num_train"] / (512 if row["variant"] == "cnn_m4" else 1024)
     assert {row["theory"] for row in tables["thresholds"]} == {512, 1024}
     assert len(tables["sensitivity"]) == 4 * 2 * 2 * 4  # runs, changes, levels, layers
-    image = imread(tmp_path / "figures" / "sparse.png")
-    assert image.std() > 0.05
-    monkeypatch.setattr("rhm_hf.training.recipe.sweep", None)  # drawing trains nothing
-    (tmp_path / "figures" / "sparse.png").unlink()
-    recipe_main(["--draw", str(tmp_path / "figures")], **parts)
-    assert np.array_equal(imread(tmp_path / "figures" / "sparse.png"), image)
+    check_redraw(monkeypatch, tmp_path / "figures", parts)
 
 
 def test_sensitivities_of_known_networks(module, monkeypatch):
