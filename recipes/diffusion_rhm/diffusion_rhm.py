@@ -73,8 +73,7 @@ def one_each(best: list[tuple[dict, Arguments]]) -> list[tuple[dict, Arguments]]
 def samples_of(run: Arguments, grammar: Grammar, num: int) -> torch.Tensor:
     """Sentences from the model that a run kept: one token at a time in random order, or in the steps of the bound."""
     model, t = load_model(str(Path(run.training.output_dir) / "model")), run.training
-    options = {name: getattr(t, name) for name in Diffusion.options if getattr(t, name) is not None}
-    task = Diffusion(grammar.vocab_size, grammar.sentence_length, **options)
+    task = Diffusion(grammar.vocab_size, grammar.sentence_length, **t.task_options())
     generator = torch.Generator(model.device).manual_seed(0)
     return task.sample(model, num, generator, progress=True).cpu()
 
@@ -89,14 +88,19 @@ def rule_rows(keys: dict, grammar: Grammar, found: dict) -> list[dict]:
     ]
 
 
+def half_way(rows: list[dict], x: str) -> float:
+    """From where on the mean over grammars is half way from chance to 1; nan for one point."""
+    at, correct, _ = averages(rows, x, "correct")
+    half = (1 + fmean(row["chance"] for row in rows)) / 2
+    return last_crossing(at, [-value for value in correct], -half) if len(at) > 1 else float("nan")
+
+
 def steps(rules: list[dict]) -> list[dict]:
     """The P from which the fraction of correct rules, a mean over grammars, is half way from chance to 1."""
     rows = []
     for process, data, level in dict.fromkeys((row["process"], row["data"], row["level"]) for row in rules):
         mine = [row for row in rules if (row["process"], row["data"], row["level"]) == (process, data, level)]
-        sizes, correct, _ = averages(mine, "num_train", "correct")
-        half = (1 + fmean(row["chance"] for row in mine)) / 2
-        point = last_crossing(sizes, [-value for value in correct], -half) if len(sizes) > 1 else float("nan")
+        point = half_way(mine, "num_train")
         predicted = mine[0]["theory"]
         keys = {"process": process, "data": data, "level": level}
         grammars = len({row["rules_seed"] for row in mine})
@@ -142,9 +146,7 @@ def order(found: list[dict]) -> list[dict]:
     rows = []
     for process, data, level in dict.fromkeys((row["process"], row["data"], row["level"]) for row in found):
         mine = in_common([r for r in found if (r["process"], r["data"], r["level"]) == (process, data, level)])
-        at, correct, _ = averages(mine, "step", "correct")
-        half = (1 + fmean(row["chance"] for row in mine)) / 2
-        step = last_crossing(at, [-value for value in correct], -half) if len(at) > 1 else float("nan")
+        step = half_way(mine, "step")
         below = rows[-1]["half_way_step"] if level > 1 else float("nan")
         row = {"process": process, "data": data, "num_train": mine[0]["num_train"], "level": level}
         row |= {"grammars": len({r["rules_seed"] for r in mine}), "half_way_step": step}

@@ -86,8 +86,7 @@ def measure_text(tables: Tables, group: list[tuple[dict, Arguments]], options: d
 def judged(run: Arguments, options: dict) -> tuple[np.ndarray, dict]:
     """Rows that the model of a run samples, and its bound on held-out windows, nats a character."""
     model, data, t = load_model(str(Path(run.training.output_dir) / "model")), load_data(run.data), run.training
-    kinds = {name: getattr(t, name) for name in Diffusion.options if getattr(t, name) is not None}
-    task = Diffusion(data.num_symbols, data.length, **kinds)
+    task = Diffusion(data.num_symbols, data.length, **t.task_options())
     generator = torch.Generator().manual_seed(0)  # the same noises for all models
     bound = log_likelihood_bound(
         model, task.process, data.splits["test"], t.diffusion_steps, options["noises"], generator

@@ -19,7 +19,7 @@ from rhm_hf import Grammar, theory
 from rhm_hf.diffusion import ExactDenoiser, crossing, forward_backward
 from rhm_hf.metrics.loading import load_model
 from rhm_hf.plots import averages, colour, finish, new_figure
-from rhm_hf.tasks.diffusion import PROCESSES
+from rhm_hf.tasks import Diffusion
 from rhm_hf.training.recipe import Tables, best_runs, recipe_main
 
 
@@ -41,7 +41,7 @@ def measure(rows: list[dict], values: dict, num_sentences: int, num_times: int, 
     for row, run in tqdm(best, desc="models", unit="model", disable=not sys.stderr.isatty()):
         grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
         t = run.training
-        process = PROCESSES[t.process or "masked"](grammar.vocab_size, t.schedule or "linear")
+        process = Diffusion(grammar.vocab_size, grammar.sentence_length, **t.task_options()).process
         model = load_model(str(Path(t.output_dir) / "model"))
         keys = {"process": process.name, "data": row["data"], "rules_seed": row["rules_seed"]}
         denoisers = [(TRAINED, row["num_train"], model)]

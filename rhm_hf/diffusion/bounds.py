@@ -78,11 +78,6 @@ class DenoisingLoss:
             s, t = step / self.steps, (step + 1) / self.steps
         return self.process.noise(tokens, t, uniforms[:, 1:]), s, t
 
-    def uncertain(self, noisy: torch.Tensor) -> torch.Tensor:
-        """Which tokens of x_t leave x_0 open, bool `(n, d)`: the hidden ones, or all of them."""
-        masked = isinstance(self.process, MaskedDiffusion)
-        return noisy == self.process.mask_token_id if masked else torch.ones_like(noisy, dtype=torch.bool)
-
     def bounds_at(self, tokens, noisy, log_probs, s, t) -> torch.Tensor:
         """The estimates of [`DenoisingLoss.sentence_bounds`], `(n,)`, from what a denoiser said.
 
@@ -94,13 +89,13 @@ class DenoisingLoss:
         tokens = tokens.long()
         if self.steps is None:
             losses = -log_probs.gather(2, tokens.unsqueeze(2)).squeeze(2)
-            summed = torch.where(self.uncertain(noisy), losses, 0).sum(1)
+            summed = torch.where(self.process.uncertain(noisy), losses, 0).sum(1)
             terms = self.process.schedule.weight(t).to(summed.dtype) * summed
         else:
             log_p = self.process.log_reverse(noisy, log_probs, s, t)
             q = self.process.posterior(noisy, tokens, s, t).to(log_p.dtype)
-            divergence = torch.where(q > 0, torch.xlogy(q, q) - q * torch.where(q > 0, log_p, 0), 0)
-            terms = self.steps * divergence.sum((1, 2))
+            kl = torch.where(q > 0, torch.xlogy(q, q) - q * torch.where(q > 0, log_p, 0), 0)
+            terms = self.steps * kl.sum((1, 2))
         return terms + self._prior * tokens.shape[1]
 
     def excess(self, noisy, exact, log_probs, s, t) -> torch.Tensor:
@@ -115,7 +110,7 @@ class DenoisingLoss:
             exact, log_probs (`torch.Tensor`): log p(x_0 | x_t) of [`ExactDenoiser`] and of the denoiser, `(n, d, v)`.
         """
         if self.steps is None:
-            kl = torch.where(self.uncertain(noisy), divergence(exact, log_probs), 0).sum(1)
+            kl = torch.where(self.process.uncertain(noisy), divergence(exact, log_probs), 0).sum(1)
             return self.process.schedule.weight(t).to(kl.dtype) * kl
         laws = (self.process.log_reverse(noisy, law, s, t) for law in (exact, log_probs))
         return self.steps * divergence(*laws).sum(1)

@@ -61,8 +61,9 @@ def one_step_kl(
         times = _times(uniforms[:, 0], steps, t)
         noisy = process.noise(rows, times, uniforms[:, 1:])
         p, q = exact(noisy, times), denoiser(noisy, times).double()
-        hidden = noisy == process.mask_token_id if isinstance(process, MaskedDiffusion) else torch.ones_like(noisy) > 0
-        found["denoiser_kl"].add(torch.where(hidden, divergence(p, q), 0).sum(1), float(rows.shape[1]))
+        found["denoiser_kl"].add(
+            torch.where(process.uncertain(noisy), divergence(p, q), 0).sum(1), float(rows.shape[1])
+        )
         if steps is not None:
             s = (times - 1 / steps).clamp(min=0)
             laws = (process.log_reverse(noisy, law, s, times) for law in (p, q))

@@ -90,6 +90,10 @@ class DiscreteDiffusion:
         """Ids drawn from pi; entries at 1 and above are not used."""
         raise NotImplementedError
 
+    def uncertain(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Which tokens of x_t leave x_0 open, bool `(n, d)`: all, or of masked diffusion the hidden ones."""
+        return torch.ones_like(noisy, dtype=torch.bool)
+
     def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
         """P(x_t | x_0 = .) for belief propagation, up to a constant: float64 `(n, d, v)` for ids `(n, d)`."""
         raise NotImplementedError
@@ -135,6 +139,9 @@ class MaskedDiffusion(DiscreteDiffusion):
 
     def _replacements(self, uniforms):
         return torch.full(uniforms.shape, self.mask_token_id, device=uniforms.device)
+
+    def uncertain(self, noisy):
+        return noisy == self.mask_token_id
 
     def evidence(self, noisy, t=None):
         """One row for a visible token, ones for a hidden one, whatever the time; see [`DiscreteDiffusion`]."""

@@ -84,7 +84,7 @@ def denoise(
 
 def _back(denoiser, process, noisy: torch.Tensor, t: float, steps: int, generator, bar) -> torch.Tensor:
     for k in range(steps, 0, -1):
-        if isinstance(process, MaskedDiffusion) and not (noisy == process.mask_token_id).any():
+        if not process.uncertain(noisy).any():
             break  # nothing is left to be said
         start, end = t * (k - 1) / steps, t * k / steps
         law = process.log_reverse(noisy, denoiser(noisy, end), start, end)

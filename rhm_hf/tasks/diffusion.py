@@ -70,8 +70,8 @@ class Diffusion(Task):
         self.process = PROCESSES[process](num_symbols, schedule)
         self.bound = DenoisingLoss(self.process, diffusion_steps)
         self.noise_per_row = self.bound.num_uniforms(length)
-        calls = length if process == "masked" else min(diffusion_steps, MOST_CALLS)
-        self.samples = calls <= MOST_CALLS
+        self.calls = length if process == "masked" else min(diffusion_steps, MOST_CALLS)
+        self.samples = self.calls <= MOST_CALLS
         self.columns = () if grammar is None else self._columns()
 
     def _columns(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class Diffusion(Task):
         noisy, s, t = self.bound.noisy(tokens, batch["noise"])
         log_probs = as_denoiser(model, self.process)(noisy, t)
         total = self.bound.bounds_at(tokens, noisy, log_probs, s, t).double().sum()
-        right = (log_probs.argmax(-1) == tokens) | ~self.bound.uncertain(noisy)
+        right = (log_probs.argmax(-1) == tokens) | ~self.process.uncertain(noisy)
         return torch.stack([total, right.sum().double(), total.new_tensor(tokens.numel())])
 
     @cached_property
@@ -144,7 +144,7 @@ class Diffusion(Task):
             part = slice(start, min(start + batch_size, mine.stop))
             noisy, s, t = self.bound.noisy(tokens[part].to(device), noise[part].to(device))
             log_p, log_q = exact[part].to(device), denoiser(noisy, t).double()
-            uncertain = self.bound.uncertain(noisy)
+            uncertain = self.process.uncertain(noisy)
             plain, p = torch.where(uncertain, divergence(log_p, log_q), 0).sum(1), log_p.exp()
             kls.add(torch.stack([self.bound.excess(noisy, log_p, log_q, s, t), plain], 1), float(self.length))
             guess = p.gather(-1, log_q.argmax(-1, keepdim=True))[..., 0]
@@ -189,10 +189,8 @@ class Diffusion(Task):
     def _sampled(self, denoiser, accelerator) -> dict[str, float]:
         """Every process draws the same samples; the main one shows a bar."""
         generator = torch.Generator(denoiser.device).manual_seed(EVALUATION_SEED)
-        masked = isinstance(self.process, MaskedDiffusion)
-        steps = None if masked else min(self.bound.steps, MOST_CALLS)
         main = accelerator is None or accelerator.is_main_process
-        samples = self.sample(denoiser, NUM_SAMPLES, generator, steps=steps, progress=main)
+        samples = self.sample(denoiser, NUM_SAMPLES, generator, steps=self.calls, progress=main)
         if not isinstance(self.grammar, Grammar):
             return {"valid": judge_samples(self.grammar, samples)["fraction_grammatical"]}
         found = grammaticality(samples, self.grammar)

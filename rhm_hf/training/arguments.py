@@ -163,6 +163,11 @@ class TrainingArguments(_Checked):
             self._check(getattr(self, name) >= 2, name, "at least 2")
         self._check(self.learning_rate > 0, "learning_rate", "above 0")
 
+    def task_options(self) -> dict:
+        """What the task is made with: its own options that are given."""
+        values = {name: getattr(self, name) for name in TASKS[self.task].options}
+        return {name: value for name, value in values.items() if value is not None}
+
 
 FREE = ("eval_batch_size", "save_steps", "num_processes", "report_to", "output_dir")  # these change no result
 

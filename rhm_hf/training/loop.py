@@ -95,8 +95,7 @@ class Run:
         d, t = self.data, self.arguments.training
         task = TASKS[t.task]
         auto_class = auto_class_for(self.arguments.model.model_type, task.auto_classes)
-        options = {name: getattr(t, name) for name in task.options if getattr(t, name) is not None}
-        self.task = task(d.num_symbols, d.length, d.grammar, auto_class, **options)
+        self.task = task(d.num_symbols, d.length, d.grammar, auto_class, **t.task_options())
         self.held_out_noise = {
             split: self._noise(key_of(number), len(rows)) for number, (split, rows) in enumerate(self.held_out.items())
         }

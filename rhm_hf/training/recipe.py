@@ -60,7 +60,7 @@ def recipe_main(
 
 
 def best_runs(rows: list[dict], values: dict) -> list[tuple[dict, Arguments]]:
-    """The best row of every run of a sweep, each with the arguments of the run."""
+    """The row that every run of a sweep keeps, each with the arguments of the run."""
     runs = {Path(run.training.output_dir).name: run for run in expand(values)}
     return [(row, runs[row["run"]]) for row in best_rows(rows)]
 
