@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.timing import Row, compare
 from rhm_hf.grammar import Grammar, GrammarParameters
-from rhm_hf.grammar.random_rules import random_rules
+from rhm_hf.grammar.layered.random_rules import random_rules
 
 
 def plain_sample(grammar: Grammar, num: int) -> torch.Tensor:

@@ -12,7 +12,8 @@ diffusion); Tomasini and Wyart 2404.10727 (sparse); 2505.07067 (Zipf rules); 260
 import math
 from collections.abc import Callable
 
-from .grammar.parameters import GrammarParameters, check_integer
+from .checks import check_integer
+from .grammar.layered.parameters import GrammarParameters
 
 
 def grammatical_fraction(parameters: GrammarParameters) -> float:

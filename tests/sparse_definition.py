@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.grammar.sparse import SparseGrammar
+from rhm_hf.grammar.sparse.sparse_grammar import SparseGrammar
 
 
 def zipf_base(vocab_size: int, tuple_size: int, depth: int, rules_seed: int = 1) -> Grammar:

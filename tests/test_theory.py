@@ -8,7 +8,7 @@ import pytest
 
 from rhm_hf import theory
 from rhm_hf.grammar import GrammarParameters
-from rhm_hf.grammar.random_rules import random_rules
+from rhm_hf.grammar.layered.random_rules import random_rules
 
 
 LARGE = GrammarParameters.from_name("v32-m8-s2-L3")

@@ -17,13 +17,7 @@ import numpy as np
 from rhm_hf import Grammar, HierarchicalNGramForCausalLM, NGramForCausalLM, theory
 from rhm_hf.inference import position_entropies
 from rhm_hf.plots import averages, colour, finish, new_figure
-from rhm_hf.statistics import (
-    half_way_points,
-    local_exponents,
-    mean_half_way_points,
-    plateau_polygon,
-    synonym_exponent,
-)
+from rhm_hf.statistics import half_way_points, local_exponents, mean_half_way_points, plateau_polygon, synonym_exponent
 from rhm_hf.tasks import LastToken
 from rhm_hf.training.recipe import Tables, recipe_main
 from rhm_hf.training.results import best_rows

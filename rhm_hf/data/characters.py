@@ -9,7 +9,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..grammar.parameters import smallest_dtype
+from ..checks import smallest_dtype
 from .tokenizer import BOS_TOKEN, MASK_TOKEN, PAD_TOKEN
 
 

@@ -8,10 +8,10 @@ import datasets
 import numpy as np
 from datasets.fingerprint import Hasher
 
+from ..checks import SEED_LIMIT, check_integer
 from ..grammar import Grammar, GrammarParameters, Source
-from ..grammar.families import Parameters, parameters_from_name
-from ..grammar.parameters import SEED_LIMIT, check_integer
-from ..grammar.sampling import check_split_sizes, resolve_sampling
+from ..grammar.registry import Parameters, parameters_from_name
+from ..grammar.sentences.sampling import check_split_sizes, resolve_sampling
 from .provenance import resolve_grammar
 
 

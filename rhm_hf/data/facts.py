@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import datasets
 
 from ..grammar import Source, SparseGrammar
-from ..grammar.chain import ChainGrammar
-from ..grammar.dispatch import by_family
+from ..grammar.chain.chain_grammar import ChainGrammar
+from ..grammar.laws.dispatch import by_family
 from .reading import checksum
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from ..grammar import Grammar, Source
-from ..grammar.families import from_parameters, parameters_from_dict, rebuilt
+from ..grammar.registry import from_parameters, parameters_from_dict, rebuilt
 
 
 def describe(grammar: Source, **settings: Any) -> str:

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Features, List, Value
 
+from ..checks import smallest_dtype
 from ..grammar import Source
-from ..grammar.parameters import smallest_dtype
 
 
 TABLE_TOKENS = 2**20  # a table, which is also a shard, holds about a mebitoken: it fits the cache
-GENERATING_CODE = ("grammar/*.py", "data/rhm.py", "data/config.py", "data/provenance.py", "data/rows.py")
+GENERATING_CODE = ("checks.py", "grammar/**/*.py", "data/rhm.py", "data/config.py", "data/provenance.py", "data/rows.py")
 
 
 @cache

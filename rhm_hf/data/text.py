@@ -19,7 +19,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from ..grammar.parameters import check_integer
+from ..checks import check_integer
 from .characters import Alphabet, CharEncoder, char_tokenizer
 
 

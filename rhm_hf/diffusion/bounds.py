@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ..grammar.parameters import check_integer
+from ..checks import check_integer
 from ..statistics import Accumulator
 from .denoisers import as_denoiser
 from .processes import DiscreteDiffusion, MaskedDiffusion

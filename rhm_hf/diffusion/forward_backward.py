@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..grammar.parameters import check_integer
+from ..checks import check_integer
 from ..inference import parse, posteriors, sample_posterior
 from ..statistics import Accumulator
 from .denoisers import as_denoiser

@@ -10,7 +10,7 @@ function of (seed, step).
 
 import torch
 
-from ..grammar.parameters import check_integer
+from ..checks import check_integer
 from .schedules import Schedule, schedule_of
 
 

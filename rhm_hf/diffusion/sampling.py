@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from tqdm import tqdm
 
-from ..grammar.parameters import check_integer
+from ..checks import check_integer
 from .denoisers import as_denoiser
 from .processes import DiscreteDiffusion, MaskedDiffusion, categorical
 

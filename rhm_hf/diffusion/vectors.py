@@ -2,7 +2,7 @@
 
 import torch
 
-from ..grammar.parameters import check_integer
+from ..checks import check_integer
 from .processes import as_time
 from .schedules import Schedule, schedule_of
 

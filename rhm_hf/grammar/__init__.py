@@ -1,15 +1,16 @@
 """The grammar in its families: rules, probabilities, sampling, changes to derivations. numpy and numba only."""
 
-from .convert import grammar_from_tensors
-from .family_parameters import HiddenMarkovParameters, LayeredParameters
-from .filtered import FilteredGrammar
-from .grammar import Grammar
-from .hidden_markov import HiddenMarkovSource
-from .interventions import exchange_synonyms, redraw_rule, replace_symbol
-from .parameters import GrammarParameters
+from .chain.filtered import FilteredGrammar
+from .chain.hidden_markov import HiddenMarkovSource
+from .chain.hidden_markov_parameters import HiddenMarkovParameters
+from .layered.convert import grammar_from_tensors
+from .layered.grammar import Grammar
+from .layered.interventions import exchange_synonyms, redraw_rule, replace_symbol
+from .layered.parameters import GrammarParameters
+from .layered.uneven import LayeredParameters
 from .source import Source
-from .sparse import SparseGrammar
-from .sparse_changes import displace, replace_synonyms
+from .sparse.sparse_changes import displace, replace_synonyms
+from .sparse.sparse_grammar import SparseGrammar
 
 
 __all__ = [

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from . import sampling as sampling_module
+from ..checks import smallest_dtype
 from . import storage
-from .parameters import smallest_dtype
+from .sentences import sampling as sampling_module
 
 
 class Source:
@@ -162,7 +162,7 @@ class Source:
             `FileNotFoundError`: if a local directory holds no grammar.
             `ValueError`: if the files do not hold a grammar, or do not belong together.
         """
-        from .families import rebuilt
+        from .registry import rebuilt
 
         description, arrays = storage.load(folder, **hub_kwargs)
         source = rebuilt(description, arrays)

@@ -2,7 +2,7 @@
 
 from transformers import PretrainedConfig
 
-from ..grammar.parameters import check_integer
+from ..checks import check_integer
 
 
 class SymbolsConfig(PretrainedConfig):

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from ..grammar import Grammar
-from ..grammar.chain import ChainGrammar
-from ..grammar.dispatch import by_family
-from ..grammar.enumeration import ENUMERATION_LIMIT, enumerate_sentences
+from ..grammar.chain.chain_grammar import ChainGrammar
+from ..grammar.laws.dispatch import by_family
+from ..grammar.layered.enumeration import ENUMERATION_LIMIT, enumerate_sentences
 from ..inference import next_token_probs, node_marginals
 from .accumulator import Accumulator
 from .ids import checked_distances

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import theory
-from ..grammar.parameters import GrammarParameters
+from ..grammar.layered.parameters import GrammarParameters
 from .bootstrap import FEWEST, check_bootstrap, endless, percentile_interval, resampled_rows
 from .learning_curves import checked_losses, checked_sizes
 

@@ -5,7 +5,7 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 
-from ..grammar.parameters import check_integer
+from ..checks import check_integer
 from ..inference import next_token_probs
 from .judging import Judged, compare, judged_sentences
 from .task import Task

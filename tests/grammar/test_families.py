@@ -18,12 +18,12 @@ from rhm_hf.grammar import (
     HiddenMarkovSource,
     LayeredParameters,
     SparseGrammar,
-    chain_counts,
     exchange_synonyms,
     redraw_rule,
 )
-from rhm_hf.grammar.enumeration import enumerate_sentences
-from rhm_hf.grammar.families import parameters_from_dict, parameters_from_name
+from rhm_hf.grammar.chain import chain_counts
+from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.registry import parameters_from_dict, parameters_from_name
 from rhm_hf.inference import log_prob, node_marginals
 from rhm_hf.statistics import tuple_ids
 from rhm_hf.statistics.exact import exact_correlation, joint_law, tuple_joint_law

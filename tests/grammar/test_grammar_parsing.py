@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from small_grammars import skewed_grammar
 
-from rhm_hf.grammar import Grammar, parsing, prefix_tree
+from rhm_hf.grammar import Grammar
+from rhm_hf.grammar.layered import parsing, prefix_tree
 
 
 def derive(grammar, tokens) -> list[list[int]]:

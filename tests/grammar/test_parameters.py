@@ -3,8 +3,8 @@ import pickle
 import numpy as np
 import pytest
 
+from rhm_hf.checks import check_integer
 from rhm_hf.grammar import GrammarParameters
-from rhm_hf.grammar.parameters import check_integer
 
 
 def test_defaults_and_closed_forms():

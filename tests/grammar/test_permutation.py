@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from exact_law import assert_uniform, chi_squared_z
 
-from rhm_hf.grammar import permutation
-from rhm_hf.grammar.permutation import ROUNDS, Permutation, philox_key
+from rhm_hf.grammar.sentences import permutation
+from rhm_hf.grammar.sentences.permutation import ROUNDS, Permutation, philox_key
 
 
 M64 = 2**64 - 1

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from rhm_hf.grammar import prefix_tree
-from rhm_hf.grammar.prefix_tree import PrefixTree
+from rhm_hf.grammar.layered import prefix_tree
+from rhm_hf.grammar.layered.prefix_tree import PrefixTree
 
 
 RULES = np.array([[[0, 1, 2], [2, 2, 2], [0, 1, 0]], [[1, 0, 0], [0, 0, 0], [2, 2, 1]]])

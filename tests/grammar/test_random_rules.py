@@ -8,7 +8,7 @@ import pytest
 from exact_law import assert_uniform
 
 from rhm_hf.grammar import Grammar, GrammarParameters
-from rhm_hf.grammar.random_rules import bounded_integers, distinct_tuples, random_rules
+from rhm_hf.grammar.layered.random_rules import bounded_integers, distinct_tuples, random_rules
 
 
 def digest(arrays) -> str:

@@ -7,9 +7,10 @@ import pytest
 from exact_law import enumerated_law
 from small_grammars import skewed_grammar
 
-from rhm_hf.grammar import Grammar, sampling
-from rhm_hf.grammar.permutation import Permutation
-from rhm_hf.grammar.sampling import check_split_sizes, resolve_sampling
+from rhm_hf.grammar import Grammar
+from rhm_hf.grammar.sentences import sampling
+from rhm_hf.grammar.sentences.permutation import Permutation
+from rhm_hf.grammar.sentences.sampling import check_split_sizes, resolve_sampling
 
 
 SPLITS = ("train", "validation", "test", "evaluation")

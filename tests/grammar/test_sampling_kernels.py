@@ -9,7 +9,7 @@ import pytest
 from exact_law import assert_uniform
 
 import rhm_hf
-from rhm_hf.grammar import kernels, permutation
+from rhm_hf.grammar.sentences import expansion, permutation, philox
 
 
 @pytest.mark.parametrize("key", [(0, 0), (2**63 - 1, 2**64 - 1), (12345, 6789)])
@@ -18,14 +18,14 @@ def test_streams_are_those_of_numpy(key, attempt):
     key = np.array(key, dtype=np.uint64)
     expected = np.random.Philox(key=key, counter=np.array([0, attempt, 0, 0], dtype=np.uint64)).random_raw(96)
     stream = np.empty(96, dtype=np.uint64)
-    kernels.fill_stream(key, np.uint64(attempt), np.uint64(1), stream)
+    philox.fill_stream(key, np.uint64(attempt), np.uint64(1), stream)
     assert (stream == expected).all()
-    kernels.fill_stream(key, np.uint64(attempt), np.uint64(4), stream[:80])
+    philox.fill_stream(key, np.uint64(attempt), np.uint64(4), stream[:80])
     assert (stream[:80] == expected[12:92]).all()
     words = np.empty((4, 7), dtype=np.uint64)
-    kernels.scattered_words(key, np.uint64(attempt), np.array([0, 3, 4, 9]), words)
+    philox.scattered_words(key, np.uint64(attempt), np.array([0, 3, 4, 9]), words)
     assert (words == expected[:91].reshape(13, 7)[[0, 3, 4, 9]]).all()
-    assert list(kernels.philox(np.uint64(3), np.uint64(attempt), np.uint64(0), key)) == expected[8:12].tolist()
+    assert list(philox.philox(np.uint64(3), np.uint64(attempt), np.uint64(0), key)) == expected[8:12].tolist()
 
 
 def test_redrawn_words_are_exactly_uniform():
@@ -35,7 +35,7 @@ def test_redrawn_words_are_exactly_uniform():
     words = np.random.Philox(key=key).random_raw(len(indices)).reshape(-1, 1)
     before = words.copy()
     products, thresholds = np.array([product], dtype=np.uint64), np.array([2**64 % product], dtype=np.uint64)
-    kernels.redraw_words(key, np.uint64(0), indices, products, thresholds, words)
+    philox.redraw_words(key, np.uint64(0), indices, products, thresholds, words)
     changed = (words != before).ravel()
     assert changed.mean() == pytest.approx(2**62 / 2**64, abs=0.01)
     assert (words * products >= thresholds).all()
@@ -58,7 +58,7 @@ def test_alias_tables_hold_the_law(count):
     if count > 2:
         probs = np.vstack([probs, np.eye(count)[:1], [[0.0] + [1 / (count - 1)] * (count - 1)]])
     limits, aliases = np.empty(probs.shape, dtype=np.uint64), np.empty(probs.shape, dtype=np.int32)
-    kernels.alias_tables(probs, limits, aliases)
+    expansion.alias_tables(probs, limits, aliases)
     law = np.zeros(probs.size)
     for entry, (limit, alias) in enumerate(zip(limits.ravel(), aliases.ravel(), strict=True)):
         assert entry // count == alias // count, "an alias of another symbol"
@@ -85,9 +85,9 @@ def test_everything_works_where_no_cache_can_be_written(tmp_path):
     nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "PYTHONDONTWRITEBYTECODE": "1"}
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | nowhere
     code = (
-        "import rhm_hf; from rhm_hf.grammar import Grammar, kernels\n"
+        "import rhm_hf; from rhm_hf.grammar import Grammar; from rhm_hf.grammar.sentences import expansion\n"
         f"assert rhm_hf.__file__.startswith({str(tmp_path)!r})\n"
-        "assert type(kernels.expand._cache).__name__ == 'NullCache', kernels.expand._cache\n"
+        "assert type(expansion.expand._cache).__name__ == 'NullCache', expansion.expand._cache\n"
         "print(Grammar.from_name('v4-m2-s2-L2').sample(3, seed=1, sampling='iid').tolist())"
     )
     environment["PYTHONPATH"] = str(tmp_path)
@@ -107,7 +107,7 @@ def test_halves_of_words_decide_as_whole_ones_would():
         law[rng.integers(size)] = 0
         law = law / law.sum() if law.any() else np.ones(size)
         limits, aliases = np.empty((1, size), np.uint64), np.empty((1, size), np.int32)
-        kernels.alias_tables(law[None], limits, aliases)
+        expansion.alias_tables(law[None], limits, aliases)
         limits = limits[0]
         replacements = np.array([-(-(a << 64) // size) for a in aliases[0].tolist()], dtype=np.uint64)
         # Halves at random, and about every place where the column or the decision changes.
@@ -121,7 +121,7 @@ def test_halves_of_words_decide_as_whole_ones_would():
             drawn = (halves << np.uint64(32)) | drawn if shift else (drawn << np.uint64(32)) | halves
             words = np.empty((len(halves), 2), np.uint64)
             column = np.array([0, 0]), np.array([shift, 0]), np.array([0, -1]), np.array([size, 1], np.uint64)
-            kernels.skew_words(drawn[:, None], *column, limits, replacements, words)
+            expansion.skew_words(drawn[:, None], *column, limits, replacements, words)
             assert (words[:, 1] == drawn).all()  # a word without table
             undecided = 0
             for half, word in zip(halves.tolist(), words[:, 0].tolist(), strict=True):

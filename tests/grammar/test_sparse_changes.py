@@ -6,8 +6,8 @@ from exact_law import assert_uniform, chi_squared_z
 from sparse_definition import small_sparse_grammar, zipf_base
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.grammar.sparse import SparseGrammar
-from rhm_hf.grammar.sparse_changes import displace, replace_synonyms
+from rhm_hf.grammar.sparse.sparse_changes import displace, replace_synonyms
+from rhm_hf.grammar.sparse.sparse_grammar import SparseGrammar
 
 
 GRAMMARS = {

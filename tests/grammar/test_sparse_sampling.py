@@ -7,9 +7,11 @@ import pytest
 from exact_law import assert_uniform, chi_squared_z
 from sparse_definition import SMALL, small_sparse_grammar, sparse_law, zipf_base
 
-from rhm_hf.grammar import Grammar, sampling, sparse_plan
-from rhm_hf.grammar.permutation import Permutation
-from rhm_hf.grammar.sparse import SparseGrammar
+from rhm_hf.grammar import Grammar
+from rhm_hf.grammar.sentences import sampling
+from rhm_hf.grammar.sentences.permutation import Permutation
+from rhm_hf.grammar.sparse import sparse_plan
+from rhm_hf.grammar.sparse.sparse_grammar import SparseGrammar
 
 
 def sparse_of(name, sparsity=1, placement="A") -> SparseGrammar:

@@ -10,8 +10,9 @@ import torch
 from inference_enumeration import enumerate_grammar, mixed_grammar
 from small_grammars import skewed_grammar
 
-from rhm_hf.grammar import FilteredGrammar, Grammar, HiddenMarkovSource, chain_counts
-from rhm_hf.grammar.enumeration import enumerate_sentences
+from rhm_hf.grammar import FilteredGrammar, Grammar, HiddenMarkovSource
+from rhm_hf.grammar.chain import chain_counts
+from rhm_hf.grammar.layered.enumeration import enumerate_sentences
 from rhm_hf.inference import (
     log_prob,
     next_token_probs,

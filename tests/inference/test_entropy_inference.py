@@ -6,7 +6,8 @@ import torch
 from inference_enumeration import MORE, enumerate_grammar
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.inference import entropies, next_token_probs, node_marginals, plateau, position_entropies
+from rhm_hf.grammar.layered.laws import entropies
+from rhm_hf.inference import next_token_probs, node_marginals, plateau, position_entropies
 
 
 def check(grammar):

@@ -8,10 +8,10 @@ import torch
 from inference_enumeration import MORE, enumerate_grammar
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.grammar import prefix_tree as prefix_tree_module
+from rhm_hf.grammar.layered import prefix_tree as prefix_tree_module
+from rhm_hf.grammar.layered.laws import next_token as next_token_module
+from rhm_hf.grammar.layered.laws import rule_tables as tables_module
 from rhm_hf.inference import log_prob, next_token_log_probs, next_token_probs, prefix_probs
-from rhm_hf.inference import next_token as next_token_module
-from rhm_hf.inference import tables as tables_module
 
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}

@@ -9,7 +9,8 @@ import torch
 from inference_enumeration import MORE, enumerate_grammar
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.inference import log_prob, next_token_probs, parse, posteriors, tables
+from rhm_hf.grammar.layered.laws import rule_tables as tables
+from rhm_hf.inference import log_prob, next_token_probs, parse, posteriors
 
 
 def test_parse_and_log_prob_of_every_sentence_and_of_noise(small_grammar):

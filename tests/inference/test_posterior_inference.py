@@ -8,7 +8,8 @@ import torch
 from inference_enumeration import MORE, enumerate_grammar
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.inference import beliefs, log_prob, messages, node_marginals, posteriors, sample_posterior
+from rhm_hf.grammar.layered.laws import beliefs, messages
+from rhm_hf.inference import log_prob, node_marginals, posteriors, sample_posterior
 
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}

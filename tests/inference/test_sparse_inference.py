@@ -9,7 +9,10 @@ from inference_enumeration import Enumeration, mixed_grammar
 from sparse_definition import SMALL, small_sparse_grammar, sparse_derivations
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.grammar.sparse import SparseGrammar
+from rhm_hf.grammar.sparse.laws import slot_beliefs as sparse_beliefs_module
+from rhm_hf.grammar.sparse.laws import slot_draws as sparse_draws_module
+from rhm_hf.grammar.sparse.laws import slot_next_token as sparse_next_token_module
+from rhm_hf.grammar.sparse.sparse_grammar import SparseGrammar
 from rhm_hf.inference import (
     log_prob,
     next_token_probs,
@@ -21,9 +24,6 @@ from rhm_hf.inference import (
     prefix_probs,
     sample_posterior,
 )
-from rhm_hf.inference import sparse_beliefs as sparse_beliefs_module
-from rhm_hf.inference import sparse_draws as sparse_draws_module
-from rhm_hf.inference import sparse_next_token as sparse_next_token_module
 
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}

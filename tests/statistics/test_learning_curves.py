@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rhm_hf import theory
-from rhm_hf.grammar.parameters import GrammarParameters
+from rhm_hf.grammar.layered.parameters import GrammarParameters
 from rhm_hf.statistics import (
     envelope_exponent,
     half_way_points,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from rhm_hf.grammar.parameters import check_integer
+from rhm_hf.checks import check_integer
 from rhm_hf.metrics.loading import evaluating, share_of_process
 
 from .reader import Reader

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from rhm_hf.checks import check_integer
 from rhm_hf.data import CharText
-from rhm_hf.grammar.parameters import check_integer
 from rhm_hf.metrics.context_loss import loss_by_context
 from rhm_hf.metrics.context_loss.reader import Reader
 from rhm_hf.metrics.token_correlations.measure import default_distances, encode_texts, is_text

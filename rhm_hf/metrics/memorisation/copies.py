@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from rhm_hf.checks import check_integer, smallest_dtype
 from rhm_hf.grammar import Grammar
-from rhm_hf.grammar.parameters import check_integer, smallest_dtype
 from rhm_hf.inference import log_prob, parse
 from rhm_hf.metrics.grammaticality.correctness import checked_samples
 

@@ -1,6 +1,6 @@
 """The numba kernel of nearest neighbours. It runs on one thread and releases the GIL."""
 
-from rhm_hf.grammar.kernels import compiled
+from rhm_hf.grammar.sentences.philox import compiled
 
 
 @compiled

@@ -1,6 +1,6 @@
 """Configuration of the attention-only stacks."""
 
-from ...grammar.parameters import check_integer
+from ...checks import check_integer
 from ..configuration_symbols import SymbolsConfig
 
 

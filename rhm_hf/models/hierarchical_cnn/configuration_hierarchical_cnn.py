@@ -1,6 +1,6 @@
 """Configuration of the hierarchical convolutional network."""
 
-from ...grammar.parameters import check_integer
+from ...checks import check_integer
 from ..configuration_feedforward import FeedForwardConfig
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...grammar.parameters import check_integer
+from ...checks import check_integer
 
 
 class Documents(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ...grammar.parameters import check_integer
+from ...checks import check_integer
 from ..modeling_law import LawForCausalLM
 from .buffers import CountedLaw
 from .configuration_ngram import NGramConfig

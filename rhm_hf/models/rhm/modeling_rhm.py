@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
 from ...grammar import Source
-from ...grammar.families import rebuilt
+from ...grammar.registry import rebuilt
 from ...inference import posteriors, prefix_probs
 from ..modeling_law import LawForCausalLM, LawPreTrainedModel
 from .configuration_rhm import RHMConfig

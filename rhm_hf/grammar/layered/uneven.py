@@ -1,0 +1,92 @@
+"""Parameters and short names of other families than the RHM: uneven layers, hidden Markov sources."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...checks import SEED_LIMIT, check_integer
+from .parameters import MAX_VOCAB_SIZE
+
+
+_LAYERED = re.compile(r"layered-c(\d+)-v(\d+(?:\.\d+)*)-m(\d+(?:\.\d+)*)-s(\d+(?:\.\d+)*)")
+
+
+@dataclass(frozen=True)
+class LayeredParameters:
+    """A layered grammar whose levels differ in their sizes; rules are random, unambiguous and equiprobable.
+
+    All sequences have one entry for each level of rules and run root first.
+
+    Args:
+        num_classes (`int`): n_c, symbols of the root.
+        vocab_sizes (`Sequence[int]`): symbols of the level that the rules write; the last entry counts the tokens.
+        num_synonyms (`Sequence[int]`): rules per symbol.
+        tuple_sizes (`Sequence[int]`): children per rule, 1 or more.
+        rules_seed (`int`, *optional*, defaults to 0): picks the grammar of the ensemble.
+
+    Raises:
+        `ValueError`: if a value is out of range, the sequences differ in length, or rules do not fit into the tuples.
+    """
+
+    num_classes: int
+    vocab_sizes: Sequence[int]
+    num_synonyms: Sequence[int]
+    tuple_sizes: Sequence[int]
+    rules_seed: int = 0
+
+    def __post_init__(self):
+        def set_value(name, value):
+            object.__setattr__(self, name, value)
+
+        set_value("num_classes", check_integer("num_classes", self.num_classes, 1, MAX_VOCAB_SIZE))
+        set_value("rules_seed", check_integer("rules_seed", self.rules_seed, 0, SEED_LIMIT))
+        for name in ("vocab_sizes", "num_synonyms", "tuple_sizes"):
+            values = getattr(self, name)
+            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+                raise ValueError(f"{name}={values!r} must be a list of integers, one for each level, root first")
+            limit = MAX_VOCAB_SIZE if name == "vocab_sizes" else None
+            set_value(name, tuple(check_integer(f"{name}[{g}]", n, 1, limit) for g, n in enumerate(values)))
+        if not len(self.vocab_sizes) == len(self.num_synonyms) == len(self.tuple_sizes):
+            raise ValueError(
+                f"vocab_sizes, num_synonyms and tuple_sizes have {len(self.vocab_sizes)}, {len(self.num_synonyms)} "
+                f"and {len(self.tuple_sizes)} entries: they must have one for each level of rules"
+            )
+        if self.sentence_length >= 2**31:
+            raise ValueError(f"tuple_sizes={list(self.tuple_sizes)} make sentences of 2^31 tokens or more")
+        symbols = [self.num_classes, *self.vocab_sizes]
+        for g, (v, m, s) in enumerate(zip(self.vocab_sizes, self.num_synonyms, self.tuple_sizes, strict=True)):
+            if symbols[g] * m > v**s:
+                raise ValueError(
+                    f"num_synonyms[{g}]={m} is too many: {symbols[g]} symbols with tuples of {s} out of {v} symbols "
+                    f"have room for {v**s // symbols[g]} unambiguous rules each"
+                )
+
+    @property
+    def name(self) -> str:
+        """The short name, root first: `layered-c4-v8.16-m2.4-s3.2`; it does not include `rules_seed`."""
+        v, m, s = (".".join(map(str, n)) for n in (self.vocab_sizes, self.num_synonyms, self.tuple_sizes))
+        return f"layered-c{self.num_classes}-v{v}-m{m}-s{s}"
+
+    @classmethod
+    def from_name(cls, name: str, rules_seed: int = 0) -> "LayeredParameters":
+        """Parses a short name."""
+        match = _LAYERED.fullmatch(name)
+        if match is None:
+            raise ValueError(
+                f"name={name!r} is not a layered grammar's short name: write layered-c<classes>-v<..>-m<..>-s<..>, "
+                "each with one number for every level, root first and separated by dots: layered-c4-v8.16-m2.4-s3.2"
+            )
+        lists = ([int(n) for n in group.split(".")] for group in match.groups()[1:])
+        return cls(int(match[1]), *lists, rules_seed=rules_seed)
+
+    @property
+    def sentence_length(self) -> int:
+        """d, in tokens."""
+        return math.prod(self.tuple_sizes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parameters, ready for JSON."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {"kind": "layered", **values}

@@ -1,0 +1,136 @@
+"""numba kernels of sampling and parsing. All of them run on one thread and release the GIL.
+
+numba's cache notices changes of the file a kernel is in, not of the files it calls into: `compiled` and `multiply` are
+all that other files use. Indices are unsigned wherever they are computed, which spares the check for negative ones.
+"""
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+def compiled(function):
+    """Compiles at the first call and keeps the machine code on disk where there is a writable place for it."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # "no locator available": neither __pycache__ nor the user's cache can be written
+        return numba.njit(**options)(function)
+
+
+@intrinsic
+def multiply(typingctx, a, b):
+    """The 128-bit product of two uint64 as (high word, low word): one machine instruction."""
+
+    def codegen(context, builder, signature, args):
+        word, wide = ir.IntType(64), ir.IntType(128)
+        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        high = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
+        return context.make_tuple(builder, signature.return_type, (high, builder.trunc(product, word)))
+
+    return types.UniTuple(types.uint64, 2)(types.uint64, types.uint64), codegen
+
+
+# Random words. The words of one key and attempt are one stream, that of
+# `np.random.Philox(key=key, counter=[0, attempt, 0, 0])`; sentence i owns its words i * W to i * W + W - 1.
+#
+# A word w stands for a number below the product N of the radices of its digits: floor(w N / 2^64). That is exactly
+# uniform when the words with (w N mod 2^64) < 2^64 mod N, its threshold, are drawn again (Lemire, arXiv 1805.10941),
+# which never happens where N is a power of two. Redraw r has the counter (block, attempt, r, 0).
+
+
+@compiled
+def philox(block, attempt, redraw, key):
+    """The four words of Philox4x64-10 (Salmon et al., SC 2011) at the counter (block, attempt, redraw, 0)."""
+    c0, c1, c2, c3 = block, attempt, redraw, np.uint64(0)
+    k0, k1 = key[0], key[1]
+    for _ in range(10):
+        high0, low0 = multiply(np.uint64(0xD2E7470EE14C6C93), c0)
+        high1, low1 = multiply(np.uint64(0xCA5A826395121157), c2)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0 += np.uint64(0x9E3779B97F4A7C15)
+        k1 += np.uint64(0xBB67AE8584CAA73B)
+    return c0, c1, c2, c3
+
+
+@compiled
+def fill_stream(key, attempt, first_block, stream):
+    """Fills `stream`, 8 words a turn, from block `first_block` on (numpy's stream begins with block 1).
+
+    Two blocks run side by side: each is a chain of ten dependent multiplications, and together they hide the latency.
+    """
+    for turn in range(stream.shape[0] // 8):
+        c0 = np.uint64(first_block) + np.uint64(2 * turn)
+        d0 = c0 + np.uint64(1)
+        c1 = d1 = np.uint64(attempt)
+        c2 = c3 = d2 = d3 = np.uint64(0)
+        k0, k1 = key[0], key[1]
+        for _ in range(10):
+            high0, low0 = multiply(np.uint64(0xD2E7470EE14C6C93), c0)
+            high1, low1 = multiply(np.uint64(0xCA5A826395121157), c2)
+            high2, low2 = multiply(np.uint64(0xD2E7470EE14C6C93), d0)
+            high3, low3 = multiply(np.uint64(0xCA5A826395121157), d2)
+            c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+            d0, d1, d2, d3 = high3 ^ d1 ^ k0, low3, high2 ^ d3 ^ k1, low2
+            k0 += np.uint64(0x9E3779B97F4A7C15)
+            k1 += np.uint64(0xBB67AE8584CAA73B)
+        at = 8 * turn
+        stream[at], stream[at + 1], stream[at + 2], stream[at + 3] = c0, c1, c2, c3
+        stream[at + 4], stream[at + 5], stream[at + 6], stream[at + 7] = d0, d1, d2, d3
+
+
+@compiled
+def pick(four, lane):
+    low = four[1] if lane & np.uint64(1) else four[0]
+    high = four[3] if lane & np.uint64(1) else four[2]
+    return high if lane & np.uint64(2) else low
+
+
+@compiled
+def scattered_words(key, attempt, indices, words):
+    """Fills `words[i]` with the words of sentence `indices[i]`."""
+    block, four = np.uint64(0), (np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0))
+    for i in range(words.shape[0]):
+        word = np.uint64(indices[i]) * np.uint64(words.shape[1])
+        for g in range(words.shape[1]):
+            wanted = (word >> np.uint64(2)) + np.uint64(1)
+            if wanted != block:
+                block, four = wanted, philox(wanted, attempt, np.uint64(0), key)
+            words[i, g] = pick(four, word & np.uint64(3))
+            word += np.uint64(1)
+
+
+@compiled
+def redraw_words(key, attempt, indices, products, thresholds, words):
+    """Draws the words again that would make `words[i, g]`, word g of sentence `indices[i]`, less than uniform."""
+    for g in range(words.shape[1]):
+        product, threshold = products[g], thresholds[g]
+        if threshold == np.uint64(0):
+            continue
+        for i in range(words.shape[0]):
+            redraw = np.uint64(0)
+            while words[i, g] * product < threshold:
+                redraw += np.uint64(1)
+                word = np.uint64(indices[i]) * np.uint64(words.shape[1]) + np.uint64(g)
+                four = philox((word >> np.uint64(2)) + np.uint64(1), attempt, redraw, key)
+                words[i, g] = pick(four, word & np.uint64(3))
+
+
+# Words to sentences.
+
+
+@compiled
+def hash_sentences(sentences, key, hashes):
+    """A keyed 64-bit hash of each row of `sentences`."""
+    for i in range(sentences.shape[0]):
+        mixed = key[0]
+        for t in range(sentences.shape[1]):
+            high, low = multiply(mixed ^ np.uint64(sentences[i, t]), np.uint64(0x9E3779B97F4A7C15))
+            mixed = high ^ low ^ key[1]
+        high, low = multiply(mixed, np.uint64(0xD2B74407B1CE6E93))
+        hashes[i] = high ^ low
+
+
+# Sentences to derivations.
