@@ -6,7 +6,7 @@ from huggingface_hub import SpaceCard, SpaceCardData
 
 import rhm_hf
 from rhm_hf.data import facts
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.metrics.context_loss import loss_by_context
 
 

@@ -8,7 +8,7 @@ from huggingface_hub import SpaceCard, SpaceCardData
 import rhm_hf
 from hub_cards.parsing_model import ParsingForSequenceClassification
 from rhm_hf.data import facts
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.metrics.synonym_sensitivity import synonym_sensitivity
 
 

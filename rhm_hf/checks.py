@@ -9,6 +9,7 @@ import numpy as np
 
 
 SEED_LIMIT = 2**63
+MAX_VOCAB_SIZE = 2**31 - 4  # ids are int32 at most, and BOS, PAD and MASK follow the symbols
 
 
 def smallest_dtype(num_symbols: int) -> np.dtype:

@@ -9,8 +9,8 @@ import numpy as np
 from datasets.fingerprint import Hasher
 
 from ..checks import SEED_LIMIT, check_integer
-from ..grammar import Grammar, GrammarParameters, Source
-from ..grammar.registry import Parameters, parameters_from_name
+from ..grammar import Grammar, Source
+from ..grammar.registry import from_parameters, is_name, parameters_from_keywords, parameters_from_name
 from ..grammar.sentences.sampling import check_split_sizes, resolve_sampling
 from .provenance import resolve_grammar
 
@@ -27,7 +27,9 @@ class RHMDatasetConfig(datasets.BuilderConfig):
         name (`str`, *optional*): a grammar's short name such as `v16-m4-s2-L3`, or the directory of a saved one; or
             keywords, or `grammar`; with none of the three the grammar is `v16-m4-s2-L3`.
         vocab_size, num_synonyms, tuple_size, depth, num_classes, rules_seed, zipf_exponent, zipf_level, uncorrelated,
-            cut_level, sparsity, placement (*optional*): see [`~rhm_hf.GrammarParameters`]; `rules_seed` defaults to 0.
+            cut_level, sparsity, placement (*optional*): see [`~rhm_hf.GrammarParameters`],
+            [`~rhm_hf.grammar.FilteredParameters`] and [`~rhm_hf.grammar.SparseParameters`]; `rules_seed` defaults to
+            0.
         train_size (`int`, *optional*, defaults to 8192): sentences of the split; a split of size 0 is absent.
         validation_size (`int`, *optional*, defaults to 1024): likewise.
         test_size (`int`, *optional*, defaults to 1024): likewise.
@@ -73,9 +75,9 @@ class RHMDatasetConfig(datasets.BuilderConfig):
                 raise ValueError(f"{name}={getattr(self, name)!r}: the dataset 'rhm' is generated and reads no files")
         self.grammar = self._resolved_grammar()
         self.name = self.grammar.name
-        parameters = self.grammar.parameters
+        known = {} if self.grammar.parameters is None else self.grammar.parameters.keywords
         for keyword in _PARAMETERS:
-            setattr(self, keyword, getattr(parameters, keyword, None))  # other families have some of them, or none
+            setattr(self, keyword, known.get(keyword))  # other families have some of them, or none
         for size in SPLIT_SIZES.values():
             setattr(self, size, check_integer(size, getattr(self, size), 0))
         if not any(self.split_sizes.values()):
@@ -126,21 +128,21 @@ class RHMDatasetConfig(datasets.BuilderConfig):
                     f"{', '.join(shape)} without {', '.join(missing)}: give all of vocab_size, num_synonyms, "
                     f"tuple_size and depth, or a name such as {DEFAULT_NAME!r}"
                 )
-            return Grammar.from_parameters(GrammarParameters(**given))
+            return from_parameters(parameters_from_keywords(given))
         name = DEFAULT_NAME if self.name == "default" else self.name
         parameters = parameters_from_name(name, given.get("rules_seed", 0))
         self._refuse_contradictions(given, parameters, f"name={name!r}")
-        return Grammar.from_parameters(parameters)
+        return from_parameters(parameters)
 
-    def _refuse_contradictions(self, given: dict, parameters: Parameters | None, source: str) -> None:
+    def _refuse_contradictions(self, given: dict, parameters: Any, source: str) -> None:
         for keyword, value in given.items():
             if parameters is None:
                 if keyword == "rules_seed" and value == 0:
                     continue  # the default, which a training run passes whatever the grammar is
                 raise ValueError(f"{keyword}={value!r} has no meaning for {source}, whose rules were given: drop it")
-            if not hasattr(parameters, keyword):
+            if keyword not in parameters.keywords:
                 raise ValueError(f"{keyword}={value!r} has no meaning for {source}, of another family: drop it")
-            if value != (known := getattr(parameters, keyword)):
+            if value != (known := parameters.keywords[keyword]):
                 raise ValueError(
                     f"{keyword}={value!r} contradicts {source}, which says {keyword}={known}: drop one of them"
                 )
@@ -148,16 +150,13 @@ class RHMDatasetConfig(datasets.BuilderConfig):
 
 def _is_folder(name: Any) -> bool:
     """Whether a name is the directory of a saved grammar; a short name never is, whatever lies about."""
-    if not isinstance(name, str) or not Path(name).is_dir():
-        return False
-    try:
-        parameters_from_name(name)
-    except ValueError:
-        return True
-    return False
+    return isinstance(name, str) and not is_name(name) and Path(name).is_dir()
 
 
-_PARAMETERS = [f.name for f in fields(GrammarParameters)]
+_PARAMETERS = (
+    *("vocab_size", "num_synonyms", "tuple_size", "depth", "num_classes", "rules_seed", "zipf_exponent", "zipf_level"),
+    *("uncorrelated", "cut_level", "sparsity", "placement"),
+)
 
 
 def _without_wrong_parameters(grammar: Source) -> Source:

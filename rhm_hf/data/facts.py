@@ -1,13 +1,10 @@
 """What cards say about grammars and datasets: measured or computed here, nothing typed by hand."""
 
 import math
-from collections.abc import Iterable
 
 import datasets
 
-from ..grammar import Source, SparseGrammar
-from ..grammar.chain.chain_grammar import ChainGrammar
-from ..grammar.laws.dispatch import by_family
+from ..grammar import Source
 from .reading import checksum
 
 
@@ -45,13 +42,13 @@ def size_category(rows: int) -> str:
 
 def grammar_facts(grammar: Source) -> dict[str, str]:
     """The figures of a grammar that a card shows, by what they are called."""
-    exact = getattr(grammar, "entropy_stderr", 0.0) == 0
+    exact = grammar.entropy_stderr == 0
     per_sentence, per_token = grammar.entropy, grammar.entropy / grammar.sentence_length
     return {
         "grammar": f"`{grammar.name}`",
         "rules seed": "rules given by hand" if grammar.parameters is None else str(grammar.parameters.rules_seed),
         "leaf symbols v": str(grammar.vocab_size),
-        **_shape(grammar),
+        **grammar.shape(),
         "classes n_c": str(grammar.num_classes),
         "tokens per sentence d": str(grammar.sentence_length),
         "distinct sentences P_max": big_integer(grammar.num_sentences),
@@ -59,38 +56,6 @@ def grammar_facts(grammar: Source) -> dict[str, str]:
         "entropy per token": f"{per_token:.4f} nats" if exact else f"about {per_token:.3f} nats",
         "fingerprint": f"`{grammar.fingerprint[:16]}`",
     }
-
-
-@by_family
-def _shape(grammar: Source) -> dict[str, str]:
-    levels = range(grammar.depth, 0, -1)
-    return {
-        "rules per symbol m": _per_level(int((grammar.rule_probs_at(level) > 0).sum(1).max()) for level in levels),
-        "children per rule s": _per_level(grammar.tuple_size_at(level) for level in levels),
-        "levels of rules L": str(grammar.depth),
-    }
-
-
-def _chain_shape(chain: ChainGrammar) -> dict[str, str]:
-    return {
-        "levels of rules in a block k": str(chain.cut),
-        "blocks": str(chain.num_blocks),
-        "hidden states": str(chain.num_states),
-    }
-
-
-def _sparse_shape(grammar: SparseGrammar) -> dict[str, str]:
-    slots = f"{grammar.sparsity} (placement {grammar.placement})"
-    return {**_shape(grammar.base), "uninformative slots per child s0": slots}
-
-
-_shape.register(ChainGrammar, _chain_shape)
-_shape.register(SparseGrammar, _sparse_shape)
-
-
-def _per_level(values: Iterable[int]) -> str:
-    values = list(values)
-    return str(values[0]) if len(set(values)) == 1 else ", ".join(map(str, values)) + " (root first)"
 
 
 def feature_rows(features: datasets.Features) -> list[list[str]]:

@@ -96,13 +96,9 @@ def _parsed(line: str) -> dict | None:
 def _rebuilt(record: dict) -> Source:
     if "parameters" in record:
         grammar = from_parameters(parameters_from_dict(record["parameters"]))
-    elif "arrays" in record:
+    else:
         grammar = rebuilt(
             record, {name: np.array(values, dtype) for name, (dtype, values) in record["arrays"].items()}
-        )
-    else:  # of earlier versions
-        grammar = Grammar.from_rules(
-            record["rules"], record["rule_probs"], record["root_probs"], vocab_size=record["vocab_size"]
         )
     if grammar.fingerprint != record["fingerprint"]:
         raise ValueError(

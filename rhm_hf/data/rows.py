@@ -17,7 +17,14 @@ from ..grammar import Source
 
 
 TABLE_TOKENS = 2**20  # a table, which is also a shard, holds about a mebitoken: it fits the cache
-GENERATING_CODE = ("checks.py", "grammar/**/*.py", "data/rhm.py", "data/config.py", "data/provenance.py", "data/rows.py")
+GENERATING_CODE = (
+    "checks.py",
+    "grammar/**/*.py",
+    "data/rhm.py",
+    "data/config.py",
+    "data/provenance.py",
+    "data/rows.py",
+)
 
 
 @cache

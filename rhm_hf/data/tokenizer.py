@@ -8,8 +8,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..checks import check_integer
-from ..grammar.layered.parameters import MAX_VOCAB_SIZE
+from ..checks import MAX_VOCAB_SIZE, check_integer
 
 
 BOS_TOKEN, PAD_TOKEN, MASK_TOKEN = "<s>", "<pad>", "<mask>"

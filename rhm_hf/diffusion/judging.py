@@ -9,7 +9,7 @@ import math
 import numpy as np
 import torch
 
-from ..grammar.layered.enumeration import enumerate_sentences
+from ..grammar.enumeration import enumerate_sentences
 from ..inference import log_prob
 from ..statistics import Accumulator
 from .bounds import divergence, stratified

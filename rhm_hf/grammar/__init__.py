@@ -1,31 +1,44 @@
-"""The grammar in its families: rules, probabilities, sampling, changes to derivations. numpy and numba only."""
+"""The grammar in its families: rules, probabilities, sampling, changes to derivations. numpy and numba only.
 
-from .chain.filtered import FilteredGrammar
-from .chain.hidden_markov import HiddenMarkovSource
-from .chain.hidden_markov_parameters import HiddenMarkovParameters
+Each family is a folder and registers itself with `registry` when it is imported here.
+"""
+
+from .chain.filtered import FilteredGrammar, FilteredParameters
+from .chain.hidden_markov import HiddenMarkovParameters, HiddenMarkovSource
+from .enumeration import enumerate_sentences
+from .fixed_tree import FixedTree
 from .layered.convert import grammar_from_tensors
 from .layered.grammar import Grammar
 from .layered.interventions import exchange_synonyms, redraw_rule, replace_symbol
 from .layered.parameters import GrammarParameters
 from .layered.uneven import LayeredParameters
+from .refusal import NotSupported
+from .registry import register
 from .source import Source
+from .sparse.parameters import SparseParameters
 from .sparse.sparse_changes import displace, replace_synonyms
 from .sparse.sparse_grammar import SparseGrammar
 
 
 __all__ = [
     "FilteredGrammar",
+    "FilteredParameters",
+    "FixedTree",
     "Grammar",
     "GrammarParameters",
     "HiddenMarkovParameters",
     "HiddenMarkovSource",
     "LayeredParameters",
+    "NotSupported",
     "Source",
     "SparseGrammar",
+    "SparseParameters",
     "displace",
+    "enumerate_sentences",
     "exchange_synonyms",
     "grammar_from_tensors",
     "redraw_rule",
+    "register",
     "replace_symbol",
     "replace_synonyms",
 ]

@@ -1,81 +1,123 @@
-"""The families of sources: which class a name, parameters, or what a file says belong to."""
+"""The registry of families: which class a name, parameters, or what a file says belong to.
 
-from dataclasses import replace
+It imports no family. Each registers itself once, with its class of sources and the classes of its parameters:
+
+    register(Palindromes, PalindromeParameters)
+
+A class of parameters is a frozen dataclass of one named ensemble. It has
+
+- `kind` (`str`): its name in files;
+- `names` (`re.Pattern`): which short names are its own, and `form` (`str`): how they are written, for messages;
+- `from_name(name, rules_seed)`, `name`, `rules_seed`, and `to_dict()`, which writes `kind` and is read by keywords;
+- `keywords` (`dict`): the values that `load_dataset("rhm", ..)` takes by keyword;
+- `wraps` (`bool`), True where it adds something to other parameters, its field `base`; then `of(base, **keywords)`.
+"""
+
 from typing import Any
 
-import numpy as np
 
-from .chain.filtered import FilteredGrammar
-from .chain.hidden_markov import HiddenMarkovSource
-from .chain.hidden_markov_parameters import HiddenMarkovParameters, random_emissions
-from .layered.grammar import Grammar
-from .layered.parameters import GrammarParameters
-from .layered.random_rules import random_layers, random_rules
-from .layered.uneven import LayeredParameters
-from .source import Source
-from .sparse.sparse_grammar import SparseGrammar
+_FAMILIES: dict[str, type] = {}
+_KINDS: dict[str, type] = {}
+_SOURCES: dict[type, type] = {}  # of each class of parameters
+
+DEFAULT_KIND = "rhm"  # of records without one
 
 
-FAMILIES: dict[str, type[Source]] = {
-    cls.family: cls for cls in (Grammar, FilteredGrammar, HiddenMarkovSource, SparseGrammar)
-}
+def register(source: type, *parameters: type) -> None:
+    """Makes a family known: its sources can be saved and loaded, and drawn by name.
 
-# The prefix of their names, and their "kind" in files; the Random Hierarchy Model's own names have none.
-KINDS = {"hmm": HiddenMarkovParameters, "layered": LayeredParameters}
-Parameters = GrammarParameters | LayeredParameters | HiddenMarkovParameters
+    Args:
+        source (`type`): a subclass of [`~rhm_hf.grammar.Source`]; its `family` is its name in files.
+        parameters (`type`): the classes of parameters that its sources are drawn from, if any.
+
+    Raises:
+        `ValueError`: if another class has the name already.
+    """
+    for table, name, value in ((_FAMILIES, source.family, source), *((_KINDS, p.kind, p) for p in parameters)):
+        known = table.get(name, value)
+        if (known.__module__, known.__qualname__) != (value.__module__, value.__qualname__):
+            raise ValueError(f"{name!r} is registered already, by {known.__module__}.{known.__qualname__}")
+    _FAMILIES[source.family] = source
+    for kind in parameters:
+        _KINDS[kind.kind], _SOURCES[kind] = kind, source
 
 
-def parameters_from_name(name: str, rules_seed: int = 0) -> Parameters:
-    """Parses the short name of any family; `ValueError` says how names are written."""
-    kind = KINDS.get(name.partition("-")[0], GrammarParameters) if isinstance(name, str) else GrammarParameters
-    return kind.from_name(name, rules_seed)
+def families() -> dict[str, type]:
+    """The classes of sources by their names in files."""
+    return dict(_FAMILIES)
 
 
-def parameters_from_dict(values: dict[str, Any]) -> Parameters:
+def kinds() -> dict[str, type]:
+    """The classes of parameters by their names in files."""
+    return dict(_KINDS)
+
+
+def parameters_from_name(name: str, rules_seed: int = 0) -> Any:
+    """Parses the short name of any family.
+
+    Raises:
+        `ValueError`: where no family has such names; it says how names are written.
+    """
+    if isinstance(name, str):
+        for kind in sorted(_KINDS.values(), key=lambda kind: not kind.wraps):
+            if kind.names.fullmatch(name):
+                return kind.from_name(name, rules_seed)
+    forms = "; ".join(kind.form for kind in _KINDS.values())
+    raise ValueError(f"name={name!r} is not a grammar's short name: write {forms}")
+
+
+def is_name(name: Any) -> bool:
+    """Whether some family has names of this form, whatever their numbers."""
+    return isinstance(name, str) and any(kind.names.fullmatch(name) for kind in _KINDS.values())
+
+
+def parameters_from_dict(values: dict[str, Any]) -> Any:
     """The parameters that `to_dict` wrote."""
     values = dict(values)
-    kind = values.pop("kind", None)
-    if kind is not None and kind not in KINDS:
-        raise ValueError(f"parameters of kind {kind!r} are unknown to this version of rhm_hf: it knows {list(KINDS)}")
-    return (GrammarParameters if kind is None else KINDS[kind])(**values)
+    kind = values.pop("kind", DEFAULT_KIND)
+    if kind not in _KINDS:
+        raise ValueError(f"parameters of kind {kind!r} are unknown to this version of rhm_hf: it knows {list(_KINDS)}")
+    if _KINDS[kind].wraps:
+        values["base"] = parameters_from_dict(values["base"])
+    return _KINDS[kind](**values)
 
 
-def from_parameters(parameters: Parameters) -> Source:
+def parameters_from_keywords(values: dict[str, Any]) -> Any:
+    """The parameters of keywords: those of the default kind, wrapped by every kind whose keywords are given."""
+    wrapping = [kind for kind in _KINDS.values() if kind.wraps]
+    taken = {keyword for kind in wrapping for keyword in kind.keyword_names}
+    parameters = _KINDS[DEFAULT_KIND](**{key: value for key, value in values.items() if key not in taken})
+    for kind in wrapping:
+        own = {key: values[key] for key in kind.keyword_names if key in values}
+        if own:
+            parameters = kind.of(parameters, **own)
+    return parameters
+
+
+def from_parameters(parameters: Any) -> Any:
     """Draws the source that `parameters.rules_seed` picks from its ensemble."""
-    p = parameters
-    if isinstance(p, HiddenMarkovParameters):
-        stay = p.persistence * np.eye(p.num_states) + (1 - p.persistence) / p.num_states
-        start = np.full(p.num_states, 1 / p.num_states)
-        return HiddenMarkovSource(start, stay, random_emissions(p), p.sentence_length, p)
-    if isinstance(p, LayeredParameters):
-        return Grammar.uniform(random_layers(p), p.vocab_sizes[-1], p)
-    if p.cut_level is not None:
-        return FilteredGrammar(from_parameters(replace(p, cut_level=None)), p.cut_level)
-    if p.sparsity is not None:
-        return SparseGrammar(from_parameters(replace(p, sparsity=None, placement=None)), p.sparsity, p.placement)
-    rules = random_rules(p)
-    laws = [p.rule_law(level) for level in range(p.depth, 0, -1)]
-    probs = [np.tile(law, (len(r), 1)) for r, law in zip(rules, laws, strict=True)]
-    return Grammar(rules, probs, np.full(p.num_classes, 1 / p.num_classes), p.vocab_size, p)
+    if type(parameters) not in _SOURCES:
+        known = ", ".join(kind.__name__ for kind in _SOURCES)
+        raise ValueError(f"parameters={parameters!r} are of no registered kind: pass one of {known}")
+    return _SOURCES[type(parameters)].drawn_from(parameters)
 
 
-def rebuilt(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> Source:
+def rebuilt(description: dict[str, Any], arrays: dict[str, Any]) -> Any:
     """The source that a record describes.
 
     Args:
-        description (`dict`): `family` (left out for a [`Grammar`]), `settings` and `parameters`, as files hold them.
+        description (`dict`): `family`, `settings` and `parameters`, as files hold them.
         arrays (`dict[str, np.ndarray]`): its numbers.
 
     Raises:
         `ValueError`: for a family that this version does not know, and numbers that are no such source.
     """
-    family = description.get("family", Grammar.family)
-    if family not in FAMILIES:
-        raise ValueError(f"family={family!r} is unknown to this version of rhm_hf: it knows {', '.join(FAMILIES)}")
+    family = description.get("family")
+    if family not in _FAMILIES:
+        raise ValueError(f"family={family!r} is unknown to this version of rhm_hf: it knows {', '.join(_FAMILIES)}")
     parameters = description.get("parameters")
-    settings = description.get("settings", {"vocab_size": description.get("vocab_size")})
     parameters = None if parameters is None else parameters_from_dict(parameters)
     try:
-        return FAMILIES[family].from_arrays(arrays, settings, parameters)
+        return _FAMILIES[family].from_arrays(arrays, description["settings"], parameters)
     except KeyError as error:
         raise ValueError(f"{error} is missing: this does not describe a source of family={family!r}") from None

@@ -1,9 +1,10 @@
-"""`Source`: what every family of grammars offers, so that datasets, oracles and metrics need not know which it is.
+"""`Source`: what every family of grammars offers, so that data sets, oracles and metrics need not know which it is.
 
-A family says what its law is: its shape, how random words become sentences, how sentences become derivations, what is
-known exactly. It says what it consists of as `arrays` (numbers) and `settings` (JSON), from which `from_arrays` makes
-it again: files, datasets' records and the oracle models' buffers all hold these two. Samples, identity and files are
-made of that here. `families.FAMILIES` lists the families; `docs/architecture.md` says what a new one has to give.
+A family says what its law is: its outcomes and lengths, how random numbers become sentences, what is known exactly. It
+says what it consists of as `arrays` (numbers) and `settings` (JSON), from which `from_arrays` makes it again: files,
+the records of data sets and the oracle models' buffers all hold these two. Samples, identity and files are made of
+that here. Families register themselves with [`~rhm_hf.grammar.registry`]; `docs/architecture.md` says what a new one
+has to give.
 """
 
 import hashlib
@@ -16,37 +17,35 @@ import numpy as np
 
 from ..checks import smallest_dtype
 from . import storage
+from .refusal import NotSupported
 from .sentences import sampling as sampling_module
 
 
 class Source:
-    """A law of sentences of a fixed number of tokens, with hidden symbols on levels 1 .. `depth` above them.
+    """A law of sentences. Sources are immutable, compare and hash by content, and pickle.
 
-    Subclasses have the attributes `family` (their name in files), `parameters` (of the named ensemble that they are
-    drawn from, or None), `depth`, `vocab_size`, `sentence_length`, `is_equiprobable`, `num_sentences`, `entropy` and
-    `sampling_plan`, and the methods that raise `NotImplementedError` here. They are immutable.
+    A subclass has the attributes `family` (its name in files), `parameters` (of the named ensemble that it is drawn
+    from, or None), `vocab_size`, `max_length`, `is_equiprobable`, `num_sentences` and `entropy`, and the methods that
+    raise `NotImplementedError` here. What raises [`NotSupported`] is what some families have and others lack:
+    [`~rhm_hf.grammar.fixed_tree.FixedTree`] has it all.
+
+    Token k has id k; after them come BOS = EOS = END = v, PAD = v + 1 and MASK = v + 2.
     """
 
     family: str
     parameters: Any = None
+    lengths_vary: bool = False  # whether sentences differ in their numbers of tokens
+    has_blocks: bool = False  # whether all sentences have one tree, with nodes by level and position
+    sampling_plan: Any = None  # a `sentences.plan.Plan`; without one, `draw_sentences` makes the sentences
+    entropy_stderr: float = 0.0  # of `entropy`, where that is a mean over sampled sentences
+    num_classes: int = 1  # n_c, symbols of the root; 1 where sentences have no classes
+    vocab_size: int
+    max_length: int | None  # the most tokens of a sentence; None where there is no bound
+    is_equiprobable: bool = False  # only then is `unique` sampling possible
+    num_sentences: int | float  # of positive probability; `math.inf` where nobody can count them
+    entropy: float  # of a sentence, nats
 
     # What a family gives.
-
-    def num_symbols_at(self, level: int) -> int:
-        """The number of symbols of a level, 0 (tokens) .. L (root)."""
-        raise NotImplementedError
-
-    def tuple_size_at(self, level: int) -> int:
-        """The number of children of a level-`level` node, 1..L."""
-        raise NotImplementedError
-
-    def block_length(self, level: int) -> int:
-        """The number of tokens below one node of a level, 0..L."""
-        raise NotImplementedError
-
-    def parse(self, tokens: np.ndarray) -> list[np.ndarray]:
-        """The levels that given sentences `(num, sentence_length)` determine, tokens first."""
-        raise NotImplementedError
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The numbers that make the source, int32 or float64."""
@@ -61,26 +60,128 @@ class Source:
         """The source of `arrays()` and `settings()`; checks them, as they may come from a file."""
         raise NotImplementedError
 
-    # Shape.
+    @classmethod
+    def drawn_from(cls, parameters: Any) -> "Source":
+        """The source that `parameters.rules_seed` picks from the ensemble of `parameters`."""
+        raise NotImplementedError
+
+    def draw_sentences(self, key: np.ndarray, attempt: int, indices: np.ndarray) -> np.ndarray:
+        """Sentences drawn with the law of the source, a pure function of the arguments.
+
+        Needed where there is no `sampling_plan`. Take the random numbers from
+        [`~rhm_hf.grammar.sentences.sampling.numbers_of`].
+
+        Args:
+            key (`np.ndarray`): uint64 `(2,)`, of the generator.
+            attempt (`int`): 0, 1, ..: another one gives other sentences, independently.
+            indices (`np.ndarray`): int64 `(num,)`, of the sentences.
+
+        Returns:
+            `np.ndarray` of shape `(num, longest of these)` and `token_dtype`, padded with PAD where lengths vary.
+        """
+        raise NotImplementedError
+
+    def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
+        """All sentences and their probabilities, see [`~rhm_hf.grammar.enumeration.enumerate_sentences`]."""
+        raise NotSupported("the list of all sentences", self, "the family does not make one", "draw some with sample")
+
+    @cached_property
+    def laws(self) -> Any:
+        """The exact laws, a [`~rhm_hf.grammar.laws.base.Laws`] in torch, imported at the first use."""
+        raise NotSupported("an exact law", self, "the family gives none")
+
+    def shape(self) -> dict[str, str]:
+        """What a card says about the source's shape: values ready to print, by what they are called."""
+        return {}
+
+    # Outcomes and lengths.
 
     @property
-    def num_classes(self) -> int:
-        """n_c, the number of symbols of the one node of level L."""
-        return self.num_symbols_at(self.depth)
+    def num_outcomes(self) -> int:
+        """Columns of a next-token law: v, and one more for END where lengths vary."""
+        return self.vocab_size + self.lengths_vary
 
-    def num_nodes_at(self, level: int) -> int:
-        """The number of nodes of a level, 0..L."""
-        return self.sentence_length // self.block_length(level)
+    @property
+    def sentence_length(self) -> int:
+        """d, tokens of every sentence.
+
+        Raises:
+            [`NotSupported`]: where sentences differ in length.
+        """
+        if self.lengths_vary:
+            raise NotSupported(
+                "sentence_length",
+                self,
+                "its sentences differ in length",
+                "read max_length, or the lengths of a sample",
+            )
+        return self.max_length
 
     @property
     def token_dtype(self) -> np.dtype:
-        """The smallest of uint8, uint16 and int32 that holds every token."""
-        return smallest_dtype(self.vocab_size)
+        """The smallest of uint8, uint16 and int32 that holds every token, and PAD where lengths vary."""
+        return smallest_dtype(self.vocab_size + 2 * self.lengths_vary)
 
-    def _checked_level(self, level: int, lowest: int) -> int:
-        if not lowest <= level <= self.depth:
-            raise ValueError(f"level={level} is out of range: this grammar has levels {lowest} to {self.depth}")
-        return level
+    # What only some have.
+
+    @property
+    def depth(self) -> int:
+        """L, the level of the root."""
+        raise self._no_blocks("a number of levels")
+
+    @property
+    def parsed_depth(self) -> int:
+        """The highest level that tokens determine, see `parse`."""
+        raise self._no_blocks("a parse by levels")
+
+    def num_symbols_at(self, level: int) -> int:
+        """The number of symbols of a level, 0 (tokens) .. L (root)."""
+        raise self._no_blocks("num_symbols_at")
+
+    def tuple_size_at(self, level: int) -> int:
+        """The number of children of a level-`level` node, 1..L."""
+        raise self._no_blocks("tuple_size_at")
+
+    def block_length(self, level: int) -> int:
+        """The number of tokens below one node of a level, 0..L."""
+        raise self._no_blocks("block_length")
+
+    def num_nodes_at(self, level: int) -> int:
+        """The number of nodes of a level, 0..L."""
+        raise self._no_blocks("num_nodes_at")
+
+    def parse(self, tokens: np.ndarray) -> list[np.ndarray]:
+        """The levels 0 .. `parsed_depth` that tokens determine, tokens first."""
+        raise self._no_blocks("a parse by levels")
+
+    def _no_blocks(self, what: str) -> NotSupported:
+        return NotSupported(
+            what, self, "it has no fixed tree with nodes by level and position", "take a source with has_blocks"
+        )
+
+    @property
+    def num_derivations(self) -> int | float:
+        """The number of derivations of positive probability; more than sentences where some are ambiguous."""
+        return self.num_sentences
+
+    @property
+    def derivation_entropy(self) -> float:
+        """Entropy of a derivation in nats; that of its sentence where tokens determine it."""
+        return self.entropy
+
+    def classes(
+        self,
+        num: int,
+        seed: int = 0,
+        split: str = "train",
+        sampling: str | None = None,
+        start: int = 0,
+        disjoint: bool = False,
+    ) -> np.ndarray:
+        """The root's symbols of the sentences of `sample` with these arguments: int64 `(num,)`."""
+        if self.num_classes == 1:
+            return np.zeros(num, dtype=np.int64)
+        raise NotSupported("the class of a sentence", self, "the family does not say it")
 
     # Identity.
 
@@ -106,7 +207,8 @@ class Source:
 
     def __repr__(self) -> str:
         seed = "" if self.parameters is None else f", rules_seed={self.parameters.rules_seed}"
-        return f"{type(self).__name__}({self.name!r}{seed}, sentence_length={self.sentence_length})"
+        length = f"max_length={self.max_length}" if self.lengths_vary else f"sentence_length={self.sentence_length}"
+        return f"{type(self).__name__}({self.name!r}{seed}, {length})"
 
     def __reduce__(self):
         return type(self).from_arrays, (self.arrays(), self.settings(), self.parameters)
@@ -125,9 +227,20 @@ class Source:
         sampling: str | None = None,
         start: int = 0,
         disjoint: bool = False,
-    ) -> np.ndarray:
-        """Sentences `start .. start + num - 1` of a split: see [`~rhm_hf.grammar.sampling.sample`]."""
-        return sampling_module.sample(self, num, seed, split, sampling, start, disjoint)
+        return_lengths: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Sentences `start .. start + num - 1` of a split: see [`~rhm_hf.grammar.sentences.sampling.sample`].
+
+        With `return_lengths` also their numbers of tokens, int64 `(num,)`.
+        """
+        tokens = sampling_module.sample(self, num, seed, split, sampling, start, disjoint)
+        return (tokens, self.lengths_of(tokens)) if return_lengths else tokens
+
+    def lengths_of(self, tokens: np.ndarray) -> np.ndarray:
+        """The numbers of tokens of padded rows `(num, width)`: those before the first PAD, int64 `(num,)`."""
+        if not self.lengths_vary:
+            return np.full(len(tokens), tokens.shape[1], dtype=np.int64)
+        return (np.asarray(tokens) != self.vocab_size + 1).cumprod(1).sum(1)
 
     def derivations(
         self,
@@ -137,9 +250,9 @@ class Source:
         sampling: str | None = None,
         start: int = 0,
         disjoint: bool = False,
-    ) -> list[np.ndarray]:
-        """The derivations of the same sentences: entry ℓ = 0..L of shape `(num, nodes at level ℓ)`, 0 the tokens."""
-        return self.parse(self.sample(num, seed, split, sampling, start, disjoint))
+    ) -> list:
+        """The drawn derivations of the same sentences: levels on a fixed tree, one tree a sentence elsewhere."""
+        raise NotSupported("a derivation", self, "the family does not say which hidden symbols wrote a sentence")
 
     # Files.
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..grammar import Grammar
-from ..grammar.chain.chain_grammar import ChainGrammar
-from ..grammar.laws.dispatch import by_family
-from ..grammar.layered.enumeration import ENUMERATION_LIMIT, enumerate_sentences
-from ..inference import next_token_probs, node_marginals
+from ..checks import check_integer
+from ..grammar import enumerate_sentences
+from ..grammar.enumeration import ENUMERATION_LIMIT
+from ..inference import next_token_probs
 from .accumulator import Accumulator
 from .ids import checked_distances
 from .laws import PairLaw
@@ -18,30 +17,6 @@ from .laws import PairLaw
 
 ALL_SENTENCES_LIMIT = 2**14  # at most so many sentences are all visited, weighted, instead of a sample
 CHUNK_ENTRIES = 2**22
-
-
-@by_family
-def _joint_of_tokens(grammar, i: int, j: int) -> np.ndarray:
-    return _joint(grammar, i, 0, j)
-
-
-def _joint_in_chain(chain, i: int, j: int) -> np.ndarray:
-    """Of two tokens of one block, given its root's law; of two blocks, by way of their states."""
-    if i > j:
-        return _joint_in_chain(chain, j, i).T
-    size, roots = chain.blocks.sentence_length, node_marginals(chain, chain.cut).numpy()
-    (first, i), (second, j) = divmod(i, size), divmod(j, size)
-    if first == second:
-        block = Grammar(chain.blocks.rules, chain.blocks.rule_probs, roots[first], chain.vocab_size)
-        return _joint(block, i, 0, j)
-    states = np.diag(chain.state_marginals[first])
-    if chain.transitions is not None:
-        states = states @ np.linalg.matrix_power(chain.transitions, second - first)
-    left = chain.emission(first) @ _descent(chain.blocks, i, chain.cut)
-    return left.T @ states @ chain.emission(second) @ _descent(chain.blocks, j, chain.cut)
-
-
-_joint_of_tokens.register(ChainGrammar, _joint_in_chain)
 
 
 def joint_law(grammar, i: int, j: int) -> np.ndarray:
@@ -62,7 +37,7 @@ def joint_law(grammar, i: int, j: int) -> np.ndarray:
             raise ValueError(
                 f"{name}={position} is out of range: positions are two of 0 to {grammar.sentence_length - 1}"
             )
-    return _joint_of_tokens(grammar, i, j)
+    return grammar.laws.pair_law(i, j)
 
 
 def tuple_joint_law(grammar, node: int, position: int, level: int = 1) -> np.ndarray:
@@ -72,20 +47,17 @@ def tuple_joint_law(grammar, node: int, position: int, level: int = 1) -> np.nda
         grammar ([`~rhm_hf.Grammar`]): any.
         node (`int`): 0 .. nodes of the level - 1; its rule stands for the tuple below it.
         position (`int`): of a token outside the node's span.
-        level (`int`, *optional*, defaults to 1): of the node, 1..L-1.
+        level (`int`, *optional*, defaults to 1): of the node; of a level with rules.
 
     Returns:
         `np.ndarray`: float64 `(rules, v)`, rule r = symbol * rules per symbol + rule, as [`tuple_ids`] counts them.
     """
-    if isinstance(grammar, ChainGrammar):
-        raise ValueError(f"{grammar.name} is a chain of blocks: laws of tuples are there for a Grammar only")
+    level = check_integer("level", level, 1, grammar.parsed_depth + 1)
     if not 0 <= position < grammar.sentence_length or not 0 <= node < grammar.num_nodes_at(level):
         raise ValueError(f"node={node}, position={position}: one of them is out of range for {grammar.name}")
-    if _node(grammar, position, level) == node:
+    if position // grammar.block_length(level) == node:
         raise ValueError(f"position={position} lies below node={node} of level {level}: take one outside its span")
-    first = node * grammar.block_length(level)  # a token below the node, to find the common ancestor by
-    symbols = _joint(grammar, first, level, position)
-    return (grammar.rule_probs_at(level)[..., None] * symbols[:, None]).reshape(-1, grammar.vocab_size)
+    return grammar.laws.tuple_law(node, position, level)
 
 
 def exact_correlation(
@@ -210,31 +182,3 @@ def conditional_entropies(
         len(tokens),
         exact,
     )
-
-
-def _joint(grammar, first: int, level: int, second: int) -> np.ndarray:
-    """P(the level-`level` ancestor of token `first` is a, token `second` is b): `(symbols, v)`."""
-    top = next(x for x in range(1, grammar.depth + 1) if _node(grammar, first, x) == _node(grammar, second, x))
-    rules, size = grammar.rules_at(top), grammar.num_symbols_at(top - 1)
-    children = [_node(grammar, place, top - 1) % grammar.tuple_size_at(top) for place in (first, second)]
-    weights = node_marginals(grammar, top)[_node(grammar, first, top)].numpy()[:, None] * grammar.rule_probs_at(top)
-    pairs = rules[..., children[0]].astype(np.int64) * size + rules[..., children[1]]
-    joint = np.bincount(pairs.ravel(), weights.ravel(), size * size).reshape(size, size)
-    return _descent(grammar, first, top - 1, level).T @ joint @ _descent(grammar, second, top - 1)
-
-
-def _node(grammar, position: int, level: int) -> int:
-    """The ancestor of a token."""
-    return position // grammar.block_length(level)
-
-
-def _descent(grammar, position: int, level: int, bottom: int = 0) -> np.ndarray:
-    """P(the token's ancestor of level `bottom` is x | that of level `level` is a): `(symbols a, symbols x)`."""
-    matrix = np.eye(grammar.num_symbols_at(level))
-    for upper in range(level, bottom, -1):
-        child = _node(grammar, position, upper - 1) % grammar.tuple_size_at(upper)
-        rules, probs = grammar.rules_at(upper), grammar.rule_probs_at(upper)
-        step = np.zeros((len(rules), grammar.num_symbols_at(upper - 1)))
-        np.add.at(step, (np.arange(len(rules))[:, None], rules[..., child]), probs)
-        matrix = matrix @ step
-    return matrix

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..grammar import Grammar
-from ..grammar.layered.enumeration import enumerate_sentences
+from ..grammar.enumeration import enumerate_sentences
 from ..metrics.loading import evaluating, share_of_process
 from ..statistics import Accumulator
 

@@ -21,7 +21,7 @@ from rhm_hf.diffusion import (
     log_likelihood_bound,
     stratified,
 )
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import log_prob
 
 

@@ -26,7 +26,7 @@ from rhm_hf.diffusion import (
     UniformDiffusion,
     as_denoiser,
 )
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 
 
 TINY = Grammar.from_name("v3-m2-s2-L2", rules_seed=2)

@@ -22,7 +22,7 @@ from rhm_hf.diffusion import (
     sample_ancestral,
     sample_revealing,
 )
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import log_prob
 
 

@@ -12,17 +12,19 @@ from small_grammars import skewed_grammar
 from rhm_hf.cli import main
 from rhm_hf.grammar import (
     FilteredGrammar,
+    FilteredParameters,
     Grammar,
     GrammarParameters,
     HiddenMarkovParameters,
     HiddenMarkovSource,
     LayeredParameters,
     SparseGrammar,
+    SparseParameters,
     exchange_synonyms,
     redraw_rule,
 )
 from rhm_hf.grammar.chain import chain_counts
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.grammar.registry import parameters_from_dict, parameters_from_name
 from rhm_hf.inference import log_prob, node_marginals
 from rhm_hf.statistics import tuple_ids
@@ -239,8 +241,20 @@ def test_joint_laws_of_two_tokens_of_a_filtered_grammar(name):
                 exact = np.zeros((v, v))
                 np.add.at(exact, (tokens[:, i], tokens[:, j]), probs)
                 np.testing.assert_allclose(joint_law(source, i, j), exact, rtol=0, atol=1e-14)
-    with pytest.raises(ValueError, match="laws of tuples are there for a Grammar only"):
-        tuple_joint_law(source, 0, d - 1)
+    if source.parsed_depth == 0:
+        with pytest.raises(ValueError, match="level=1 is out of range"):
+            tuple_joint_law(source, 0, d - 1)
+    for level in range(1, source.parsed_depth + 1):
+        parsed = source.parse(tokens)
+        below, size = parsed[level - 1], source.tuple_size_at(level)
+        for node in range(source.num_nodes_at(level)):
+            rules = source.prefix_tree(level).find(below[:, node * size : (node + 1) * size])
+            for j in set(range(d)) - set(
+                range(node * source.block_length(level), (node + 1) * source.block_length(level))
+            ):
+                exact = np.zeros((source.rule_probs_at(level).size, v))
+                np.add.at(exact, (rules, tokens[:, j]), probs)
+                np.testing.assert_allclose(tuple_joint_law(source, node, j, level), exact, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["v3-m2-s2-L2-zipf1.0-sparse1", "v2-m2-s2-L2-sparse1b"])
@@ -288,9 +302,9 @@ def test_numbers_of_the_parameters_are_those_of_the_source():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GrammarParameters(4, 2, 2, 3, cut_level=3), "cut_level=3 with depth=3 cuts nothing"),
-        (lambda: GrammarParameters(4, 2, 2, 3, cut_level=4), "cut_level=4 is out of range"),
-        (lambda: GrammarParameters(4, 2, 2, 3, cut_level=-1), "cut_level=-1 is out of range"),
+        (lambda: FilteredParameters(GrammarParameters(4, 2, 2, 3), 3), "cut_level=3 with depth=3 cuts nothing"),
+        (lambda: FilteredParameters(GrammarParameters(4, 2, 2, 3), 4), "cut_level=4 is out of range"),
+        (lambda: FilteredParameters(GrammarParameters(4, 2, 2, 3), -1), "cut_level=-1 is out of range"),
         (lambda: GrammarParameters(4, 2, 2, 3, uncorrelated=True), "num_synonyms=2 cannot be uncorrelated"),
         (lambda: GrammarParameters(4, 4, 2, 1, uncorrelated=True), "depth=1: the tuple is the sentence"),
         (lambda: GrammarParameters(4, 4, 2, 3, uncorrelated=1), "uncorrelated=1 must be True or False"),
@@ -298,12 +312,18 @@ def test_numbers_of_the_parameters_are_those_of_the_source():
             lambda: GrammarParameters(4, 4, 2, 3, uncorrelated=True, zipf_exponent=1.0),
             r"zipf_exponent=1\.0 above level 1 .* set zipf_level=1",
         ),
-        (lambda: GrammarParameters(4, 2, 2, 3, sparsity=0), "sparsity=0 is out of range"),
-        (lambda: GrammarParameters(4, 2, 2, 3, placement="A"), "placement='A' without sparsity"),
-        (lambda: GrammarParameters(4, 2, 2, 3, sparsity=1, placement="b"), "placement='b' is unknown: use 'A'"),
-        (lambda: GrammarParameters(4, 2, 2, 3, sparsity=5000), "sparsity=5000 is too large: .* placements"),
-        (lambda: GrammarParameters(4, 2, 2, 10, sparsity=6), "sparsity=6 is too large: .* 289254654976 tokens"),
-        (lambda: parameters_from_name("v4-m2-s2-L3-cut1-sparse1"), "sparsity=1 with cut_level=1: a filtered grammar"),
+        (lambda: SparseParameters(GrammarParameters(4, 2, 2, 3), 0), "sparsity=0 is out of range"),
+        (lambda: SparseParameters.of(GrammarParameters(4, 2, 2, 3), placement="A"), "placement='A' without sparsity"),
+        (lambda: SparseParameters(GrammarParameters(4, 2, 2, 3), 1, "b"), "placement='b' is unknown: use 'A'"),
+        (lambda: SparseParameters(GrammarParameters(4, 2, 2, 3), 5000), "sparsity=5000 is too large: .* placements"),
+        (
+            lambda: SparseParameters(GrammarParameters(4, 2, 2, 10), 6),
+            "sparsity=6 is too large: .* 289254654976 tokens",
+        ),
+        (
+            lambda: parameters_from_name("v4-m2-s2-L3-cut1-sparse1"),
+            "sparsity=1 of v4-m2-s2-L3-cut1: a filtered grammar",
+        ),
         (lambda: parameters_from_name("v4-m2-s2-L3-sparse1a"), "is not a grammar's short name"),
         (lambda: SparseGrammar(Grammar.from_name("v4-m2-s2-L3-cut1")), "is no Grammar"),
         (lambda: FilteredGrammar(Grammar.from_name("v4-m2-s2-L2"), 2), "level=2 is out of range"),

@@ -1,6 +1,5 @@
 import hashlib
 import itertools
-import time
 import tracemalloc
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from exact_law import assert_uniform
 
 from rhm_hf.grammar import Grammar, GrammarParameters
-from rhm_hf.grammar.layered.random_rules import bounded_integers, distinct_tuples, random_rules
+from rhm_hf.grammar.layered.random_rules import bounded_integers, distinct_tuples
 
 
 def digest(arrays) -> str:
@@ -30,7 +29,7 @@ FROZEN = {
 
 @pytest.mark.parametrize(("name", "seed"), FROZEN)
 def test_frozen_rules(name, seed):
-    assert digest(random_rules(GrammarParameters.from_name(name, seed))) == FROZEN[name, seed]
+    assert digest(GrammarParameters.from_name(name, seed).draw_rules()[0]) == FROZEN[name, seed]
 
 
 @pytest.mark.parametrize(
@@ -81,16 +80,14 @@ def test_bounded_integers_redraw_what_would_be_uneven():
 
 
 def test_large_ensembles_are_drawn_without_listing_the_tuples():
-    random_rules(GrammarParameters(8, 2, 2, 2))  # imports and first calls
+    GrammarParameters(8, 2, 2, 2).draw_rules()  # imports and first calls
     tracemalloc.start()
-    start = time.perf_counter()
-    random_rules(GrammarParameters(64, 8, 4, 4))  # 16.8 M tuples
-    seconds, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
+    GrammarParameters(64, 8, 4, 4).draw_rules()  # 16.8 M tuples
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert seconds < 2  # typically 0.01 s; the figure is in the benchmarks
-    assert peak < 100e6
+    assert peak < 4e6  # the list of all tuples would take 268 MB
 
 
 def test_as_many_rules_as_tuples():
-    rules = random_rules(GrammarParameters(4, 4, 2, 1))[0]
+    rules = GrammarParameters(4, 4, 2, 1).draw_rules()[0][0]
     assert len(np.unique(rules.reshape(-1, 2), axis=0)) == 16

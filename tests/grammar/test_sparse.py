@@ -11,7 +11,7 @@ from small_grammars import skewed_grammar
 from sparse_definition import SMALL, small_sparse_grammar, sparse_derivations, sparse_law
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.grammar.sparse.placements import Placements
 from rhm_hf.grammar.sparse.sparse_grammar import SparseGrammar
 

@@ -6,7 +6,7 @@ from datasets import load_dataset
 
 import rhm_hf
 from rhm_hf import Grammar, theory
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import plateau
 from rhm_hf.statistics.exact import exact_correlation
 

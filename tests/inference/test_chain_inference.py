@@ -12,7 +12,7 @@ from small_grammars import skewed_grammar
 
 from rhm_hf.grammar import FilteredGrammar, Grammar, HiddenMarkovSource
 from rhm_hf.grammar.chain import chain_counts
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import (
     log_prob,
     next_token_probs,

@@ -139,7 +139,7 @@ def test_tables_live_as_long_as_their_grammar():
     assert tables.tables_for(Grammar.from_name("v7-m3-s2-L2", rules_seed=123), torch.device("cpu")) is first
     assert tables.tables_for(grammar, torch.device("cpu"), torch.float32) is not first
     del first
-    size = len(tables._CACHE)
+    size = len(tables.tables_for.cache)
     del grammar
     gc.collect()
-    assert len(tables._CACHE) < size
+    assert len(tables.tables_for.cache) < size

@@ -9,6 +9,7 @@ from inference_enumeration import Enumeration, mixed_grammar
 from sparse_definition import SMALL, small_sparse_grammar, sparse_derivations
 
 from rhm_hf.grammar import Grammar
+from rhm_hf.grammar.laws import windows as windows_module
 from rhm_hf.grammar.sparse.laws import slot_beliefs as sparse_beliefs_module
 from rhm_hf.grammar.sparse.laws import slot_draws as sparse_draws_module
 from rhm_hf.grammar.sparse.laws import slot_next_token as sparse_next_token_module
@@ -168,7 +169,7 @@ def test_prefixes_give_the_same_laws_as_whole_sentences(monkeypatch):
             short = next_token_probs(grammar, tokens[:, :t], **context)
             torch.testing.assert_close(short, probs[:, :t], rtol=0, atol=1e-14)
         monkeypatch.setattr(sparse_next_token_module, "CHUNK_BYTES", {"cpu": 1})
-        monkeypatch.setattr(sparse_next_token_module, "WINDOW_ROWS", 1)
+        monkeypatch.setattr(windows_module, "WINDOW_ROWS", 1)
         torch.testing.assert_close(next_token_probs(grammar, tokens, **context), probs, rtol=0, atol=1e-14)
         monkeypatch.undo()
 

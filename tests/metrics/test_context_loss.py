@@ -20,7 +20,7 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutput
 
 from rhm_hf import Grammar, NGramForCausalLM, RHMForCausalLM, RHMForMaskedLM, char_corpus, load_metric
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import position_entropies
 from rhm_hf.metrics.context_loss import fit_decay, log_spaced, loss_by_context, saturation_length
 from rhm_hf.metrics.context_loss import reader as reader_module

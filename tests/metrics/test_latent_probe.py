@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from hub_cards.parsing_model import ParsingForSequenceClassification
 from rhm_hf import Grammar, load_metric
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.metrics.latent_probe import latent_probe, ridge
 
 

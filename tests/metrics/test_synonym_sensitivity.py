@@ -14,7 +14,7 @@ from transformers import (
 
 from hub_cards.parsing_model import ParsingForSequenceClassification
 from rhm_hf import Grammar, RHMForMaskedLM, load_metric
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.metrics.activations import Activations, Standardiser
 from rhm_hf.metrics.synonym_sensitivity import synonym_sensitivity
 

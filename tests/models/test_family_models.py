@@ -12,7 +12,7 @@ from rhm_hf import Grammar, RHMForCausalLM, RHMForMaskedLM, RHMForSequenceClassi
 from rhm_hf.cli import main
 from rhm_hf.data import rows
 from rhm_hf.grammar import FilteredGrammar, HiddenMarkovSource, SparseGrammar
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import next_token_probs, plateau, posteriors
 from rhm_hf.metrics.rhm_kl import kl_divergence
 

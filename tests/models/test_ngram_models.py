@@ -19,7 +19,7 @@ from rhm_hf import (
     load_metric,
     theory,
 )
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import next_token_probs, position_entropies
 
 

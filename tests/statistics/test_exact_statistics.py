@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import plateau, position_entropies
 from rhm_hf.statistics import conditional_entropies, exact_correlation, joint_law, tuple_ids, tuple_joint_law
 

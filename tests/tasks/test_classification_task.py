@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rhm_hf import Grammar, RHMForSequenceClassification
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.tasks import Classification
 
 

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from rhm_hf import Grammar, RHMForMaskedLM
 from rhm_hf.diffusion import DenoisingLoss, ExactDenoiser, log_likelihood_bound, sample_ancestral, sample_revealing
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import log_prob
 from rhm_hf.metrics.grammaticality.correctness import chance_level
 from rhm_hf.tasks import Diffusion

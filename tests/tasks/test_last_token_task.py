@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rhm_hf import Grammar, RHMForCausalLM, RHMForMaskedLM
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import position_entropies
 from rhm_hf.tasks import LastToken
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rhm_hf import Grammar, RHMForMaskedLM
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.metrics.rhm_kl import kl_divergence
 from rhm_hf.tasks import Masked
 from rhm_hf.tasks.masked import block_posteriors

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
-from ..layered.enumeration import check_enumerable, subtrees_of
 from ..layered.grammar import subtree_entropies
+from ..layered.subtrees import subtrees_of
 
 
 SET_LIMIT = 2**14  # sets of states that `count_sentences` keeps apart
@@ -38,6 +38,30 @@ def count_sentences(chain) -> int | float:
         if len(sets) > SET_LIMIT:
             return math.inf
     return sum(sets.values())
+
+
+def count_derivations(chain) -> int:
+    """The number of choices of states, symbols and rules of positive probability, as a Python integer."""
+    below = chain.blocks.subtree_counts[-1]
+    counts = [int(p > 0) for p in chain.initial]
+    for block in range(chain.num_blocks):
+        if block and chain.transitions is not None:
+            counts = [sum(n for n, p in zip(counts, column, strict=True) if p > 0) for column in chain.transitions.T]
+        written = [sum(n for n, p in zip(below, row, strict=True) if p > 0) for row in chain.emission(block)]
+        counts = [n * trees for n, trees in zip(counts, written, strict=True)]
+    return sum(counts)
+
+
+def derivation_entropy(chain) -> float:
+    """Entropy of states, symbols and rules together, in nats: that of every choice given the one it depends on."""
+    below = subtree_entropies(chain.blocks, chain.cut)
+    total = float(_entropies(chain.initial[None], np.ones(1))[0])
+    for block, states in enumerate(chain.state_marginals):
+        emission = chain.emission(block)
+        total += float(states @ (_entropies(emission, np.ones(len(emission))) + emission @ below))
+        if chain.transitions is not None and block + 1 < chain.num_blocks:
+            total += float(states @ _entropies(chain.transitions, np.ones(len(states))))
+    return total
 
 
 def _symbols_by_states(emission: np.ndarray, below: list[int]) -> dict[int, int]:
@@ -90,7 +114,6 @@ def symbol_sequences(chain) -> tuple[np.ndarray, np.ndarray]:
 
 def enumerate_chain(chain) -> tuple[np.ndarray, np.ndarray]:
     """See [`~rhm_hf.grammar.enumeration.enumerate_sentences`]; ordered by the blocks' symbols, then by their trees."""
-    check_enumerable(chain)
     trees = subtrees_of(chain.blocks)
     sequences, weights = symbol_sequences(chain)
     tokens, probs = [], []

@@ -4,10 +4,10 @@ A chain of hidden states z_1, z_2, .. emits the symbols a_j of J nodes, and each
 
     P(x) = sum over z of P(z_1) prod_j P(a_j | z_j, j) P(block j | a_j) P(z_(j+1) | z_j).
 
-- A [`~rhm_hf.grammar.filtered.FilteredGrammar`] has the root of a grammar as its state, which never changes; it emits
-  the symbols of level k, each with its exact law given the root. Below level k all correlations of the grammar are
-  kept; above it nothing is left but what the root does to each node.
-- The states of a [`~rhm_hf.grammar.hidden_markov.HiddenMarkovSource`] change, and its blocks are single tokens.
+- A [`~rhm_hf.grammar.FilteredGrammar`] has the root of a grammar as its state, which never changes; it emits the
+  symbols of level k, each with its exact law given the root. Below level k all correlations of the grammar are kept;
+  above it nothing is left but what the root does to each node.
+- The states of a [`~rhm_hf.grammar.HiddenMarkovSource`] change, and its blocks are single tokens.
 
 Blocks are unambiguous, so tokens determine the symbols a_j, but not the states: the derivation of a sampled sentence
 draws those from their exact posterior.
@@ -18,17 +18,16 @@ from functools import cached_property
 import numpy as np
 
 from ...checks import smallest_dtype
+from ..fixed_tree import FixedTree
 from ..layered import parsing
-from ..layered.enumeration import enumerate_sentences
 from ..layered.grammar import Grammar
-from ..source import Source
 from . import chain_counts
 
 
 STATE_CHUNK = 2**22  # entries of filtered laws of states that are held at a time
 
 
-class ChainGrammar(Source):
+class ChainGrammar(FixedTree):
     """What the two have in common: the law above, with its sampling and its counts.
 
     Attributes:
@@ -67,6 +66,11 @@ class ChainGrammar(Source):
     def depth(self) -> int:
         """L, the level of the root: k + 1, or k + 2 where states change."""
         return self.cut + (1 if self.transitions is None else 2)
+
+    @property
+    def parsed_depth(self) -> int:
+        """k: tokens determine the blocks' symbols, and not the states."""
+        return self.cut
 
     @property
     def vocab_size(self) -> int:
@@ -145,6 +149,16 @@ class ChainGrammar(Source):
         return self._entropy[1]
 
     @cached_property
+    def num_derivations(self) -> int:
+        """The exact number of choices of states, symbols and rules of positive probability."""
+        return chain_counts.count_derivations(self)
+
+    @cached_property
+    def derivation_entropy(self) -> float:
+        """Entropy of states, symbols and rules together in nats, exact."""
+        return chain_counts.derivation_entropy(self)
+
+    @cached_property
     def state_marginals(self) -> np.ndarray:
         """The law of the state of every block: `(J, states)`."""
         laws = [self.initial]
@@ -156,7 +170,7 @@ class ChainGrammar(Source):
 
     @cached_property
     def sampling_plan(self):
-        """How random words become sentences, built once: a [`~rhm_hf.grammar.chain_plan.ChainPlan`]."""
+        """How random numbers become sentences, built once: a [`~rhm_hf.grammar.chain.chain_plan.ChainPlan`]."""
         from .chain_plan import ChainPlan  # numba takes a moment to import
 
         return ChainPlan(self)
@@ -227,5 +241,21 @@ class ChainGrammar(Source):
                 )
         return states
 
+    def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
+        """See [`~rhm_hf.grammar.enumeration.enumerate_sentences`]."""
+        return chain_counts.enumerate_chain(self)
 
-enumerate_sentences.register(ChainGrammar, chain_counts.enumerate_chain)
+    @cached_property
+    def laws(self):
+        """The exact laws, a [`~rhm_hf.grammar.chain.chain_laws.ChainLaws`]."""
+        from .chain_laws import ChainLaws  # torch
+
+        return ChainLaws(self)
+
+    def shape(self) -> dict[str, str]:
+        """What a card says about the shape."""
+        return {
+            "levels of rules in a block k": str(self.cut),
+            "blocks": str(self.num_blocks),
+            "hidden states": str(self.num_states),
+        }

@@ -10,27 +10,21 @@ of the chain are logarithms: where states stay (T = 1), nothing is divided and n
 """
 
 import math
-from typing import Any
 
+import numpy as np
 import torch
 
-from ...checks import check_integer
-from ..laws.inputs import checked_dtype, checked_tokens
-from ..layered.grammar import subtree_entropies
-from ..layered.laws.beliefs import (
-    chunks,
-    downward,
-    draw,
-    given_evidence,
-    posteriors,
-    refuse_impossible,
-    sample_posterior,
-    sampled,
-)
-from ..layered.laws.entropies import block_entropies, node_marginals, plateau, position_entropies
-from ..layered.laws.log_probs import log_prob, parse, rule_states
+from ..laws.base import Laws
+from ..laws.inputs import checked_context
+from ..laws.posteriors import draw, given_evidence, posteriors_by_chunks, refuse_impossible
+from ..laws.windows import fill_windows
+from ..layered.grammar import Grammar, subtree_entropies
+from ..layered.laws import pairs
+from ..layered.laws.beliefs import chunks, downward, sampled
+from ..layered.laws.entropies import block_entropies
+from ..layered.laws.log_probs import parse, rule_states
 from ..layered.laws.messages import Level, leaves_of, upward, with_identity
-from ..layered.laws.next_token import checked_context, descend, read_prefix, token_laws
+from ..layered.laws.next_token import descend, read_prefix
 from ..layered.laws.rule_tables import look_up, tables_for
 from .chain_counts import laws_after_prefixes, laws_after_sampled_prefixes
 from .chain_grammar import ChainGrammar
@@ -44,14 +38,15 @@ from .chain_tables import ChainTables, chain_tables_for, normalised_logs
 def _token_laws(grammar: ChainGrammar, tokens, positions: int, context_level, context_length, dtype):
     """See [`~rhm_hf.inference.next_token.token_laws`]."""
     top, window = checked_context(grammar, context_level, context_length)
-    if window is not None:
-        return _windowed(grammar, tokens, positions, window, dtype)
     tables = chain_tables_for(grammar, tokens.device, dtype)
     probs = torch.empty(len(tokens), positions, grammar.vocab_size, dtype=dtype, device=tokens.device)
     valid = torch.empty(len(tokens), positions, dtype=torch.bool, device=tokens.device)
-    for part in chunks(tables.blocks, len(tokens) if positions else 0, grammar.sentence_length):
+    full = positions if window is None else min(positions, window + 1)  # beyond, the window leaves tokens out
+    for part in chunks(tables.blocks, len(tokens) if full else 0, grammar.sentence_length):
         if len(tokens[part]):
-            probs[part], valid[part] = _causal(tables, tokens[part], positions, top)
+            probs[part, :full], valid[part, :full] = _causal(tables, tokens[part], full, top)
+    if full < positions:
+        fill_windows(grammar, tokens, window, probs, valid)
     return probs, valid
 
 
@@ -91,20 +86,6 @@ def _log_emitted(tables: ChainTables, block: int, symbols: torch.Tensor) -> torc
     return padded.t().log()[symbols]
 
 
-def _windowed(grammar: ChainGrammar, tokens: torch.Tensor, positions: int, window: int, dtype):
-    """Laws given the `window` tokens before: posteriors with all others hidden, one pass for each position."""
-    n, d = len(tokens), grammar.sentence_length
-    padded = torch.nn.functional.pad(tokens, (0, d - tokens.shape[1]))
-    place = torch.arange(d, device=tokens.device)
-    probs = torch.empty(n, positions, grammar.vocab_size, dtype=dtype, device=tokens.device)
-    valid = torch.empty(n, positions, dtype=torch.bool, device=tokens.device)
-    for i in range(positions):
-        hidden = ((place < i - window) | (place >= i)).expand(n, -1)
-        laws, logs = posteriors(grammar, padded, hidden, dtype=dtype, return_log_evidence=True)
-        probs[:, i], valid[:, i] = laws[0][:, i], ~logs.isneginf()
-    return probs, valid
-
-
 # Whole sentences.
 
 
@@ -113,17 +94,14 @@ def _blocks_of(grammar: ChainGrammar, array: torch.Tensor) -> torch.Tensor:
     return array.unflatten(1, (grammar.num_blocks, -1)).flatten(0, 1)
 
 
-def _parse(grammar: ChainGrammar, tokens: Any) -> list[torch.Tensor]:
+def _parse(grammar: ChainGrammar, tokens: torch.Tensor) -> list[torch.Tensor]:
     """The levels 0 .. k, which tokens determine; -1 where no rule derives a node's children."""
-    tokens = checked_tokens(grammar, tokens)
     blocks = parse(grammar.blocks, _blocks_of(grammar, tokens))
     return [level.reshape(len(tokens), -1) for level in blocks]
 
 
-def _log_prob(grammar: ChainGrammar, tokens: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
+def _log_prob(grammar: ChainGrammar, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Log probability of whole sentences in nats, the states summed out; -inf where a sentence is impossible."""
-    dtype = checked_dtype(dtype)
-    tokens = checked_tokens(grammar, tokens)
     tables = chain_tables_for(grammar, tokens.device)
     symbols, total = _blocks_of(grammar, tokens), tokens.new_zeros(len(tokens), dtype=torch.float64)
     for level, rules in enumerate(rule_states(tables.blocks, symbols), start=1):
@@ -140,28 +118,17 @@ def _log_prob(grammar: ChainGrammar, tokens: Any, dtype: torch.dtype | None = No
 
 
 @torch.no_grad()
-def _posteriors(
-    grammar: ChainGrammar, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence: bool = False
-):
+def _posteriors(grammar: ChainGrammar, tokens, mask, evidence, dtype, return_log_evidence):
     """See [`~rhm_hf.inference.posteriors`]; the last entries are the laws of the states."""
-    dtype, evidence = checked_dtype(dtype), given_evidence(grammar, tokens, mask, evidence)
-    n, device = len(evidence[0]), evidence[0].device
-    laws = [
-        torch.empty(n, grammar.num_nodes_at(level), grammar.num_symbols_at(level), dtype=dtype, device=device)
-        for level in range(grammar.depth + 1)
-    ]
-    log_evidence = torch.empty(n, dtype=torch.float64, device=device)
-    tables = chain_tables_for(grammar, device, dtype)
-    for chunk in chunks(tables.blocks, n, grammar.sentence_length):
-        part, out = [array[chunk] for array in evidence], [law[chunk] for law in laws]
-        log_evidence[chunk] = _chain_posteriors(grammar, tables, part, out)
-        if dtype == torch.float32 and log_evidence[chunk].isneginf().any():
-            # Impossible, or products of likelihoods that float32 cannot hold: float64 tells.
-            log_evidence[chunk] = _chain_posteriors(grammar, chain_tables_for(grammar, device), part, out)
-    if return_log_evidence:
-        return laws, log_evidence
-    refuse_impossible(log_evidence)
-    return laws
+
+    def compute(dtype: torch.dtype, part: list[torch.Tensor], out: list[torch.Tensor]) -> torch.Tensor:
+        return _chain_posteriors(grammar, chain_tables_for(grammar, part[0].device, dtype), part, out)
+
+    def sentences(n: int) -> list[slice]:
+        return chunks(chain_tables_for(grammar, torch.device("cpu")).blocks, n, grammar.sentence_length)
+
+    given = (tokens, mask, evidence)
+    return posteriors_by_chunks(grammar, given, dtype, sentences, compute, return_log_evidence)
 
 
 def _chain_posteriors(grammar: ChainGrammar, tables: ChainTables, evidence, out) -> torch.Tensor:
@@ -247,17 +214,15 @@ def _drawn_states(tables: ChainTables, before, written, generator) -> torch.Tens
 
 
 def _node_marginals(grammar: ChainGrammar, level: int) -> torch.Tensor:
-    level = check_integer("level", level, 0, grammar.depth + 1)
     return chain_tables_for(grammar, torch.device("cpu")).marginals[level].clone()
 
 
 def _plateau(grammar: ChainGrammar, level: int) -> float:
     """Exact below the root; at the root `grammar.entropy` over d, which may be an estimate."""
-    level = check_integer("level", level, 0, grammar.depth + 1)
     if level == grammar.depth:
         return grammar.entropy / grammar.sentence_length
     level = min(level, grammar.cut)
-    marginals = node_marginals(grammar, level)
+    marginals = _node_marginals(grammar, level)
     below = torch.from_numpy(subtree_entropies(grammar.blocks, level))
     total = torch.special.entr(marginals).sum() + (marginals @ below).sum()
     return float(total) / grammar.sentence_length
@@ -265,11 +230,10 @@ def _plateau(grammar: ChainGrammar, level: int) -> float:
 
 def _position_entropies(grammar: ChainGrammar, level: int) -> torch.Tensor:
     """Exact below the root; there a mean over the prefixes of sampled sentences where `grammar.entropy` is one."""
-    level = check_integer("level", level, 0, grammar.depth + 1)
     tables = tables_for(grammar.blocks, torch.device("cpu"))
     if level < grammar.depth:
         level = min(level, grammar.cut)
-        return torch.cat([block_entropies(tables, law[None], level) for law in node_marginals(grammar, level)])
+        return torch.cat([block_entropies(tables, law[None], level) for law in _node_marginals(grammar, level)])
     if grammar.entropy_stderr:
         # the prefixes of blocks are sampled, the tokens within a block are not
         joints = [law / len(law) for law in laws_after_sampled_prefixes(grammar)]
@@ -278,14 +242,96 @@ def _position_entropies(grammar: ChainGrammar, level: int) -> torch.Tensor:
     return torch.cat([block_entropies(tables, torch.from_numpy(joint), grammar.cut) for joint in joints])
 
 
-for _function, _implementation in (
-    (token_laws, _token_laws),
-    (parse, _parse),
-    (log_prob, _log_prob),
-    (posteriors, _posteriors),
-    (sample_posterior, _sample_posterior),
-    (node_marginals, _node_marginals),
-    (plateau, _plateau),
-    (position_entropies, _position_entropies),
-):
-    _function.register(ChainGrammar, _implementation)
+# Two tokens, and the likeliest states.
+
+
+def _pair_law(chain: ChainGrammar, i: int, j: int, level: int = 0) -> np.ndarray:
+    """P(token i's ancestor of a level 0..k is a, token j is b): `(symbols, v)`.
+
+    Of one block, given its root's law; of two blocks, by way of their states.
+    """
+    size, roots = chain.blocks.sentence_length, _node_marginals(chain, chain.cut).numpy()
+    (first, i), (second, j) = divmod(i, size), divmod(j, size)
+    if first == second:
+        block = Grammar(chain.blocks.rules, chain.blocks.rule_probs, roots[first], chain.vocab_size)
+        return pairs.joint(block, i, level, j)
+    states = np.diag(chain.state_marginals[min(first, second)])
+    if chain.transitions is not None:
+        states = states @ np.linalg.matrix_power(chain.transitions, abs(second - first))
+    states = states if first < second else states.T
+    above = chain.emission(first) @ pairs.descent(chain.blocks, i, chain.cut, level)
+    return above.T @ states @ chain.emission(second) @ pairs.descent(chain.blocks, j, chain.cut)
+
+
+def _likeliest_states(tables: ChainTables, symbols: torch.Tensor) -> torch.Tensor:
+    """The most probable states `(n, J)` given the blocks' symbols (Viterbi); the lowest of equals."""
+    stay = tables.transitions is None
+    best, came_from = tables.initial.log() + _log_emitted(tables, 0, symbols[:, 0]), []
+    for block in range(1, tables.num_blocks):
+        if not stay:
+            best, previous = (best[:, :, None] + tables.transitions.log()).max(1)
+            came_from.append(previous)
+        best = best + _log_emitted(tables, block, symbols[:, block])
+    states = [best.argmax(1)]
+    if stay:
+        return states[0][:, None].expand(-1, tables.num_blocks)
+    for previous in reversed(came_from):
+        states.append(previous.gather(1, states[-1][:, None])[:, 0])
+    return torch.stack(states[::-1], 1)
+
+
+class ChainLaws(Laws):
+    """The exact laws of a chain of blocks."""
+
+    source: ChainGrammar
+
+    def token_laws(self, tokens, positions, context_level, context_length, dtype):
+        """Forward messages between blocks, a pass down the tree within; windows cost a posterior a position."""
+        return _token_laws(self.source, tokens, positions, context_level, context_length, dtype)
+
+    def log_prob(self, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """The rules' of every block, and of the symbols with the states summed out."""
+        return _log_prob(self.source, tokens, dtype)
+
+    def parse(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """The levels 0 .. k."""
+        return _parse(self.source, tokens)
+
+    def most_probable_parse(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """The levels 0 .. k, and the likeliest states given them; -1 where a block has no rule."""
+        levels = _parse(self.source, tokens)
+        tables = chain_tables_for(self.source, tokens.device)
+        failed = (levels[-1] < 0).any(1, keepdim=True)
+        states = _likeliest_states(tables, levels[-1].clamp(min=0)).masked_fill(failed, -1)
+        above = [] if self.source.transitions is None else [states]
+        return [*levels, *above, states[:, :1].clone()]
+
+    def posteriors(self, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence=False):
+        """Messages up the blocks, along the chain, and down again."""
+        return _posteriors(self.source, tokens, mask, evidence, dtype, return_log_evidence)
+
+    def sample_posterior(self, tokens=None, mask=None, evidence=None, generator=None) -> list[torch.Tensor]:
+        """States first, then the blocks."""
+        return _sample_posterior(self.source, tokens, mask, evidence, generator)
+
+    def node_marginals(self, level: int) -> torch.Tensor:
+        """The law of every node of a level given nothing."""
+        return _node_marginals(self.source, level)
+
+    def plateau(self, level: int) -> float:
+        """Exact below the root; at the root `source.entropy` over d, which may be an estimate."""
+        return _plateau(self.source, level)
+
+    def position_entropies(self, level: int) -> torch.Tensor:
+        """Exact below the root; there a mean over prefixes of sampled sentences where `source.entropy` is one."""
+        return _position_entropies(self.source, level)
+
+    def pair_law(self, first: int, second: int) -> np.ndarray:
+        """By way of the block's root, or of the states."""
+        return _pair_law(self.source, first, second)
+
+    def tuple_law(self, node: int, position: int, level: int) -> np.ndarray:
+        """Of the levels 1..k, which have rules."""
+        source = self.source
+        symbols = _pair_law(source, node * source.block_length(level), position, level)
+        return (source.rule_probs_at(level)[..., None] * symbols[:, None]).reshape(-1, source.vocab_size)

@@ -1,24 +1,12 @@
 """The laws of a chain of blocks as tensors, built once for every chain, device and dtype."""
 
-import weakref
 from functools import cached_property
 
 import torch
 
+from ..laws.cache import cached_tables
 from ..layered.laws.rule_tables import Tables, tables_for
 from .chain_grammar import ChainGrammar
-
-
-_CACHE: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-
-
-def chain_tables_for(grammar: ChainGrammar, device: torch.device, dtype: torch.dtype = torch.float64) -> "ChainTables":
-    """The tables of a chain on a device; they live as long as the chain."""
-    per_grammar = _CACHE.setdefault(grammar, {})
-    key = (str(device), dtype)
-    if key not in per_grammar:
-        per_grammar[key] = ChainTables(grammar, device, dtype)
-    return per_grammar[key]
 
 
 class ChainTables:
@@ -60,6 +48,9 @@ class ChainTables:
                 children[:, child].index_add_(1, t.rules[child], weights)
             levels.append(children.flatten(0, 1))
         return [*levels[::-1], *above]
+
+
+chain_tables_for = cached_tables(ChainTables)
 
 
 def _log_product(logs: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:

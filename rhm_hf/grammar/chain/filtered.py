@@ -1,16 +1,88 @@
 """Hierarchical filtering: a grammar whose correlations are cut above one level (arXiv 2408.15138)."""
 
-from dataclasses import replace
-from typing import Any
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...checks import check_integer
+from .. import registry
 from ..layered.grammar import Grammar
+from ..layered.parameters import GrammarParameters
+from ..layered.uneven import LayeredParameters
 from .chain_grammar import ChainGrammar
 
 
 EMISSION_LIMIT = 2**24  # entries of the laws of all nodes given the root
+
+
+@dataclass(frozen=True)
+class FilteredParameters:
+    """A grammar of an ensemble, filtered.
+
+    Args:
+        base ([`GrammarParameters`] or [`LayeredParameters`]): of the whole grammar.
+        cut_level (`int`): k = 0..L-1: the nodes of level k are drawn independently given the root, each from its exact
+            law; see [`FilteredGrammar`].
+
+    Raises:
+        `ValueError`: for a level out of range, or a base that is no layered grammar.
+    """
+
+    base: GrammarParameters | LayeredParameters
+    cut_level: int
+
+    kind: ClassVar[str] = "filtered"
+    names: ClassVar[re.Pattern] = re.compile(r"(.+)-cut(\d+)")
+    form: ClassVar[str] = "the name of a layered grammar with -cut<level> after it"
+    wraps: ClassVar[bool] = True
+    keyword_names: ClassVar[tuple[str, ...]] = ("cut_level",)
+
+    def __post_init__(self):
+        if not isinstance(self.base, GrammarParameters | LayeredParameters):
+            raise ValueError(
+                f"cut_level={self.cut_level!r} of {self.base.name}: only a grammar with rules at every level can be "
+                "filtered; leave one of them out"
+            )
+        if self.cut_level == self.base.depth:
+            raise ValueError(f"cut_level={self.cut_level} with depth={self.base.depth} cuts nothing: leave it out")
+        object.__setattr__(self, "cut_level", check_integer("cut_level", self.cut_level, 0, self.base.depth))
+
+    @classmethod
+    def of(cls, base: Any, cut_level: int) -> "FilteredParameters":
+        """The parameters of keywords."""
+        return cls(base, cut_level)
+
+    @classmethod
+    def from_name(cls, name: str, rules_seed: int = 0) -> "FilteredParameters":
+        """Parses a short name."""
+        base, level = cls.names.fullmatch(name).groups()
+        return cls(registry.parameters_from_name(base, rules_seed), int(level))
+
+    @property
+    def name(self) -> str:
+        """The base's short name with `-cut<k>`."""
+        return f"{self.base.name}-cut{self.cut_level}"
+
+    @property
+    def rules_seed(self) -> int:
+        """The base's."""
+        return self.base.rules_seed
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The values that `load_dataset("rhm", ..)` takes by keyword."""
+        return {**self.base.keywords, "cut_level": self.cut_level}
+
+    @property
+    def sentence_length(self) -> int:
+        """d, in tokens: the base's."""
+        return self.base.sentence_length
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parameters, ready for JSON."""
+        return {"kind": self.kind, "base": self.base.to_dict(), "cut_level": self.cut_level}
 
 
 class FilteredGrammar(ChainGrammar):
@@ -53,9 +125,9 @@ class FilteredGrammar(ChainGrammar):
 
     @property
     def parameters(self):
-        """Those of the grammar with `cut_level`, or None."""
-        known = self.grammar.parameters
-        return replace(known, cut_level=self.level) if hasattr(known, "cut_level") else None
+        """Those of the grammar and the level of the cut, or None."""
+        base = self.grammar.parameters
+        return None if base is None else FilteredParameters(base, self.level)
 
     @property
     def name(self) -> str:
@@ -73,8 +145,13 @@ class FilteredGrammar(ChainGrammar):
     @classmethod
     def from_arrays(cls, arrays, settings, parameters=None) -> "FilteredGrammar":
         """See [`Source.from_arrays`]."""
-        whole = None if parameters is None else replace(parameters, cut_level=None)
-        return cls(Grammar.from_arrays(arrays, settings, whole), settings["level"])
+        base = None if parameters is None else parameters.base
+        return cls(Grammar.from_arrays(arrays, settings, base), settings["level"])
+
+    @classmethod
+    def drawn_from(cls, parameters: FilteredParameters) -> "FilteredGrammar":
+        """See [`Source.drawn_from`]."""
+        return cls(Grammar.drawn_from(parameters.base), parameters.cut_level)
 
 
 def laws_given_root(grammar: Grammar, level: int) -> np.ndarray:
@@ -97,3 +174,6 @@ def laws_given_root(grammar: Grammar, level: int) -> np.ndarray:
                 np.add.at(children[child], rules[:, rule, child], weights)
         laws = np.ascontiguousarray(np.moveaxis(children, (0, 1), (1, 3)).reshape(nodes * size, classes, below))
     return laws / laws.sum(2, keepdims=True)
+
+
+registry.register(FilteredGrammar, FilteredParameters)

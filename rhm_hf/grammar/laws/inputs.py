@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...checks import check_integer
+from ..refusal import NotSupported
+
 
 def checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
     """float64 unless told otherwise."""
@@ -26,9 +29,13 @@ def checked_tokens(grammar, tokens: Any, whole: bool = True, hidden: torch.Tenso
         whole (`bool`, *optional*, defaults to `True`): whether the length must be d.
         hidden (`torch.Tensor`, *optional*): bool `(n, d)`; hidden entries may hold anything and become 0.
     """
+    if grammar.lengths_vary:
+        tokens = padded(tokens, grammar.vocab_size + 1)
     tokens = _tensor("tokens", tokens)
     if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
         raise ValueError(f"tokens has dtype {tokens.dtype}: symbols must be integers")
+    if grammar.lengths_vary:
+        return _checked_rows(grammar, tokens)
     length = grammar.sentence_length
     if tokens.ndim != 2 or (tokens.shape[1] != length if whole else tokens.shape[1] > length):
         allowed = f"(sentences, {length})" if whole else f"(sentences, t) with t <= {length}"
@@ -44,6 +51,63 @@ def checked_tokens(grammar, tokens: Any, whole: bool = True, hidden: torch.Tenso
                 f"symbols are 0 to {grammar.vocab_size - 1}; special ids such as BOS must be removed or masked"
             )
     return tokens
+
+
+def padded(rows: Any, pad: int) -> Any:
+    """Lists of lists as one array `(n, longest)`, padded at the end; anything else as it is."""
+    if not isinstance(rows, list | tuple) or not all(isinstance(row, list | tuple | np.ndarray) for row in rows):
+        return rows
+    width = max(map(len, rows), default=0)
+    filled = np.full((len(rows), width), pad, dtype=np.int64)
+    for row, values in zip(filled, rows, strict=True):
+        values = np.asarray(values)
+        if len(values) and values.dtype.kind not in "iu":
+            raise ValueError(f"tokens holds a row of dtype {values.dtype}: symbols must be integers")
+        row[: len(values)] = values
+    return filled
+
+
+def _checked_rows(grammar, tokens: torch.Tensor) -> torch.Tensor:
+    """Rows of different lengths: symbols, then PAD."""
+    v, longest = grammar.vocab_size, grammar.max_length
+    if tokens.ndim != 2:
+        raise ValueError(
+            f"tokens has shape {tuple(tokens.shape)}: it must be (sentences, t), padded with PAD = {v + 1}"
+        )
+    tokens = tokens.to(torch.int64)
+    is_pad = tokens == v + 1
+    wrong = ((tokens < 0) | (tokens >= v)) & ~is_pad
+    wrong |= ~is_pad & (is_pad.cumsum(1) > 0)
+    if longest is not None:
+        wrong[:, longest:] |= ~is_pad[:, longest:]
+    if wrong.any():
+        row, place = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            f"tokens[{row}, {place}] = {int(tokens[row, place])} is out of place: vocab_size={v}, so symbols are 0 to "
+            f"{v - 1}, at most {longest or 'any number'} a sentence, with PAD = {v + 1} after them only"
+        )
+    return tokens
+
+
+def checked_context(grammar, context_level, context_length) -> tuple[int, int | None]:
+    """The level to start from, and the window where it leaves out any token."""
+    if context_level is not None and context_length is not None:
+        raise ValueError(
+            f"context_level={context_level!r} and context_length={context_length!r} are two different truncations: "
+            "give one of them"
+        )
+    if context_level is not None:
+        if not grammar.has_blocks:
+            raise NotSupported(
+                f"context_level={context_level!r}", grammar, "its trees have no aligned blocks", "use context_length"
+            )
+        return check_integer("context_level", context_level, 0, grammar.depth + 1), None
+    if context_length is None:
+        return grammar.depth, None
+    window = check_integer("context_length", context_length, 0)
+    if window == 0:
+        return 0, None  # the marginal laws of the tokens
+    return grammar.depth, window if window < grammar.sentence_length - 1 else None
 
 
 def checked_mask(mask: Any, tokens: Any) -> torch.Tensor:

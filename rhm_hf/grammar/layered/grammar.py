@@ -7,18 +7,22 @@ levels may differ in their numbers of symbols, rules and children. Rules of prob
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from .. import registry
+from ..fixed_tree import FixedTree
 from ..source import Source
-from . import indexing, parsing, validation
+from . import indexing, parsing, subtrees, validation
+from .parameters import GrammarParameters
 from .prefix_tree import PrefixTree
+from .uneven import LayeredParameters
 
 
-class Grammar(Source):
+class Grammar(FixedTree):
     """A grammar: per level its production rules and their probabilities, and the law of the root.
 
     Make one with [`Grammar.from_name`], [`Grammar.from_parameters`], [`Grammar.from_rules`] or
@@ -40,22 +44,23 @@ class Grammar(Source):
         """Draws what `parameters.rules_seed` picks from the ensemble of the parameters, of any family.
 
         Args:
-            parameters ([`GrammarParameters`], [`LayeredParameters`] or [`HiddenMarkovParameters`]): of the ensemble.
+            parameters: of any registered kind, such as [`GrammarParameters`].
 
         Returns:
-            A [`Grammar`], with `cut_level` a [`FilteredGrammar`], with `sparsity` a [`SparseGrammar`], or a
-            [`HiddenMarkovSource`].
+            A source of the family that the parameters belong to; of [`GrammarParameters`] a [`Grammar`].
         """
-        from ..registry import from_parameters
-
-        return from_parameters(parameters)
+        return registry.from_parameters(parameters)
 
     @staticmethod
     def from_name(name: str, rules_seed: int = 0) -> Source:
         """`Grammar.from_name("v16-m4-s2-L3", rules_seed=0)`; the name says the family, see `from_parameters`."""
-        from ..registry import from_parameters, parameters_from_name
+        return registry.from_parameters(registry.parameters_from_name(name, rules_seed))
 
-        return from_parameters(parameters_from_name(name, rules_seed))
+    @classmethod
+    def drawn_from(cls, parameters: GrammarParameters | LayeredParameters) -> "Grammar":
+        """See [`Source.drawn_from`]; the classes are equally probable."""
+        rules, probs, vocab_size = parameters.draw_rules()
+        return cls(rules, probs, np.full(len(rules[0]), 1 / len(rules[0])), vocab_size, parameters)
 
     @classmethod
     def uniform(cls, rules, vocab_size: int, parameters: Any = None) -> "Grammar":
@@ -205,15 +210,35 @@ class Grammar(Source):
 
     @cached_property
     def sampling_plan(self):
-        """How random words become sentences, built once: a [`~rhm_hf.grammar.plan.Plan`], or a faster one."""
+        """How random numbers become sentences, built once: a [`~sentences.plan.Plan`], or a faster one."""
         from ..sentences.plan import Plan  # numba takes a moment to import
         from .shared_laws import SharedLawPlan, has_shared_laws
 
         return SharedLawPlan(self) if not self.is_equiprobable and has_shared_laws(self) else Plan(self)
 
     def parse(self, tokens: np.ndarray) -> list[np.ndarray]:
-        """The derivation of given sentences `(num, sentence_length)`: see [`~rhm_hf.grammar.parsing.parse`]."""
+        """The derivation of given sentences `(num, sentence_length)`: see [`parsing.parse`]."""
         return parsing.parse(self, tokens)
+
+    def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
+        """See [`~rhm_hf.grammar.enumeration.enumerate_sentences`]."""
+        return subtrees.layered_sentences(self)
+
+    @cached_property
+    def laws(self):
+        """The exact laws, a [`~rhm_hf.grammar.layered.laws.layered_laws.LayeredLaws`]."""
+        from .laws.layered_laws import LayeredLaws  # torch
+
+        return LayeredLaws(self)
+
+    def shape(self) -> dict[str, str]:
+        """What a card says about the shape."""
+        levels = range(self.depth, 0, -1)
+        return {
+            "rules per symbol m": _per_level(int((self.rule_probs_at(level) > 0).sum(1).max()) for level in levels),
+            "children per rule s": _per_level(self.tuple_size_at(level) for level in levels),
+            "levels of rules L": str(self.depth),
+        }
 
 
 def subtree_entropies(grammar: Grammar, level: int) -> np.ndarray:
@@ -225,6 +250,11 @@ def subtree_entropies(grammar: Grammar, level: int) -> np.ndarray:
     return below
 
 
+def _per_level(values: Iterable[int]) -> str:
+    values = list(values)
+    return str(values[0]) if len(set(values)) == 1 else ", ".join(map(str, values)) + " (root first)"
+
+
 def _frozen(array, dtype) -> np.ndarray:
     array = np.array(array, dtype=dtype, order="C")
     array.setflags(write=False)
@@ -234,3 +264,6 @@ def _frozen(array, dtype) -> np.ndarray:
 def _entropy(probs: np.ndarray) -> float:
     positive = probs[probs > 0]
     return float(-(positive * np.log(positive)).sum())
+
+
+registry.register(Grammar, GrammarParameters, LayeredParameters)

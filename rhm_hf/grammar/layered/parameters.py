@@ -2,7 +2,7 @@
 
 A short name such as `v16-m4-s2-L3` (or `v16-m4-s2-L3-c8` where the number of classes differs from v) says everything
 about the ensemble; `rules_seed` picks one grammar of it. What departs from the uniform model follows, in this order:
-`-zipf1.0@1`, `-uncorrelated`, `-cut2`, `-sparse1` or `-sparse1b`.
+`-zipf1.0@1`, `-uncorrelated`.
 """
 
 import decimal
@@ -10,22 +10,19 @@ import math
 import re
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import SEED_LIMIT, check_integer, check_number, smallest_dtype  # noqa: F401
-from ..sparse.placements import count_placements, sparse_suffix
+from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number
+from ..names import FLOAT
+from .random_rules import random_rules
 
 
-MAX_VOCAB_SIZE = 2**31 - 4  # ids are int32 at most, and BOS, PAD and MASK follow the symbols
-
-NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"  # as repr prints a float >= 0
 _NAME = re.compile(
     r"v(?P<vocab_size>\d+)-m(?P<num_synonyms>\d+)-s(?P<tuple_size>\d+)-L(?P<depth>\d+)(?:-c(?P<num_classes>\d+))?"
-    rf"(?:-zipf(?P<zipf_exponent>{NUMBER})(?:@(?P<zipf_level>\d+))?)?"
-    r"(?P<uncorrelated>-uncorrelated)?(?:-cut(?P<cut_level>\d+))?"
-    r"(?:-sparse(?P<sparsity>\d+)(?P<placement>b)?)?"
+    rf"(?:-zipf(?P<zipf_exponent>{FLOAT})(?:@(?P<zipf_level>\d+))?)?"
+    r"(?P<uncorrelated>-uncorrelated)?"
 )
 
 
@@ -47,12 +44,6 @@ class GrammarParameters:
         uncorrelated (`bool`, *optional*, defaults to `False`): above level 1, every symbol occurs equally often at
             every place among the rules of each symbol, so that all level-1 tuples are equally frequent in every class:
             no tuple and no token tells the class. Needs a multiple of v rules per symbol, with s = 2 exactly v.
-        cut_level (`int`, *optional*): k = 0..L-1: the nodes of level k are drawn independently given the root, each
-            from its exact law; see [`FilteredGrammar`].
-        sparsity (`int`, *optional*): s0 >= 1, uninformative slots for every child, at every level (arXiv 2404.10727);
-            see [`SparseGrammar`]. v counts the informative symbols, sentences have (s (s0 + 1))^L tokens.
-        placement (`str`, *optional*, defaults to `"A"` with `sparsity`): `"A"`, each child in a sub-patch of s0 + 1
-            slots of its own, or `"B"`, the children anywhere in their order.
 
     Raises:
         `ValueError`: if a value is out of range, or if v (or n_c) symbols with m rules each do not fit into the v^s
@@ -68,9 +59,14 @@ class GrammarParameters:
     zipf_exponent: float | None = None
     zipf_level: int | None = None
     uncorrelated: bool = False
-    cut_level: int | None = None
-    sparsity: int | None = None
-    placement: str | None = None
+
+    kind: ClassVar[str] = "rhm"
+    names: ClassVar[re.Pattern] = re.compile(r"v\d+-.*")
+    form: ClassVar[str] = (
+        "v<vocab_size>-m<num_synonyms>-s<tuple_size>-L<depth>, for example v16-m4-s2-L3, and after it, where wanted "
+        "and in this order, -c<num_classes>, -zipf<a> or -zipf<a>@<level>, -uncorrelated"
+    )
+    wraps: ClassVar[bool] = False
 
     def __post_init__(self):
         def set_checked(name, minimum, limit=None):
@@ -93,32 +89,6 @@ class GrammarParameters:
         self._check_room("num_classes", self.num_classes)
         self._check_zipf()
         self._check_uncorrelated()
-        if self.cut_level is not None:
-            if self.cut_level == self.depth:
-                raise ValueError(f"cut_level={self.depth} with depth={self.depth} cuts nothing: leave it out")
-            set_checked("cut_level", 0, self.depth)
-        self._check_sparse()
-
-    def _check_sparse(self) -> None:
-        if self.sparsity is None:
-            if self.placement is not None:
-                raise ValueError(
-                    f"placement={self.placement!r} without sparsity: give s0, uninformative slots for every child"
-                )
-            return
-        object.__setattr__(self, "sparsity", check_integer("sparsity", self.sparsity, 1))
-        if self.cut_level is not None:
-            raise ValueError(
-                f"sparsity={self.sparsity} with cut_level={self.cut_level}: a filtered grammar cannot be made sparse, "
-                "only one with rules at every level can: leave one of them out"
-            )
-        object.__setattr__(self, "placement", "A" if self.placement is None else self.placement)
-        count_placements(self.tuple_size, self.sparsity, self.placement)
-        if self.sentence_length >= 2**31:
-            raise ValueError(
-                f"sparsity={self.sparsity} is too large: with tuple_size={self.tuple_size} and depth={self.depth} a "
-                f"sentence would have {self.sentence_length} tokens; less than 2^31 are supported"
-            )
 
     def _check_uncorrelated(self) -> None:
         if not isinstance(self.uncorrelated, bool | np.bool_):
@@ -183,22 +153,16 @@ class GrammarParameters:
         if self.zipf_exponent is not None:
             name += f"-zipf{self.zipf_exponent!r}" + ("" if self.zipf_level is None else f"@{self.zipf_level}")
         name += "-uncorrelated" * self.uncorrelated
-        if self.cut_level is not None:
-            name += f"-cut{self.cut_level}"
-        return name if self.sparsity is None else name + sparse_suffix(self.sparsity, self.placement)
+        return name
 
     @classmethod
     def from_name(cls, name: str, rules_seed: int = 0) -> "GrammarParameters":
         """Parses a short name: `GrammarParameters.from_name("v16-m4-s2-L3-c8-zipf1.0@1")`."""
         match = _NAME.fullmatch(name) if isinstance(name, str) else None
         if match is None:
-            raise ValueError(
-                f"name={name!r} is not a grammar's short name: write v<vocab_size>-m<num_synonyms>-s<tuple_size>"
-                "-L<depth>, for example v16-m4-s2-L3, and after it, where wanted and in this order, -c<num_classes>, "
-                "-zipf<a> or -zipf<a>@<level>, -uncorrelated, -cut<level>, -sparse<s0> or -sparse<s0>b"
-            )
+            raise ValueError(f"name={name!r} is not a grammar's short name: write {cls.form}")
         groups = {key: text for key, text in match.groupdict().items() if text is not None}
-        convert = {"zipf_exponent": float, "uncorrelated": bool, "placement": str.upper}
+        convert = {"zipf_exponent": float, "uncorrelated": bool}
         values = {key: convert.get(key, int)(text) for key, text in groups.items()}
         return cls(**values, rules_seed=rules_seed)
 
@@ -213,21 +177,38 @@ class GrammarParameters:
             return np.array([float(weight / total) for weight in weights])
 
     @property
+    def keywords(self) -> dict[str, Any]:
+        """The values that `load_dataset("rhm", ..)` takes by keyword."""
+        return asdict(self)
+
+    def draw_rules(self) -> tuple[list[np.ndarray], list[np.ndarray], int]:
+        """The rules that `rules_seed` picks and their probabilities, root first, and the number of tokens.
+
+        With `uncorrelated`, the rules above level 1 are balanced, see [`~random_rules.balanced_tuples`].
+        """
+        symbols = [self.num_classes, *[self.vocab_size] * (self.depth - 1)]
+        shapes = [(n, self.num_synonyms, self.tuple_size) for n in symbols]
+        balanced = [self.uncorrelated and generation + 1 < self.depth for generation in range(self.depth)]
+        rules = random_rules(shapes, [self.vocab_size] * self.depth, self.rules_seed, balanced)
+        laws = [self.rule_law(level) for level in range(self.depth, 0, -1)]
+        probs = [np.tile(law, (len(r), 1)) for r, law in zip(rules, laws, strict=True)]
+        return rules, probs, self.vocab_size
+
+    @property
+    def tuple_sizes(self) -> tuple[int, ...]:
+        """The children of a rule by level, root first."""
+        return (self.tuple_size,) * self.depth
+
+    @property
     def sentence_length(self) -> int:
-        """d = s^L, with `sparsity` (s (s0 + 1))^L, in tokens."""
-        return (self.tuple_size * (1 + (self.sparsity or 0))) ** self.depth
+        """d = s^L, in tokens."""
+        return self.tuple_size**self.depth
 
     @property
     def num_sentences(self) -> int:
-        """P_max = n_c m^((s^L-1)/(s-1)), as a Python integer of any size.
-
-        With `sparsity`, m counts the placements of every rule, too; with `cut_level` there are more sentences.
-        """
+        """P_max = n_c m^((s^L-1)/(s-1)), as a Python integer of any size."""
         nodes = (self.tuple_size**self.depth - 1) // (self.tuple_size - 1)
-        choices = self.num_synonyms
-        if self.sparsity is not None:
-            choices *= count_placements(self.tuple_size, self.sparsity, self.placement)
-        return self.num_classes * choices**nodes
+        return self.num_classes * self.num_synonyms**nodes
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as plain numbers, ready for JSON; those that are left out are absent."""

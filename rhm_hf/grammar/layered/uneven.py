@@ -1,13 +1,15 @@
-"""Parameters and short names of other families than the RHM: uneven layers, hidden Markov sources."""
+"""Parameters and short names of layered grammars whose levels differ in their sizes."""
 
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from ...checks import SEED_LIMIT, check_integer
-from .parameters import MAX_VOCAB_SIZE
+import numpy as np
+
+from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer
+from .random_rules import random_rules
 
 
 _LAYERED = re.compile(r"layered-c(\d+)-v(\d+(?:\.\d+)*)-m(\d+(?:\.\d+)*)-s(\d+(?:\.\d+)*)")
@@ -35,6 +37,14 @@ class LayeredParameters:
     num_synonyms: Sequence[int]
     tuple_sizes: Sequence[int]
     rules_seed: int = 0
+
+    kind: ClassVar[str] = "layered"
+    names: ClassVar[re.Pattern] = re.compile(r"layered-.*")
+    form: ClassVar[str] = (
+        "layered-c<classes>-v<..>-m<..>-s<..>, each with one number for every level, root first and separated by dots:"
+        " layered-c4-v8.16-m2.4-s3.2"
+    )
+    wraps: ClassVar[bool] = False
 
     def __post_init__(self):
         def set_value(name, value):
@@ -74,19 +84,41 @@ class LayeredParameters:
         """Parses a short name."""
         match = _LAYERED.fullmatch(name)
         if match is None:
-            raise ValueError(
-                f"name={name!r} is not a layered grammar's short name: write layered-c<classes>-v<..>-m<..>-s<..>, "
-                "each with one number for every level, root first and separated by dots: layered-c4-v8.16-m2.4-s3.2"
-            )
+            raise ValueError(f"name={name!r} is not a layered grammar's short name: write {cls.form}")
         lists = ([int(n) for n in group.split(".")] for group in match.groups()[1:])
         return cls(int(match[1]), *lists, rules_seed=rules_seed)
+
+    @property
+    def depth(self) -> int:
+        """L, levels of rules."""
+        return len(self.tuple_sizes)
 
     @property
     def sentence_length(self) -> int:
         """d, in tokens."""
         return math.prod(self.tuple_sizes)
 
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The values that `load_dataset("rhm", ..)` takes by keyword."""
+        return {"rules_seed": self.rules_seed}
+
+    def draw_rules(self) -> tuple[list[np.ndarray], list[np.ndarray], int]:
+        """The rules that `rules_seed` picks and their probabilities, root first, and the number of tokens."""
+        symbols = [self.num_classes, *self.vocab_sizes[:-1]]
+        shapes = list(zip(symbols, self.num_synonyms, self.tuple_sizes, strict=True))
+        rules = random_rules(shapes, self.vocab_sizes, self.rules_seed)
+        return rules, [np.full(r.shape[:2], 1 / r.shape[1]) for r in rules], self.vocab_sizes[-1]
+
+    @property
+    def num_sentences(self) -> int:
+        """P_max, as a Python integer of any size."""
+        nodes, count = 1, self.num_classes
+        for m, s in zip(self.num_synonyms, self.tuple_sizes, strict=True):
+            count, nodes = count * m**nodes, nodes * s
+        return count
+
     def to_dict(self) -> dict[str, Any]:
         """The parameters, ready for JSON."""
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {"kind": "layered", **values}
+        return {"kind": self.kind, **values}

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from ...checks import check_integer
-from .parameters import MAX_VOCAB_SIZE
+from ...checks import MAX_VOCAB_SIZE, check_integer
 
 
 SUM_TOLERANCE = 1e-6

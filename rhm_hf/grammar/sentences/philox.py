@@ -134,3 +134,15 @@ def hash_sentences(sentences, key, hashes):
 
 
 # Sentences to derivations.
+
+
+@compiled
+def hash_rows(sentences, lengths, key, hashes):
+    """The same of the first `lengths[i]` entries of each row."""
+    for i in range(sentences.shape[0]):
+        mixed = key[0] ^ np.uint64(lengths[i])
+        for t in range(lengths[i]):
+            high, low = multiply(mixed ^ np.uint64(sentences[i, t]), np.uint64(0x9E3779B97F4A7C15))
+            mixed = high ^ low ^ key[1]
+        high, low = multiply(mixed, np.uint64(0xD2B74407B1CE6E93))
+        hashes[i] = high ^ low

@@ -24,6 +24,7 @@ UNIQUE_POSITIONS = {"train": (0, 1), "test": (1, -2), "validation": (2, -2)}
 REGIONS = {"train": (0, 8), "validation": (8, 9), "test": (9, 10)}
 # An unlucky sentence of a region of 10 % needs 2^12 attempts with probability 0.9^4096 = 10^-187.
 MAX_ATTEMPTS = 2**12
+DRAWN_TOGETHER = 2**12  # sentences that a source without a plan draws at a time
 WORKING_BYTES = 2**19  # of words and sentences handled together: they stay in the second-level cache
 
 
@@ -50,7 +51,8 @@ def sample(
             `unique` splits never do.
 
     Returns:
-        `np.ndarray` of shape `(num, sentence_length)` and `grammar.token_dtype`.
+        `np.ndarray` of shape `(num, sentence_length)` and `grammar.token_dtype`; where lengths vary
+        `(num, longest of these)`, padded with PAD = v + 1.
 
     Raises:
         `ValueError`: for arguments out of range, for more distinct sentences than exist, for `"unique"` where
@@ -67,6 +69,8 @@ def sample(
         sampling = "iid" if sampling is None else sampling
     sampling = resolve_sampling(grammar, sampling)
     _check_indices(grammar, sampling, split, start, num)
+    if grammar.sampling_plan is None:
+        return _drawn_one_by_one(grammar, num, seed, split, start, disjoint)
     sentences = np.empty((num, grammar.sentence_length), dtype=grammar.token_dtype)
     if sampling == "unique":
         _fill_unique(grammar, sentences, seed, split, start)
@@ -126,7 +130,7 @@ def _check_indices(grammar, sampling: str, split: str, start: int, num: int) -> 
                 f"has {size}, and these would span {reach}; ask for fewer or use sampling='iid'"
             )
     plan = grammar.sampling_plan
-    words = len((plan.permuted if sampling == "unique" else plan.drawn).products)
+    words = 1 if plan is None else len((plan.permuted if sampling == "unique" else plan.drawn).products)
     if (start + num) * words >= 2**63:
         raise ValueError(f"start={start} with num={num} is too large: a split has {2**63 // words} sentences at most")
 
@@ -170,10 +174,69 @@ def _fill_iid(grammar, sentences: np.ndarray, seed: int, split: str, start: int,
             batch[missing] = again
             missing = missing[_outside(again, split, hash_key)]
         if len(missing):
-            raise ValueError(
-                f"disjoint=True leaves split={split!r} (almost) without sentences: none of {MAX_ATTEMPTS} draws from "
-                f"{grammar.name} with seed={seed} fell into its region; use disjoint=False or a larger grammar"
-            )
+            raise _no_such_sentence(grammar, seed, split)
+
+
+def _no_such_sentence(grammar, seed: int, split: str) -> ValueError:
+    return ValueError(
+        f"disjoint=True leaves split={split!r} (almost) without sentences: none of {MAX_ATTEMPTS} draws from "
+        f"{grammar.name} with seed={seed} fell into its region; use disjoint=False or a larger grammar"
+    )
+
+
+def _drawn_one_by_one(grammar, num: int, seed: int, split: str, start: int, disjoint: bool) -> np.ndarray:
+    """The sentences of a source that draws them itself, see [`~rhm_hf.grammar.Source.draw_sentences`]."""
+    from .permutation import philox_key
+
+    key, hash_key = philox_key(seed, split), philox_key(seed, "disjoint")
+    rows: list[np.ndarray] = []
+    for begin in range(start, start + num, DRAWN_TOGETHER):
+        indices = np.arange(begin, min(begin + DRAWN_TOGETHER, start + num))
+        batch = grammar.draw_sentences(key, 0, indices)
+        missing = _outside(batch, split, hash_key, grammar.lengths_of(batch)) if disjoint else ()
+        for attempt in range(1, MAX_ATTEMPTS):
+            if not len(missing):
+                break
+            again = grammar.draw_sentences(key, attempt, indices[missing])
+            batch, again = padded_alike(grammar, [batch, again])
+            batch[missing] = again
+            missing = missing[_outside(again, split, hash_key, grammar.lengths_of(again))]
+        if len(missing):
+            raise _no_such_sentence(grammar, seed, split)
+        width = int(grammar.lengths_of(batch).max())  # a longer sentence may have been drawn again
+        rows.append(batch[:, :width])
+    if not rows:
+        return np.zeros((0, 0 if grammar.lengths_vary else grammar.sentence_length), grammar.token_dtype)
+    return np.concatenate(padded_alike(grammar, rows))
+
+
+def padded_alike(grammar, rows: list[np.ndarray]) -> list[np.ndarray]:
+    """Arrays `(num, width)` padded with PAD to one width; their own memory where they are as wide."""
+    width = max(part.shape[1] for part in rows)
+    pad = grammar.vocab_size + 1
+    return [
+        part if part.shape[1] == width else np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=pad)
+        for part in rows
+    ]
+
+
+def numbers_of(key: np.ndarray, attempt: int, indices: np.ndarray, count: int) -> np.ndarray:
+    """`count` uniform 64-bit numbers for each of some sentences, a pure function of the arguments.
+
+    Args:
+        key (`np.ndarray`): uint64 `(2,)`, of Philox4x64-10.
+        attempt (`int`): another one gives other numbers.
+        indices (`np.ndarray`): int64 `(num,)`, of the sentences.
+        count (`int`): numbers a sentence; always the same for one key.
+
+    Returns:
+        `np.ndarray`: uint64 `(num, count)`.
+    """
+    from . import philox
+
+    numbers = np.empty((len(indices), count), dtype=np.uint64)
+    philox.scattered_words(key, np.uint64(attempt), np.asarray(indices), numbers)
+    return numbers
 
 
 def _batches(grammar, layout, num: int):
@@ -201,13 +264,16 @@ def random_words(key: np.ndarray, first: int, num: int, count: int) -> np.ndarra
     return _stream(key, first, num, np.zeros(count, np.uint64), np.zeros(count, np.uint64))
 
 
-def _outside(sentences: np.ndarray, split: str, hash_key: np.ndarray) -> np.ndarray:
-    """The rows that fall outside the region of the split."""
+def _outside(sentences: np.ndarray, split: str, hash_key: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+    """The rows that fall outside the region of the split; with `lengths`, whatever they are padded to."""
     from . import philox
     from .plan import widest_view
 
     hashes = np.empty(len(sentences), dtype=np.uint64)
-    philox.hash_sentences(widest_view(sentences), hash_key, hashes)
+    if lengths is None:
+        philox.hash_sentences(widest_view(sentences), hash_key, hashes)
+    else:
+        philox.hash_rows(np.ascontiguousarray(sentences, dtype=np.int64), lengths, hash_key, hashes)
     tenths = hashes // np.uint64(2**64 // 10 + 1)
     low, high = REGIONS[split]
     return np.flatnonzero((tenths < low) | (tenths >= high))

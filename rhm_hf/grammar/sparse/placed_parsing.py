@@ -6,7 +6,6 @@ Level by level: a patch without informative children is empty, any other must ho
 import numpy as np
 
 from ...checks import smallest_dtype
-from ..layered.enumeration import check_enumerable, enumerate_sentences
 from ..layered.parsing import checked_tokens
 
 
@@ -128,8 +127,7 @@ def enumerate_sparse(grammar) -> tuple[np.ndarray, np.ndarray]:
 
     Returns and raises as [`~rhm_hf.grammar.enumeration.enumerate_sentences`] does.
     """
-    check_enumerable(grammar)
-    base_tokens, base_probs = enumerate_sentences(grammar.base)
+    base_tokens, base_probs = grammar.base.list_sentences()
     count = grammar.placement_counts[-1]
     drawn = [placements_of_rank(grammar, rank) for rank in range(count)]
     placements = [

@@ -11,25 +11,25 @@ tool; `vocab_size`, which counts it, is one more than the base grammar's. The ro
 """
 
 import math
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ...checks import check_integer
-from ..layered.enumeration import enumerate_sentences
+from .. import registry
+from ..fixed_tree import FixedTree
 from ..layered.grammar import Grammar
 from ..layered.prefix_tree import PrefixTree
-from ..source import Source
-from . import placed_parsing as sparse_parsing
+from . import placed_parsing
+from .parameters import SparseParameters
 from .placements import Placements, sparse_suffix
 
 
 EXPANSION_LIMIT = 2**26  # symbols on the right-hand sides of one level of `to_grammar`
 
 
-class SparseGrammar(Source):
+class SparseGrammar(FixedTree):
     """A grammar with s0 uninformative slots for every informative child, at every level.
 
     What needs rules (interventions, laws of tuples) takes it too: `rules_at` and its kin are those of `to_grammar`.
@@ -109,9 +109,8 @@ class SparseGrammar(Source):
     @property
     def parameters(self):
         """Those of the base with `sparsity` and `placement`, or None."""
-        known = self.base.parameters
-        has_place = hasattr(known, "sparsity")
-        return replace(known, sparsity=self.sparsity, placement=self.placement) if has_place else None
+        base = self.base.parameters
+        return None if base is None else SparseParameters(base, self.sparsity, self.placement)
 
     @property
     def name(self) -> str:
@@ -129,8 +128,13 @@ class SparseGrammar(Source):
     @classmethod
     def from_arrays(cls, arrays, settings, parameters=None) -> "SparseGrammar":
         """See [`Source.from_arrays`]."""
-        of_base = None if parameters is None else replace(parameters, sparsity=None, placement=None)
+        of_base = None if parameters is None else parameters.base
         return cls(Grammar.from_arrays(arrays, settings, of_base), settings["sparsity"], settings["placement"])
+
+    @classmethod
+    def drawn_from(cls, parameters: SparseParameters) -> "SparseGrammar":
+        """See [`Source.drawn_from`]."""
+        return cls(Grammar.drawn_from(parameters.base), parameters.sparsity, parameters.placement)
 
     # Laws.
 
@@ -224,7 +228,7 @@ class SparseGrammar(Source):
         """The sentence of an index in `[0, num_sentences)`: the index of the base's sentence and of its placements."""
         index = check_integer("index", index, 0, self.num_sentences)
         base_index, rank = divmod(index, self.placement_counts[-1])
-        placements = sparse_parsing.placements_of_rank(self, rank)
+        placements = placed_parsing.placements_of_rank(self, rank)
         return self.place(self.base.sentence(base_index)[None], placements)[0]
 
     def index(self, tokens) -> int:
@@ -232,13 +236,13 @@ class SparseGrammar(Source):
         tokens = np.asarray(tokens)
         if tokens.shape != (self.sentence_length,):
             raise ValueError(f"tokens has shape {tokens.shape}: one sentence has shape ({self.sentence_length},)")
-        _, placements = sparse_parsing.parse(self, tokens[None])
-        rank = sparse_parsing.rank_of_placements(self, placements)
+        _, placements = placed_parsing.parse(self, tokens[None])
+        rank = placed_parsing.rank_of_placements(self, placements)
         return self.base.index(self.informative(tokens[None])[0]) * self.placement_counts[-1] + rank
 
     @cached_property
     def sampling_plan(self):
-        """How random words become sentences, built once: a [`~rhm_hf.grammar.sparse_plan.SparsePlan`]."""
+        """How random numbers become sentences, built once: a [`~rhm_hf.grammar.sparse.sparse_plan.SparsePlan`]."""
         from .sparse_plan import SparsePlan  # numba takes a moment to import
 
         return SparsePlan(self)
@@ -256,7 +260,7 @@ class SparseGrammar(Source):
         Raises:
             `ValueError`: if a sentence is ungrammatical; it names the first one and the lowest level where it fails.
         """
-        return sparse_parsing.parse(self, tokens)[0]
+        return placed_parsing.parse(self, tokens)[0]
 
     def placements(self, tokens: np.ndarray) -> list[np.ndarray]:
         """Where the children of every informative node lie.
@@ -265,7 +269,7 @@ class SparseGrammar(Source):
             `list[np.ndarray]`: entry ℓ - 1, ℓ = 1..L, int64 of shape `(num, base.num_nodes_at(ℓ))`: ranks of
             placements, rows of `placements_at(ℓ).slots`, of the nodes of the base's derivation.
         """
-        return sparse_parsing.parse(self, tokens)[1]
+        return placed_parsing.parse(self, tokens)[1]
 
     def informative(self, tokens: np.ndarray) -> np.ndarray:
         """The base sentences `(num, base.sentence_length)` of sentences that [`SparseGrammar.parse`] accepts."""
@@ -283,7 +287,23 @@ class SparseGrammar(Source):
         Returns:
             `np.ndarray` of shape `(num, sentence_length)` and `token_dtype`.
         """
-        return sparse_parsing.place(self, base_tokens, placements)
+        return placed_parsing.place(self, base_tokens, placements)
+
+    def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
+        """See [`~rhm_hf.grammar.enumeration.enumerate_sentences`]."""
+        return placed_parsing.enumerate_sparse(self)
+
+    @cached_property
+    def laws(self):
+        """The exact laws, a [`~rhm_hf.grammar.sparse.laws.sparse_laws.SparseLaws`]."""
+        from .laws.sparse_laws import SparseLaws  # torch
+
+        return SparseLaws(self)
+
+    def shape(self) -> dict[str, str]:
+        """What a card says about the shape."""
+        slots = f"{self.sparsity} (placement {self.placement})"
+        return {**self.base.shape(), "uninformative slots per child s0": slots}
 
 
-enumerate_sentences.register(SparseGrammar, sparse_parsing.enumerate_sparse)
+registry.register(SparseGrammar, SparseParameters)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.grammar.layered.enumeration import enumerate_sentences
+from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import log_prob, next_token_probs, posteriors
 from rhm_hf.metrics.loading import evaluating, share_of_process
 from rhm_hf.statistics import Accumulator

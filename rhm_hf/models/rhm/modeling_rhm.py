@@ -53,7 +53,11 @@ class RHMPreTrainedModel(LawPreTrainedModel):
         if self._grammar is None:
             config = self.config
             arrays = {name: self._buffers[name.replace(".", "_")].cpu().numpy() for name in config.buffer_shapes}
-            record = {"settings": {"vocab_size": config.num_symbols}} if config.source is None else config.source
+            record = (
+                {"family": "layered", "settings": {"vocab_size": config.num_symbols}}
+                if config.source is None
+                else config.source
+            )
             self._grammar = rebuilt({**record, "parameters": config.grammar_parameters}, arrays)
         return self._grammar
 

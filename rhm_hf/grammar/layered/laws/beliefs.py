@@ -6,12 +6,9 @@ that posteriors follow from posteriors, from the root down:
     post_i(x) = sum over rules r with r_i = x of post(parent(r)) w_r / up(parent(r)).
 """
 
-from typing import Any
-
 import torch
 
-from ...laws.dispatch import by_family
-from ...laws.inputs import checked_dtype, checked_evidence, checked_mask, checked_tokens
+from ...laws.posteriors import draw, given_evidence, posteriors_by_chunks, refuse_impossible, slices
 from .messages import Level, guarded, leaves_of, parts, rule_weights, upward, with_identity
 from .rule_tables import Tables, tables_for
 
@@ -20,74 +17,27 @@ from .rule_tables import Tables, tables_for
 CHUNK_TOKENS = {"cpu": 2**16, "cuda": 2**20}
 
 
-@by_family
 @torch.no_grad()
-def posteriors(
-    grammar,
-    tokens: Any = None,
-    mask: Any = None,
-    evidence: Any = None,
-    dtype: torch.dtype | None = None,
-    return_log_evidence: bool = False,
-) -> list[torch.Tensor] | tuple[list[torch.Tensor], torch.Tensor]:
-    """The law of every node of the derivation given evidence on the tokens (Cagnetta et al., arXiv 2307.02129).
+def posteriors(grammar, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence=False):
+    """See [`~rhm_hf.inference.posteriors`].
 
-    Args:
-        grammar (`Grammar`): the grammar.
-        tokens (tensor, array or list, *optional*): integers of shape `(n, d)`; hidden entries may hold anything.
-        mask (tensor, array or list, *optional*): bool `(n, d)`, True where a token is hidden; without it, none is.
-        evidence (tensor, array or list, *optional*): instead of tokens, likelihoods >= 0 of all symbols at all leaves,
-            `(n, d, v)`: a one-hot row is an observed token, a constant row a hidden one. Masking, uniform and Gaussian
-            diffusion noise all take this form.
-        dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation, or `torch.float32`. Symbols
-            whose likelihood is below 1e-230 of that of a node's likeliest (1e-28 in float32) count as impossible.
-        return_log_evidence (`bool`, *optional*, defaults to `False`): also return the log probability of the evidence.
-
-    Returns:
-        `list[torch.Tensor]`: entry ℓ = 0 (leaves) .. L (root), of shape `(n, nodes at level ℓ, symbols of level ℓ)`.
-        With `return_log_evidence`, also float64 `(n,)`, nats: the logarithm of the sum over sentences of P(sentence)
-        times the product of its likelihoods; -inf where the evidence is impossible, and there all laws are uniform. On
-        CUDA the number of nodes that are not fully observed is read back once a level.
-
-    Raises:
-        `ValueError`: for bad input, and for impossible evidence unless `return_log_evidence` is set.
+    On CUDA the number of nodes that are not fully observed is read back once a level. A chunk holds the messages of
+    2^16 tokens (2^20 there), and the weights of all rules of as many nodes as make 1 MiB (128 MiB there).
     """
-    dtype, evidence = checked_dtype(dtype), given_evidence(grammar, tokens, mask, evidence)
-    n, device = len(evidence[0]), evidence[0].device
-    laws = [
-        torch.empty(n, grammar.num_nodes_at(level), grammar.num_symbols_at(level), dtype=dtype, device=device)
-        for level in range(grammar.depth + 1)
-    ]
-    log_evidence = torch.empty(n, dtype=torch.float64, device=device)
-    tables = tables_for(grammar, device, dtype)
-    for chunk in chunks(tables, n, grammar.sentence_length):
-        part, out = [array[chunk] for array in evidence], [law[chunk] for law in laws]
-        log_evidence[chunk] = _posteriors(tables, part, out)
-        if dtype == torch.float32 and log_evidence[chunk].isneginf().any():
-            # Impossible, or products of likelihoods that float32 cannot hold: float64 tells.
-            log_evidence[chunk] = _posteriors(tables_for(grammar, device), part, out)
-    if return_log_evidence:
-        return laws, log_evidence
-    refuse_impossible(log_evidence)
-    return laws
+
+    def compute(dtype: torch.dtype, part: list[torch.Tensor], out: list[torch.Tensor]) -> torch.Tensor:
+        return _posteriors(tables_for(grammar, part[0].device, dtype), part, out)
+
+    def sentences(n: int) -> list[slice]:
+        return chunks(tables_for(grammar, torch.device("cpu")), n, grammar.sentence_length)
+
+    given = (tokens, mask, evidence)
+    return posteriors_by_chunks(grammar, given, dtype, sentences, compute, return_log_evidence)
 
 
-@by_family
 @torch.no_grad()
-def sample_posterior(
-    grammar,
-    tokens: Any = None,
-    mask: Any = None,
-    evidence: Any = None,
-    generator: torch.Generator | None = None,
-) -> list[torch.Tensor]:
-    """One derivation for every row of evidence, drawn from its exact posterior from the root down.
-
-    Args: as [`posteriors`]; `generator` (`torch.Generator`, *optional*) belongs to the evidence's device.
-
-    Returns:
-        `list[torch.Tensor]`: entry ℓ = 0 (tokens) .. L (root), int64 of shape `(n, nodes at level ℓ)`.
-    """
+def sample_posterior(grammar, tokens=None, mask=None, evidence=None, generator=None) -> list[torch.Tensor]:
+    """See [`~rhm_hf.inference.sample_posterior`]."""
     evidence = given_evidence(grammar, tokens, mask, evidence)
     tables = tables_for(grammar, evidence[0].device)
     samples, log_evidence = [], []
@@ -101,36 +51,9 @@ def sample_posterior(
     return [torch.cat(level) for level in zip(*samples, strict=True)]
 
 
-def given_evidence(grammar, tokens, mask, evidence) -> list[torch.Tensor]:
-    """`[evidence]`, or `[tokens, hidden]` with symbol 0 where a token is hidden."""
-    if (tokens is None) == (evidence is None):
-        raise ValueError(
-            "give either tokens (with or without a mask) or evidence, of shape (sentences, d, vocab_size)"
-        )
-    if evidence is not None:
-        if mask is not None:
-            raise ValueError("mask goes with tokens; in evidence a hidden token is a row of ones")
-        return [checked_evidence(grammar, evidence)]
-    hidden = None if mask is None else checked_mask(mask, tokens)
-    tokens = checked_tokens(grammar, tokens, hidden=hidden)
-    return [tokens, torch.zeros_like(tokens, dtype=torch.bool) if hidden is None else hidden]
-
-
 def chunks(tables: Tables, n: int, sentence_length: int) -> list[slice]:
     """The sentences that are handled together."""
-    size = max(1, tables.limit(CHUNK_TOKENS) // sentence_length)
-    return [slice(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
-
-
-def refuse_impossible(log_evidence: torch.Tensor) -> None:
-    """Raises the `ValueError` that names the first row without any law."""
-    impossible = log_evidence.isneginf()
-    if impossible.any():
-        row = int(impossible.nonzero()[0])
-        raise ValueError(
-            f"the evidence of row {row} is impossible ({int(impossible.sum())} of {len(impossible)} rows are): no "
-            "sentence of the grammar agrees with it; posteriors(..., return_log_evidence=True) marks such rows instead"
-        )
+    return slices(n, tables.limit(CHUNK_TOKENS) // sentence_length)
 
 
 def _root_posterior(tables: Tables, root: Level) -> tuple[torch.Tensor, torch.Tensor]:
@@ -194,10 +117,3 @@ def sampled(tables: Tables, up: list[Level], root: torch.Tensor, generator) -> l
         symbols.view(-1, t.tuple_size)[at.open] = drawn.t()
         levels.append(symbols)
     return levels[::-1]
-
-
-def draw(weights: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-    """One index for every row `(choices,)`, with probability proportional to its weights; never one of weight 0."""
-    summed = weights.cumsum(1)
-    uniform = torch.rand(len(weights), 1, dtype=weights.dtype, device=weights.device, generator=generator)
-    return (summed <= uniform * summed[:, -1:]).sum(1)

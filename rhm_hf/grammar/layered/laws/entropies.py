@@ -4,8 +4,6 @@ import math
 
 import torch
 
-from ....checks import check_integer
-from ...laws.dispatch import by_family
 from ..grammar import subtree_entropies
 from .rule_tables import LevelTables, Tables, tables_for
 
@@ -15,7 +13,6 @@ ENUMERATION_LIMIT = 2**30
 CHUNK_ENTRIES = 2**21
 
 
-@by_family
 def node_marginals(grammar, level: int) -> torch.Tensor:
     """The law of every node of a level given nothing: product of the child laws along its path.
 
@@ -26,11 +23,9 @@ def node_marginals(grammar, level: int) -> torch.Tensor:
     Returns:
         `torch.Tensor`: float64 `(nodes at the level, symbols)`, on the CPU. Nodes of one level differ in their laws.
     """
-    level = check_integer("level", level, 0, grammar.depth + 1)
     return tables_for(grammar, torch.device("cpu")).marginals[level].clone()
 
 
-@by_family
 def plateau(grammar, level: int) -> float:
     """Entropy per token when each token is predicted from the tokens to its left in its own level-`level` block.
 
@@ -52,7 +47,6 @@ def plateau(grammar, level: int) -> float:
     return float(total) / grammar.sentence_length
 
 
-@by_family
 def position_entropies(grammar, level: int) -> torch.Tensor:
     """H(x_i | the tokens to its left in its own level-`level` block) for every position i; see [`plateau`].
 

@@ -1,27 +1,21 @@
 """Parsing and the probability of sentences. Rules are unambiguous, so a sentence has at most one derivation."""
 
-from typing import Any
-
 import torch
 
-from ...laws.dispatch import by_family
-from ...laws.inputs import checked_dtype, checked_tokens
 from .rule_tables import Tables, look_up, tables_for
 
 
-@by_family
-def parse(grammar, tokens: Any) -> list[torch.Tensor]:
+def parse(grammar, tokens: torch.Tensor) -> list[torch.Tensor]:
     """The derivation of every sentence, by table look-up.
 
     Args:
         grammar (`Grammar`): the grammar.
-        tokens (tensor, array or list): integers of shape `(n, d)`.
+        tokens (`torch.Tensor`): int64 of shape `(n, d)`.
 
     Returns:
         `list[torch.Tensor]`: entry ℓ = 0..L, int64 of shape `(n, nodes at level ℓ)`, the symbols of that level; -1
         where no rule of positive probability derives a node's children, and at every node above such a node.
     """
-    tokens = checked_tokens(grammar, tokens)
     tables = tables_for(grammar, tokens.device)
     levels = [tokens]
     for level, rules in enumerate(rule_states(tables, tokens), start=1):
@@ -30,20 +24,17 @@ def parse(grammar, tokens: Any) -> list[torch.Tensor]:
     return levels
 
 
-@by_family
-def log_prob(grammar, tokens: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
+def log_prob(grammar, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Log probability of whole sentences in nats: the root's plus that of every rule of the derivation.
 
     Args:
         grammar (`Grammar`): the grammar.
-        tokens (tensor, array or list): integers of shape `(n, d)`.
-        dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the result; sums are always float64.
+        tokens (`torch.Tensor`): int64 of shape `(n, d)`.
+        dtype (`torch.dtype`): of the result; sums are always float64.
 
     Returns:
         `torch.Tensor` of shape `(n,)`, -inf where a sentence is ungrammatical.
     """
-    dtype = checked_dtype(dtype)
-    tokens = checked_tokens(grammar, tokens)
     tables = tables_for(grammar, tokens.device)
     total = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
     for level, rules in enumerate(rule_states(tables, tokens), start=1):

@@ -10,14 +10,11 @@ impossible exactly where a sum is 0.
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from ....checks import check_integer
-from ...laws.dispatch import by_family
-from ...laws.inputs import checked_dtype, checked_tokens
+from ...laws.inputs import checked_context
 from .rule_tables import LevelTables, Tables, look_up, normalised, tables_for
 from .sliding import windowed_laws
 
@@ -26,73 +23,12 @@ from .sliding import windowed_laws
 CHUNK_BYTES = {"cpu": 2**22, "cuda": 2**27}
 
 
-def next_token_probs(
-    grammar,
-    tokens: Any,
-    *,
-    context_level: int | None = None,
-    context_length: int | None = None,
-    dtype: torch.dtype | None = None,
-    return_valid: bool = False,
-) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-    """The exact law of every token given the tokens before it, or given a truncated context.
-
-    Args:
-        grammar (`Grammar`): the grammar.
-        tokens (tensor, array or list): integers of shape `(n, t)`, t <= d: sentences or their prefixes.
-        context_level (`int`, *optional*): 0..L. Condition only on the tokens to the left in the token's own aligned
-            block of this level; nothing else is known but the position (level L: the full context).
-        context_length (`int`, *optional*): condition only on this many tokens before, at a known position (0: position
-            marginals; d-1: the full context).
-        dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation, or `torch.float32` (then
-            subject to `torch.set_float32_matmul_precision`).
-        return_valid (`bool`, *optional*, defaults to `False`): also return where the context is possible.
-
-    Returns:
-        `torch.Tensor` of shape `(n, t, v)` on the tokens' device: entry `[b, i]` is P(x_i = . | context of i), a
-        function of the tokens before i only. After an impossible context the law does not exist, and the row is
-        uniform. With `return_valid`, also bool `(n, t)`: whether the context has positive probability.
-
-    Raises:
-        `ValueError`: for tokens or contexts out of range, or both kinds of context at once.
-    """
-    tokens = checked_tokens(grammar, tokens, whole=False)
-    probs, valid = token_laws(grammar, tokens, tokens.shape[1], context_level, context_length, checked_dtype(dtype))
-    return (probs, valid) if return_valid else probs
-
-
-def next_token_log_probs(grammar, tokens: Any, **kwargs) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-    """The logarithms of [`next_token_probs`], with the same arguments: nats, -inf where a token is impossible."""
-    result = next_token_probs(grammar, tokens, **kwargs)
-    return (result[0].log_(), result[1]) if isinstance(result, tuple) else result.log_()
-
-
-def prefix_probs(
-    grammar,
-    prefix: Any,
-    *,
-    context_level: int | None = None,
-    context_length: int | None = None,
-    dtype: torch.dtype | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The laws of all tokens of a prefix and of the one that follows: what a causal language model computes.
-
-    Args: as [`next_token_probs`], with `prefix` of shape `(n, t)`, 0 <= t <= d.
-
-    Returns:
-        `(probs, valid)` of shapes `(n, min(t + 1, d), v)` and `(n, min(t + 1, d))`.
-    """
-    prefix = checked_tokens(grammar, prefix, whole=False)
-    positions = min(prefix.shape[1] + 1, grammar.sentence_length)
-    return token_laws(grammar, prefix, positions, context_level, context_length, checked_dtype(dtype))
-
-
-@by_family
 @torch.no_grad()
 def token_laws(grammar, tokens, positions: int, context_level, context_length, dtype):
-    """What the functions above have in common, for checked tokens: `(n, positions, v)` and validity.
+    """See [`~rhm_hf.grammar.laws.base.Laws.token_laws`].
 
-    The laws of the tokens 0 .. positions - 1, of which those before the last one at least are given.
+    Chunks of n sentences have tensors of about 4 MiB on a CPU, 128 MiB on a GPU: 8 n positions times the largest
+    number of rules that share a prefix.
     """
     top, window = checked_context(grammar, context_level, context_length)
     tables = tables_for(grammar, tokens.device, dtype)
@@ -109,23 +45,6 @@ def token_laws(grammar, tokens, positions: int, context_level, context_length, d
                 tables, part, read, positions, window
             )
     return probs, valid
-
-
-def checked_context(grammar, context_level, context_length) -> tuple[int, int | None]:
-    """The level to start from, and the window where it leaves out any token."""
-    if context_level is not None and context_length is not None:
-        raise ValueError(
-            f"context_level={context_level!r} and context_length={context_length!r} are two different truncations: "
-            "give one of them"
-        )
-    if context_level is not None:
-        return check_integer("context_level", context_level, 0, grammar.depth + 1), None
-    if context_length is None:
-        return grammar.depth, None
-    window = check_integer("context_length", context_length, 0)
-    if window == 0:
-        return 0, None  # the marginal laws of the tokens
-    return grammar.depth, window if window < grammar.sentence_length - 1 else None
 
 
 def _sentences_per_chunk(tables: Tables, positions: int, window: int | None) -> int:

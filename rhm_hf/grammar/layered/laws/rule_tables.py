@@ -5,26 +5,16 @@ tuples. One more state, the last, stands for prefixes that begin no rule (*dead*
 no rule derives, so that nothing branches on failure: dead states have no rules, hence probability 0.
 """
 
-import weakref
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from ...laws.cache import cached_tables
+
 
 # A matrix of the first child's law is kept while it has at most this many entries; beyond, rules are summed.
 DENSE_MATRIX_LIMIT = 2**22
-
-_CACHE: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-
-
-def tables_for(grammar, device: torch.device, dtype: torch.dtype = torch.float64) -> "Tables":
-    """The tables of a grammar on a device; they live as long as the grammar."""
-    per_grammar = _CACHE.setdefault(grammar, {})
-    key = (str(device), dtype)
-    if key not in per_grammar:
-        per_grammar[key] = Tables(grammar, device, dtype)
-    return per_grammar[key]
 
 
 class Tables:
@@ -66,6 +56,9 @@ class Tables:
                 children[:, child].index_add_(1, t.rules[child], weights)
             laws.append(children.flatten(0, 1))
         return [law.to(self.dtype) for law in laws[::-1]]
+
+
+tables_for = cached_tables(Tables)
 
 
 class LevelTables:

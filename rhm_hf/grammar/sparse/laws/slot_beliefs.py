@@ -15,12 +15,10 @@ log Z is the pass down.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from ...laws.inputs import checked_dtype
-from ...layered.laws.beliefs import given_evidence, refuse_impossible
+from ...laws.posteriors import posteriors_by_chunks, slices
 from ...layered.laws.messages import guarded
 from .slot_tables import SparseLevel, SparseTables, sparse_tables_for
 
@@ -29,48 +27,18 @@ from .slot_tables import SparseLevel, SparseTables, sparse_tables_for
 CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**30}
 
 
-def sparse_posteriors(
-    grammar,
-    tokens: Any = None,
-    mask: Any = None,
-    evidence: Any = None,
-    dtype: torch.dtype | None = None,
-    return_log_evidence: bool = False,
-) -> list[torch.Tensor] | tuple[list[torch.Tensor], torch.Tensor]:
-    """The law of every node of the derivation given evidence on the tokens of a sparse grammar.
+def sparse_posteriors(grammar, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence=False):
+    """See [`~rhm_hf.inference.posteriors`]; the empty symbol is the last of its level below the root."""
 
-    Args:
-        grammar (`SparseGrammar`): the grammar.
-        tokens, mask, evidence, dtype, return_log_evidence: as in [`~rhm_hf.inference.posteriors`].
+    def compute(dtype: torch.dtype, part: list[torch.Tensor], out: list[torch.Tensor]) -> torch.Tensor:
+        return _posteriors(sparse_tables_for(grammar, part[0].device, dtype), part, out)
 
-    Returns:
-        `list[torch.Tensor]`: entry ℓ = 0 (leaves) .. L (root), of shape `(n, nodes at level ℓ, symbols of level ℓ)`,
-        the empty symbol last below the root. With `return_log_evidence`, also float64 `(n,)`, nats, -inf where the
-        evidence is impossible, and there all laws are uniform.
+    def sentences(n: int) -> list[slice]:
+        tables = sparse_tables_for(grammar, torch.device("cpu"))
+        return slices(n, tables.base.limit(CHUNK_BYTES) // sentence_bytes(tables))
 
-    Raises:
-        `ValueError`: for bad input, and for impossible evidence unless `return_log_evidence` is set.
-    """
-    dtype, evidence = checked_dtype(dtype), given_evidence(grammar, tokens, mask, evidence)
-    n, device = len(evidence[0]), evidence[0].device
-    laws = [
-        torch.empty(n, grammar.num_nodes_at(level), grammar.num_symbols_at(level), dtype=dtype, device=device)
-        for level in range(grammar.depth + 1)
-    ]
-    log_evidence = torch.empty(n, dtype=torch.float64, device=device)
-    tables = sparse_tables_for(grammar, device, dtype)
-    size = max(1, tables.base.limit(CHUNK_BYTES) // sentence_bytes(tables))
-    for start in range(0, n, size):
-        part, out = [array[start : start + size] for array in evidence], [law[start : start + size] for law in laws]
-        logs = _posteriors(tables, part, out)
-        if dtype == torch.float32 and logs.isneginf().any():
-            # Impossible, or products of likelihoods that float32 cannot hold: float64 tells.
-            logs = _posteriors(sparse_tables_for(grammar, device), part, out)
-        log_evidence[start : start + size] = logs
-    if return_log_evidence:
-        return laws, log_evidence
-    refuse_impossible(log_evidence)
-    return laws
+    given = (tokens, mask, evidence)
+    return posteriors_by_chunks(grammar, given, dtype, sentences, compute, return_log_evidence)
 
 
 def sentence_bytes(tables: SparseTables) -> int:

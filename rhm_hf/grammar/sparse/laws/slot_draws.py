@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...layered.laws.beliefs import draw, given_evidence, refuse_impossible
+from ...laws.posteriors import draw, given_evidence, refuse_impossible, slices
 from .slot_beliefs import CHUNK_BYTES, Level, rule_weights, sentence_bytes, upward
 from .slot_tables import SparseLevel, SparseTables, sparse_tables_for
 
@@ -39,10 +39,9 @@ def sparse_sample_posterior(
     """
     evidence = given_evidence(grammar, tokens, mask, evidence)
     tables = sparse_tables_for(grammar, evidence[0].device)
-    n, size = len(evidence[0]), max(1, tables.base.limit(CHUNK_BYTES) // sentence_bytes(tables))
     samples, log_evidence = [], []
-    for start in range(0, max(n, 1), size):
-        levels, logs = upward(tables, [array[start : start + size] for array in evidence])
+    for chunk in slices(len(evidence[0]), tables.base.limit(CHUNK_BYTES) // sentence_bytes(tables)):
+        levels, logs = upward(tables, [array[chunk] for array in evidence])
         root = levels[-1].messages * tables.base.root_probs[:, None]
         log_evidence.append(logs + root.sum(0).log())
         if not log_evidence[-1].isneginf().any():

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import torch
 
-from ....checks import check_integer
 from .slot_tables import sparse_tables_for
 
 
@@ -19,7 +18,6 @@ def sparse_node_marginals(grammar, level: int) -> torch.Tensor:
     Returns:
         `torch.Tensor`: float64 `(nodes at the level, symbols)`, on the CPU, the empty symbol last below the root.
     """
-    level = check_integer("level", level, 0, grammar.depth + 1)
     laws = sparse_tables_for(grammar, torch.device("cpu")).marginals[level]
     return laws[:, : grammar.num_symbols_at(level)].clone()
 

@@ -15,20 +15,19 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ...layered.laws.next_token import checked_context
+from ...laws.inputs import checked_context
+from ...laws.windows import fill_windows
 from ...layered.laws.rule_tables import normalised
-from .slot_beliefs import sparse_posteriors
 from .slot_tables import Patches, SparseLevel, SparseTables, sparse_tables_for
 
 
 # Sentences are handled in chunks whose largest tensors have about this many bytes: what caches hold, or a GPU likes.
 CHUNK_BYTES = {"cpu": 2**22, "cuda": 2**27}
-WINDOW_ROWS = 2**10  # windows whose posteriors are taken together
 
 
 @torch.no_grad()
 def sparse_token_laws(grammar, tokens, positions: int, context_level, context_length, dtype):
-    """See [`~rhm_hf.inference.next_token.token_laws`].
+    """See [`~rhm_hf.grammar.laws.base.Laws.token_laws`].
 
     A window that leaves tokens out costs a belief propagation for every token, so about d times the full context.
     """
@@ -43,7 +42,7 @@ def sparse_token_laws(grammar, tokens, positions: int, context_level, context_le
         read = _read_prefix(tables, part, positions)
         probs[start : start + size, :full], valid[start : start + size, :full] = _causal_laws(tables, read, full, top)
     if full < positions:
-        _fill_windows(grammar, tokens, window, probs, valid)
+        fill_windows(grammar, tokens, window, probs, valid)
     return probs, valid
 
 
@@ -103,22 +102,3 @@ def _child_weights(at: SparseLevel, laws: torch.Tensor, read: Patches) -> torch.
     unoccupied = total.gather(1, before).view_as(read.history) * read.history * (1 - read.hazard)
     joint[..., -1] = unoccupied + torch.where(read.before == 0, empty, 0.0)
     return joint
-
-
-def _fill_windows(grammar, tokens, window: int, probs: torch.Tensor, valid: torch.Tensor) -> None:
-    """The laws of the tokens at positions beyond `window`: posteriors of sentences with all but a window hidden."""
-    n, positions = valid.shape
-    d, device = grammar.sentence_length, tokens.device
-    padded = F.pad(tokens, (0, d - tokens.shape[1]))
-    targets = torch.arange(window + 1, positions, device=device)
-    place = torch.arange(d, device=device)
-    hidden = (place < targets[:, None] - window) | (place >= targets[:, None])
-    size = max(1, WINDOW_ROWS // len(targets))
-    for start in range(0, n, size):
-        part = padded[start : start + size]
-        rows, mask = part.repeat_interleave(len(targets), 0), hidden.repeat(len(part), 1)
-        laws, log_evidence = sparse_posteriors(grammar, rows, mask, dtype=probs.dtype, return_log_evidence=True)
-        laws = laws[0].view(len(part), len(targets), d, -1)
-        index = targets[None, :, None, None].expand(len(part), -1, 1, laws.shape[-1])
-        probs[start : start + size, window + 1 :] = laws.gather(2, index).squeeze(2)
-        valid[start : start + size, window + 1 :] = ~log_evidence.isneginf().view(len(part), -1)

@@ -1,27 +1,24 @@
 """Parsing and the probability of sentences of a sparse grammar. A sentence determines its symbols and placements."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
-from ...laws.inputs import checked_dtype, checked_tokens
 from .slot_tables import Patches, SparseLevel, SparseTables, sparse_tables_for
 
 
-def sparse_parse(grammar, tokens: Any) -> list[torch.Tensor]:
+def sparse_parse(grammar, tokens: torch.Tensor) -> list[torch.Tensor]:
     """The derivation of every sentence of a sparse grammar, empty nodes included.
 
     Args:
         grammar (`SparseGrammar`): the grammar.
-        tokens (tensor, array or list): integers of shape `(n, d)`.
+        tokens (`torch.Tensor`): int64 of shape `(n, d)`.
 
     Returns:
         `list[torch.Tensor]`: entry ℓ = 0..L, int64 of shape `(n, nodes at level ℓ)`, the symbols of that level; -1
         where no placement of a rule of positive probability derives a node's patch, and at every node above such a
         node. An empty sentence has the root -1.
     """
-    tokens = checked_tokens(grammar, tokens)
     tables = sparse_tables_for(grammar, tokens.device)
     levels = [tokens]
     for level, (at, read) in enumerate(reads(tables, tokens), start=1):
@@ -30,19 +27,17 @@ def sparse_parse(grammar, tokens: Any) -> list[torch.Tensor]:
     return levels
 
 
-def sparse_log_prob(grammar, tokens: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
+def sparse_log_prob(grammar, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Log probability of whole sentences in nats: the base sentence's minus the logarithm of all placements' number.
 
     Args:
         grammar (`SparseGrammar`): the grammar.
-        tokens (tensor, array or list): integers of shape `(n, d)`.
-        dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the result; sums are always float64.
+        tokens (`torch.Tensor`): int64 of shape `(n, d)`.
+        dtype (`torch.dtype`): of the result; sums are always float64.
 
     Returns:
         `torch.Tensor` of shape `(n,)`, -inf where a sentence is ungrammatical.
     """
-    dtype = checked_dtype(dtype)
-    tokens = checked_tokens(grammar, tokens)
     tables = sparse_tables_for(grammar, tokens.device)
     total = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
     for at, read in reads(tables, tokens):

@@ -5,26 +5,14 @@ have one more, the *dead* one. So level ℓ's empty and dead symbols are V and V
 """
 
 import math
-import weakref
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from ...laws.cache import cached_tables
 from ...layered.laws.rule_tables import LevelTables, Tables, look_up, tables_for
-
-
-_CACHE: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-
-
-def sparse_tables_for(grammar, device: torch.device, dtype: torch.dtype = torch.float64) -> "SparseTables":
-    """The tables of a sparse grammar on a device; they live as long as the grammar."""
-    per_grammar = _CACHE.setdefault(grammar, {})
-    key = (str(device), dtype)
-    if key not in per_grammar:
-        per_grammar[key] = SparseTables(grammar, device, dtype)
-    return per_grammar[key]
 
 
 class SparseTables:
@@ -61,6 +49,9 @@ class SparseTables:
             children[:, :, -1] = laws[-1][:, -1:] + laws[-1][:, :-1].sum(1, keepdim=True) * at.vacancy
             laws.append(children.flatten(0, 1))
         return [law.to(self.dtype) for law in laws[::-1]]
+
+
+sparse_tables_for = cached_tables(SparseTables)
 
 
 class SparseLevel:

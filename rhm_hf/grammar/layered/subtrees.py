@@ -1,36 +1,12 @@
-"""All sentences of a small grammar at once, in the order of their indices."""
+"""All subtrees of a layered grammar: tokens and probabilities, in the order of their ranks."""
 
 import numpy as np
 
-from ..laws.dispatch import by_family
 
-
-ENUMERATION_LIMIT = 2**22  # tokens of all sentences together
-
-
-@by_family
-def enumerate_sentences(grammar) -> tuple[np.ndarray, np.ndarray]:
-    """Every sentence of positive probability with its probability, row i being `grammar.sentence(i)` in a grammar.
-
-    Returns:
-        Tokens of shape `(num_sentences, sentence_length)` and `token_dtype`, and float64 probabilities
-        `(num_sentences,)` that sum to 1.
-
-    Raises:
-        `ValueError`: if they would be more than 2^22 tokens.
-    """
-    check_enumerable(grammar)
+def layered_sentences(grammar) -> tuple[np.ndarray, np.ndarray]:
+    """See [`~rhm_hf.grammar.enumeration.enumerate_sentences`]."""
     trees = subtrees_of(grammar)
     return _concatenate([(t, p * q) for (t, p), q in zip(trees, grammar.root_probs, strict=True) if q > 0])
-
-
-def check_enumerable(grammar) -> None:
-    """Raises a `ValueError` where there are too many sentences to list."""
-    if grammar.num_sentences * grammar.sentence_length > ENUMERATION_LIMIT:
-        raise ValueError(
-            f"grammar {grammar.name} has too many sentences to list ({grammar.num_sentences} of "
-            f"{grammar.sentence_length} tokens); draw some with grammar.sample(num, sampling='iid')"
-        )
 
 
 def subtrees_of(grammar) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -1,0 +1,57 @@
+"""`LayeredLaws`: the exact laws of a [`~rhm_hf.grammar.Grammar`]; the algorithms are in modules beside this one."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...laws.base import Laws
+from . import beliefs, entropies, log_probs, next_token, pairs
+
+
+class LayeredLaws(Laws):
+    """Rules are unambiguous: whatever is observed completely is parsed, and the rest are messages."""
+
+    def token_laws(self, tokens, positions, context_level, context_length, dtype):
+        """One pass down the tree: see `next_token`; windows by the spine algorithm: see `sliding`."""
+        return next_token.token_laws(self.source, tokens, positions, context_level, context_length, dtype)
+
+    def log_prob(self, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """The root's plus that of every rule of the parse."""
+        return log_probs.log_prob(self.source, tokens, dtype)
+
+    def parse(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """By table look-up."""
+        return log_probs.parse(self.source, tokens)
+
+    def most_probable_parse(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """The only one."""
+        return self.parse(tokens)
+
+    def posteriors(self, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence=False):
+        """Belief propagation: see `messages` and `beliefs`."""
+        return beliefs.posteriors(self.source, tokens, mask, evidence, dtype, return_log_evidence)
+
+    def sample_posterior(self, tokens=None, mask=None, evidence=None, generator: Any = None) -> list[torch.Tensor]:
+        """From the root down."""
+        return beliefs.sample_posterior(self.source, tokens, mask, evidence, generator)
+
+    def node_marginals(self, level: int) -> torch.Tensor:
+        """Products of the child laws along the paths."""
+        return entropies.node_marginals(self.source, level)
+
+    def plateau(self, level: int) -> float:
+        """Exact, from the marginals and the entropies of the rules below."""
+        return entropies.plateau(self.source, level)
+
+    def position_entropies(self, level: int) -> torch.Tensor:
+        """Exact, by enumeration of the parsed left contexts."""
+        return entropies.position_entropies(self.source, level)
+
+    def pair_law(self, first: int, second: int) -> np.ndarray:
+        """By way of the lowest common ancestor."""
+        return pairs.joint(self.source, first, 0, second)
+
+    def tuple_law(self, node: int, position: int, level: int) -> np.ndarray:
+        """By way of the lowest common ancestor."""
+        return pairs.tuple_law(self.source, node, position, level)
