@@ -9,7 +9,7 @@ import numpy as np
 from datasets.fingerprint import Hasher
 
 from ..checks import SEED_LIMIT, check_integer
-from ..grammar import Grammar, Source
+from ..grammar import Grammar, NotSupported, Source
 from ..grammar.registry import from_parameters, is_name, parameters_from_keywords, parameters_from_name
 from ..grammar.sentences.sampling import check_split_sizes, resolve_sampling
 from .provenance import resolve_grammar
@@ -89,6 +89,8 @@ class RHMDatasetConfig(datasets.BuilderConfig):
         self.sampling = resolve_sampling(self.grammar, self.sampling)
         self.disjoint = bool(self.disjoint) and self.sampling == "iid"  # unique splits are disjoint either way
         self.levels = bool(self.levels)
+        if self.levels and not self.grammar.has_blocks:
+            raise NotSupported("levels=True", self.grammar, "its sentences have no levels by position", "leave it out")
         check_split_sizes(self.grammar, *self.split_sizes.values(), self.sampling)
         super().__post_init__()
 

@@ -43,19 +43,26 @@ def size_category(rows: int) -> str:
 def grammar_facts(grammar: Source) -> dict[str, str]:
     """The figures of a grammar that a card shows, by what they are called."""
     exact = grammar.entropy_stderr == 0
-    per_sentence, per_token = grammar.entropy, grammar.entropy / grammar.sentence_length
+    per_sentence, per_token = grammar.entropy, grammar.entropy / (grammar.mean_length + grammar.lengths_vary)
     return {
         "grammar": f"`{grammar.name}`",
         "rules seed": "rules given by hand" if grammar.parameters is None else str(grammar.parameters.rules_seed),
         "leaf symbols v": str(grammar.vocab_size),
         **grammar.shape(),
         "classes n_c": str(grammar.num_classes),
-        "tokens per sentence d": str(grammar.sentence_length),
+        "tokens per sentence d": _lengths(grammar),
         "distinct sentences P_max": big_integer(grammar.num_sentences),
         "entropy of a sentence": f"{per_sentence:.4f} nats" if exact else f"about {per_sentence:.2f} nats",
         "entropy per token": f"{per_token:.4f} nats" if exact else f"about {per_token:.3f} nats",
         "fingerprint": f"`{grammar.fingerprint[:16]}`",
     }
+
+
+def _lengths(grammar: Source) -> str:
+    if not grammar.lengths_vary:
+        return str(grammar.sentence_length)
+    longest = "without bound" if grammar.max_length is None else f"at most {grammar.max_length}"
+    return f"{grammar.mean_length:.4g} on average, {longest}; END counts as a token of the entropy"
 
 
 def feature_rows(features: datasets.Features) -> list[list[str]]:
@@ -68,10 +75,10 @@ def feature_rows(features: datasets.Features) -> list[list[str]]:
     return rows
 
 
-def split_rows(dataset: datasets.DatasetDict) -> list[list[str]]:
+def split_rows(dataset: datasets.DatasetDict, lengths_vary: bool = False) -> list[list[str]]:
     """A row of `SPLIT_HEADER` for every split; bytes are those in memory."""
     return [
-        [name, f"{len(split):,}", f"{split_bytes(split):,}", f"`{checksum(split)[:16]}`"]
+        [name, f"{len(split):,}", f"{split_bytes(split):,}", f"`{checksum(split, lengths_vary=lengths_vary)[:16]}`"]
         for name, split in dataset.items()
     ]
 

@@ -112,7 +112,7 @@ grammar = Grammar.from_pretrained("path/or/id/of/this/folder")  # on the Hub als
 
 {facts.markdown_table(facts.FEATURE_HEADER, facts.feature_rows(first.features))}
 
-{facts.markdown_table(facts.SPLIT_HEADER, facts.split_rows(dataset))}
+{facts.markdown_table(facts.SPLIT_HEADER, facts.split_rows(dataset, grammar.lengths_vary))}
 
 ```bibtex
 {facts.CITATION}

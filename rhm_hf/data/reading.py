@@ -19,13 +19,10 @@ def tokens_of(dataset: datasets.Dataset, column: str = "input_ids") -> np.ndarra
         of the dataset.
 
     Raises:
-        `ValueError`: if `dataset` is no split, has no such column, or its rows have no declared length.
+        `ValueError`: if `dataset` is no split, has no such column, or its rows have no declared length: then see
+            [`rows_of`].
     """
-    if not isinstance(dataset, datasets.Dataset):
-        raise ValueError(f"dataset is a {type(dataset).__name__}: pass one split, a datasets.Dataset")
-    if column not in dataset.column_names:
-        raise ValueError(f"column={column!r} is missing: the dataset has {', '.join(dataset.column_names)}")
-    symbols = dataset.select_columns(column).with_format("arrow")[:].column(0).combine_chunks()
+    symbols = _column(dataset, column)
     if not pa.types.is_fixed_size_list(symbols.type):
         raise ValueError(
             f"column={column!r} holds {symbols.type}, not lists of one length: cast it to List(Value(..), length=d), "
@@ -34,8 +31,49 @@ def tokens_of(dataset: datasets.Dataset, column: str = "input_ids") -> np.ndarra
     return symbols.flatten().to_numpy().reshape(len(dataset), symbols.type.list_size)
 
 
-def checksum(dataset: datasets.Dataset, column: str = "input_ids") -> str:
-    """SHA-256, in hexadecimal, of a column's symbols row after row, each little-endian in its storage type."""
+def rows_of(dataset: datasets.Dataset, pad: int, column: str = "input_ids") -> tuple[np.ndarray, np.ndarray]:
+    """A column of rows of any lengths as one padded array, without the detour through Python lists.
+
+    Args:
+        dataset (`Dataset`): one split.
+        pad (`int`): what rows are padded with; the result's type holds it.
+        column (`str`, *optional*, defaults to `"input_ids"`): of lists of integers.
+
+    Returns:
+        `np.ndarray` of shape `(rows, longest)`, and int64 `(rows,)`, the rows' lengths.
+    """
+    symbols = _column(dataset, column)
+    if pa.types.is_fixed_size_list(symbols.type):
+        tokens = tokens_of(dataset, column)
+        return tokens, np.full(len(tokens), tokens.shape[1], dtype=np.int64)
+    lengths = symbols.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+    flat = symbols.flatten().to_numpy(zero_copy_only=False)
+    dtype = np.promote_types(flat.dtype, np.min_scalar_type(pad))
+    tokens = np.full((len(lengths), int(lengths.max(initial=0))), pad, dtype=dtype)
+    tokens[np.arange(tokens.shape[1]) < lengths[:, None]] = flat
+    return tokens, lengths
+
+
+def _column(dataset: datasets.Dataset, column: str) -> pa.Array:
+    if not isinstance(dataset, datasets.Dataset):
+        raise ValueError(f"dataset is a {type(dataset).__name__}: pass one split, a datasets.Dataset")
+    if column not in dataset.column_names:
+        raise ValueError(f"column={column!r} is missing: the dataset has {', '.join(dataset.column_names)}")
+    return dataset.select_columns(column).with_format("arrow")[:].column(0).combine_chunks()
+
+
+def checksum(dataset: datasets.Dataset, column: str = "input_ids", lengths_vary: bool = False) -> str:
+    """SHA-256, in hexadecimal, of a column's symbols row after row, each little-endian in its storage type.
+
+    With `lengths_vary`, rows may differ in length, and their lengths follow, int64.
+    """
+    if lengths_vary:
+        rows = _column(dataset, column)
+        flat = rows.flatten().to_numpy(zero_copy_only=False)
+        lengths = rows.value_lengths().to_numpy(zero_copy_only=False).astype("<i8")
+        digest = hashlib.sha256(flat.astype(flat.dtype.newbyteorder("<"), copy=False).tobytes())
+        digest.update(lengths.tobytes())
+        return digest.hexdigest()
     symbols = tokens_of(dataset, column)
     little_endian = symbols.astype(symbols.dtype.newbyteorder("<"), copy=False)
     return hashlib.sha256(np.ascontiguousarray(little_endian)).hexdigest()

@@ -17,6 +17,7 @@ from ..grammar import Source
 
 
 TABLE_TOKENS = 2**20  # a table, which is also a shard, holds about a mebitoken: it fits the cache
+UNBOUNDED_TOKENS = 2**8  # a sentence of a source without a longest one counts as so many
 GENERATING_CODE = (
     "checks.py",
     "grammar/**/*.py",
@@ -39,51 +40,66 @@ def source_hash() -> str:
 
 
 def features(grammar: Source, levels: bool) -> Features:
-    """The columns: `input_ids`, `label` (the root symbol), with `levels` also `level_1` .. `level_{L-1}`."""
-    columns = {
-        "input_ids": _list_of_symbols(grammar, 0),
-        "label": ClassLabel(num_classes=grammar.num_classes),
-    }
+    """The columns: `input_ids`, `label` (the root symbol), with `levels` also `level_1` .. `level_{L-1}`.
+
+    Sources without classes have no label. Lists have a declared length where all sentences have one.
+    """
+    length = -1 if grammar.lengths_vary else grammar.sentence_length
+    columns = {"input_ids": List(Value(smallest_dtype(grammar.vocab_size).name), length=length)}
+    if grammar.has_blocks or grammar.num_classes > 1:
+        columns["label"] = ClassLabel(num_classes=grammar.num_classes)
     if levels:
-        columns |= {f"level_{level}": _list_of_symbols(grammar, level) for level in range(1, grammar.depth)}
+        inner = range(1, grammar.depth)
+        kinds = {level: Value(smallest_dtype(grammar.num_symbols_at(level)).name) for level in inner}
+        columns |= {f"level_{level}": List(kinds[level], length=grammar.num_nodes_at(level)) for level in inner}
     return Features(columns)
-
-
-def _list_of_symbols(grammar: Source, level: int) -> List:
-    return List(Value(smallest_dtype(grammar.num_symbols_at(level)).name), length=grammar.num_nodes_at(level))
 
 
 def ranges(grammar: Source, size: int) -> list[tuple[int, int]]:
     """The fixed ranges of sentence indices that are made, and written, together."""
-    rows = max(1, TABLE_TOKENS // grammar.sentence_length)
+    longest = grammar.sentence_length if not grammar.lengths_vary else grammar.max_length or UNBOUNDED_TOKENS
+    rows = max(1, TABLE_TOKENS // longest)
     return [(start, min(start + rows, size)) for start in range(0, size, rows)]
 
 
-def table(derivation: list[np.ndarray], columns: Features) -> pa.Table:
+def table(symbols: dict[str, np.ndarray], columns: Features, lengths: np.ndarray | None = None) -> pa.Table:
     """Rows as Arrow, the arrays' memory shared.
 
     Args:
-        derivation (`list[np.ndarray]`): entry ℓ of shape `(rows, nodes at level ℓ)`, ℓ = 0..L; inner entries are read
-            only where `columns` asks for them.
+        symbols (`dict[str, np.ndarray]`): by column `(rows, entries)`, of `label` `(rows,)`.
         columns (`Features`): see [`features`].
+        lengths (`np.ndarray`, *optional*): int64 `(rows,)`, the entries that count where rows differ in length.
     """
     schema = columns.arrow_schema
     arrays = []
     for name in schema.names:
+        storage, values = schema.field(name).type, symbols[name]
         if name == "label":
-            arrays.append(pa.array(derivation[-1].ravel().astype(np.int64)))
+            arrays.append(pa.array(values.astype(np.int64)))
             continue
-        symbols = derivation[0 if name == "input_ids" else int(name.removeprefix("level_"))]
-        storage = schema.field(name).type
-        flat = np.ascontiguousarray(symbols, dtype=storage.value_type.to_pandas_dtype()).ravel()
-        arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), storage.list_size))
+        dtype = storage.value_type.to_pandas_dtype()
+        if lengths is None:
+            flat = np.ascontiguousarray(values, dtype=dtype).ravel()
+            arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), storage.list_size))
+        else:
+            flat = values[np.arange(values.shape[1]) < lengths[:, None]].astype(dtype)
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            arrays.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat)))
     return pa.table(arrays, schema=schema)
 
 
 def tables(config, split: str, row_ranges: list[tuple[int, int]], columns: Features) -> Iterator[pa.Table]:
     """The tables of some ranges of a split of an [`RHMDatasetConfig`]."""
+    grammar = config.grammar
     for start, stop in row_ranges:
-        derivation = config.grammar.derivations(
-            stop - start, config.sample_seed, split, config.sampling, start, config.disjoint
-        )
-        yield table(derivation, columns)
+        asked = (stop - start, config.sample_seed, split, config.sampling, start, config.disjoint)
+        if grammar.has_blocks:
+            derivation = grammar.derivations(*asked)
+            symbols = {f"level_{level}": nodes for level, nodes in enumerate(derivation)}
+            yield table({"input_ids": derivation[0], "label": derivation[-1].ravel(), **symbols}, columns)
+            continue
+        tokens, lengths = grammar.sample(*asked, return_lengths=True)
+        symbols = {"input_ids": tokens}
+        if "label" in columns:
+            symbols["label"] = grammar.classes(*asked)
+        yield table(symbols, columns, lengths if grammar.lengths_vary else None)

@@ -117,6 +117,11 @@ class Source:
             )
         return self.max_length
 
+    @cached_property
+    def mean_length(self) -> float:
+        """The mean number of tokens of a sentence, END not counted."""
+        return float(self.sentence_length)
+
     @property
     def token_dtype(self) -> np.dtype:
         """The smallest of uint8, uint16 and int32 that holds every token, and PAD where lengths vary."""
@@ -159,12 +164,12 @@ class Source:
             what, self, "it has no fixed tree with nodes by level and position", "take a source with has_blocks"
         )
 
-    @property
+    @cached_property
     def num_derivations(self) -> int | float:
         """The number of derivations of positive probability; more than sentences where some are ambiguous."""
         return self.num_sentences
 
-    @property
+    @cached_property
     def derivation_entropy(self) -> float:
         """Entropy of a derivation in nats; that of its sentence where tokens determine it."""
         return self.entropy

@@ -197,7 +197,7 @@ def test_stream_resumes_where_it_stopped(large, tmp_path):
 def test_tables_do_not_copy_the_sample():
     tokens = np.arange(12, dtype=np.uint8).reshape(3, 4)
     columns = Features(input_ids=List(Value("uint8"), length=4), label=ClassLabel(num_classes=2))
-    table = rows.table([tokens, np.zeros((3, 1), np.uint8)], columns)
+    table = rows.table({"input_ids": tokens, "label": np.zeros(3, np.uint8)}, columns)
     buffer = table.column("input_ids").chunk(0).flatten().buffers()[1]
     assert buffer.address == tokens.ctypes.data
 

@@ -79,7 +79,7 @@ def test_the_collator_takes_arrays_and_tensors(as_row):
         ([{"input_ids": [0, 4]}], "input_ids holds 4: with num_symbols=4 symbols are 0 to 3"),
         ([{"input_ids": [0, -1]}], "input_ids holds -1"),
         ([{"input_ids": [0, 1]}, {"input_ids": [0]}], "rows of input_ids differ in length"),
-        ([{"input_ids": 3}], r"input_ids has shape \(1,\)"),
+        ([{"input_ids": 3}], r"input_ids holds a row of shape \(\)"),
         ([{"input_ids": [0.5, 1.0]}], "input_ids has dtype float64"),
         ([{"tokens": [0, 1]}], "column 'input_ids' is missing: the rows have tokens"),
         ([], "no rows"),
