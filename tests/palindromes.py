@@ -7,7 +7,6 @@ law. Registered on import: `palindromes-v3-h4`.
 import itertools
 import re
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -52,6 +51,7 @@ class PalindromeParameters:
 
 class Palindromes(Source):
     family = "palindromes"
+    laws_class = "palindromes:PalindromeLaws"
     lengths_vary = True
 
     def __init__(self, law, largest_half, parameters=None):
@@ -94,10 +94,6 @@ class Palindromes(Source):
                 rows.append([*written, *written[::-1], *padding])
                 probs.append(np.prod(self.law[list(written)]) / self.largest_half)
         return np.array(rows, self.token_dtype), np.array(probs)
-
-    @cached_property
-    def laws(self):
-        return PalindromeLaws(self)
 
 
 class PalindromeLaws(Laws):

@@ -10,6 +10,7 @@ has to give.
 import hashlib
 import json
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class Source:
     parameters: Any = None
     lengths_vary: bool = False  # whether sentences differ in their numbers of tokens
     has_blocks: bool = False  # whether all sentences have one tree, with nodes by level and position
+    laws_class: str | None = None  # "module:Class" of its exact laws, which need torch
     sampling_plan: Any = None  # a `sentences.plan.Plan`; without one, `draw_sentences` makes the sentences
     entropy_stderr: float = 0.0  # of `entropy`, where that is a mean over sampled sentences
     num_classes: int = 1  # n_c, symbols of the root; 1 where sentences have no classes
@@ -87,8 +89,11 @@ class Source:
 
     @cached_property
     def laws(self) -> Any:
-        """The exact laws, a [`~rhm_hf.grammar.laws.base.Laws`] in torch, imported at the first use."""
-        raise NotSupported("an exact law", self, "the family gives none")
+        """The exact laws, a [`~rhm_hf.grammar.laws.base.Laws`] in torch: `laws_class`, imported at the first use."""
+        if self.laws_class is None:
+            raise NotSupported("an exact law", self, "the family gives none")
+        module, _, name = self.laws_class.partition(":")
+        return getattr(import_module(module), name)(self)
 
     def shape(self) -> dict[str, str]:
         """What a card says about the source's shape: values ready to print, by what they are called."""

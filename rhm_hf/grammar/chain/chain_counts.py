@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ..layered.grammar import subtree_entropies
+from ..layered.rule_entropies import subtree_entropies
 from ..layered.subtrees import subtrees_of
 
 

@@ -42,6 +42,7 @@ class ChainGrammar(FixedTree):
     level k + 1 between the two has a node for the state of every block.
     """
 
+    laws_class = "rhm_hf.grammar.chain.chain_laws:ChainLaws"
     is_equiprobable = False  # nor are there indices for sentences: `unique` sampling is refused
 
     def _set_chain(self, blocks: Grammar, initial, transitions, emissions, num_blocks: int) -> None:
@@ -244,13 +245,6 @@ class ChainGrammar(FixedTree):
     def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
         """See [`~rhm_hf.grammar.enumeration.enumerate_sentences`]."""
         return chain_counts.enumerate_chain(self)
-
-    @cached_property
-    def laws(self):
-        """The exact laws, a [`~rhm_hf.grammar.chain.chain_laws.ChainLaws`]."""
-        from .chain_laws import ChainLaws  # torch
-
-        return ChainLaws(self)
 
     def shape(self) -> dict[str, str]:
         """What a card says about the shape."""

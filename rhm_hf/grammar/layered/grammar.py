@@ -30,6 +30,7 @@ class Grammar(FixedTree):
     """
 
     family = "layered"
+    laws_class = "rhm_hf.grammar.layered.laws.layered_laws:LayeredLaws"
 
     def __init__(self, rules, rule_probs, root_probs, vocab_size: int, parameters: Any = None):
         # Checked input only; the class methods check. Arrays are frozen: laws are cached per grammar.
@@ -224,13 +225,6 @@ class Grammar(FixedTree):
         """See [`~rhm_hf.grammar.enumeration.enumerate_sentences`]."""
         return subtrees.layered_sentences(self)
 
-    @cached_property
-    def laws(self):
-        """The exact laws, a [`~rhm_hf.grammar.layered.laws.layered_laws.LayeredLaws`]."""
-        from .laws.layered_laws import LayeredLaws  # torch
-
-        return LayeredLaws(self)
-
     def shape(self) -> dict[str, str]:
         """What a card says about the shape."""
         levels = range(self.depth, 0, -1)
@@ -239,15 +233,6 @@ class Grammar(FixedTree):
             "children per rule s": _per_level(self.tuple_size_at(level) for level in levels),
             "levels of rules L": str(self.depth),
         }
-
-
-def subtree_entropies(grammar: Grammar, level: int) -> np.ndarray:
-    """Entropy, in nats, of the rules below one node of each symbol of a level: `(symbols,)`."""
-    below = np.zeros(grammar.vocab_size)
-    for lower in range(1, level + 1):
-        rules, probs = grammar.rules_at(lower), grammar.rule_probs_at(lower)
-        below = (probs * (below[rules].sum(-1) - np.log(np.where(probs > 0, probs, 1.0)))).sum(-1)
-    return below
 
 
 def _per_level(values: Iterable[int]) -> str:

@@ -45,6 +45,7 @@ class SparseGrammar(FixedTree):
     """
 
     family = "sparse"
+    laws_class = "rhm_hf.grammar.sparse.laws.sparse_laws:SparseLaws"
 
     def __init__(self, base: Grammar, sparsity: int = 1, placement: str = "A"):
         if not isinstance(base, Grammar):
@@ -292,13 +293,6 @@ class SparseGrammar(FixedTree):
     def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
         """See [`~rhm_hf.grammar.enumeration.enumerate_sentences`]."""
         return placed_parsing.enumerate_sparse(self)
-
-    @cached_property
-    def laws(self):
-        """The exact laws, a [`~rhm_hf.grammar.sparse.laws.sparse_laws.SparseLaws`]."""
-        from .laws.sparse_laws import SparseLaws  # torch
-
-        return SparseLaws(self)
 
     def shape(self) -> dict[str, str]:
         """What a card says about the shape."""

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ..grammar import subtree_entropies
+from ..rule_entropies import subtree_entropies
 from .rule_tables import LevelTables, Tables, tables_for
 
 
