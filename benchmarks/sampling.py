@@ -8,7 +8,6 @@ import torch
 
 from benchmarks.timing import Row, compare
 from rhm_hf.grammar import Grammar, GrammarParameters
-from rhm_hf.grammar.layered.random_rules import random_rules
 
 
 def plain_sample(grammar: Grammar, num: int) -> torch.Tensor:
@@ -111,7 +110,7 @@ def parsing_row(name: str, num: int) -> Row:
 
 def rules_row(name: str, goal: str, repeats: int) -> Row:
     p = GrammarParameters.from_name(name)
-    row = compare(f"rules of {name}", lambda: random_rules(p), lambda: plain_rules(p), goal, repeats)
+    row = compare(f"rules of {name}", lambda: p.draw_rules(), lambda: plain_rules(p), goal, repeats)
     note = f"memory {peak_bytes(lambda: random_rules(p)) / 1e6:.1f} MB"
     return Row(row.name, row.ours, row.plain, row.ratio, goal, note)
 

@@ -45,7 +45,7 @@ def by_definition(sizes: list[int], seed: int, index: int) -> list[int]:
 def permuted(sizes: list[int], seed: int, first: int, num: int, step: int = 1) -> np.ndarray:
     """What the words that are made for the sampler say, shape (num, len(sizes))."""
     words = np.empty((num, len(sizes)), dtype=np.uint64)
-    Permutation(sizes, seed).words(first, step, words)
+    Permutation(sizes, seed).fill_indices(first, step, words)
     columns = [[int(word) * size >> 64 for word in words[:, k]] for k, size in enumerate(sizes)]
     return np.array(columns, dtype=np.uint64).T
 
@@ -128,7 +128,7 @@ def test_avalanche(sizes):
 
     def image(index):
         words = np.empty((1, len(sizes)), dtype=np.uint64)
-        shuffled.words(index, 1, words)
+        shuffled.fill_indices(index, 1, words)
         return [int(words[0, k]) >> (64 - bits[k]) for k in range(len(sizes))]
 
     for flipped in (0, 1, 20, 24, 25, 47):

@@ -57,8 +57,8 @@ def test_levels_and_seeds_differ():
 def test_ordered_samples_are_uniform(count):
     # Both ways of drawing: the first and the last tuple of many draws, and both together.
     vocab_size, tuple_size = 3, 2
-    words = np.random.Philox(key=np.array([0, count], dtype=np.uint64))
-    codes = np.array([distinct_tuples(vocab_size, tuple_size, count, words) @ (vocab_size, 1) for _ in range(8000)])
+    numbers = np.random.Philox(key=np.array([0, count], dtype=np.uint64))
+    codes = np.array([distinct_tuples(vocab_size, tuple_size, count, numbers) @ (vocab_size, 1) for _ in range(8000)])
     assert_uniform(codes[:, 0], 9)
     assert_uniform(codes[:, -1], 9)
     pairs = {pair: k for k, pair in enumerate(itertools.permutations(range(9), 2))}
@@ -66,8 +66,8 @@ def test_ordered_samples_are_uniform(count):
 
 
 def test_bounded_integers_redraw_what_would_be_uneven():
-    class Words:
-        """Words at the edge: the last multiple of 3 x 2^61 is 3 x 2^62."""
+    class Numbers:
+        """Numbers at the edge: the last multiple of 3 x 2^61 is 3 x 2^62."""
 
         draws = iter([[3 * 2**62, 5], [3 * 2**62 - 1]])
 
@@ -76,7 +76,7 @@ def test_bounded_integers_redraw_what_would_be_uneven():
             assert len(values) == count
             return np.array(values, dtype=np.uint64)
 
-    assert bounded_integers(Words(), 3 * 2**61, 2).tolist() == [3 * 2**61 - 1, 5]
+    assert bounded_integers(Numbers(), 3 * 2**61, 2).tolist() == [3 * 2**61 - 1, 5]
 
 
 def test_large_ensembles_are_drawn_without_listing_the_tuples():

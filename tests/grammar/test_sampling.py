@@ -73,7 +73,7 @@ def test_frozen_sentences(name, how):
     assert [digest(grammar, split=split, **arguments) for split in splits] == FROZEN[name, how]
 
 
-# From one token table to prefixes of permuted indices, words of one digit, redrawn words, sixteen and 32 bits a token.
+# From one token table to prefixes of permuted indices, numbers of one digit, redrawn ones, 16 and 32 bits a token.
 NAMES = [
     "v4-m2-s2-L2",  # one table
     "v32-m8-s2-L4",
@@ -153,11 +153,11 @@ def test_unique_sentences_are_those_of_the_permuted_indices(name):
     for split, positions in (("train", [3, 4]), ("test", [-7, -9]), ("validation", [-8, -10])):
         tokens = grammar.sample(2, seed=9, split=split, start=3)
         for row, position in zip(tokens, positions, strict=True):
-            words = np.empty((1, len(sizes)), dtype=np.uint64)
-            Permutation(sizes, 9).words(position % grammar.num_sentences, 1, words)
+            numbers = np.empty((1, len(sizes)), dtype=np.uint64)
+            Permutation(sizes, 9).fill_indices(position % grammar.num_sentences, 1, numbers)
             index = 0
-            for word, size in zip(words[0].tolist(), sizes, strict=True):
-                index = index * size + (word * size >> 64)
+            for number, size in zip(numbers[0].tolist(), sizes, strict=True):
+                index = index * size + (number * size >> 64)
             assert (grammar.sentence(index) == row).all()
 
 

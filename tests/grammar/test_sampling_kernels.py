@@ -22,30 +22,30 @@ def test_streams_are_those_of_numpy(key, attempt):
     assert (stream == expected).all()
     philox.fill_stream(key, np.uint64(attempt), np.uint64(4), stream[:80])
     assert (stream[:80] == expected[12:92]).all()
-    words = np.empty((4, 7), dtype=np.uint64)
-    philox.scattered_words(key, np.uint64(attempt), np.array([0, 3, 4, 9]), words)
-    assert (words == expected[:91].reshape(13, 7)[[0, 3, 4, 9]]).all()
+    numbers = np.empty((4, 7), dtype=np.uint64)
+    philox.scattered_numbers(key, np.uint64(attempt), np.array([0, 3, 4, 9]), numbers)
+    assert (numbers == expected[:91].reshape(13, 7)[[0, 3, 4, 9]]).all()
     assert list(philox.philox(np.uint64(3), np.uint64(attempt), np.uint64(0), key)) == expected[8:12].tolist()
 
 
 def test_redrawn_words_are_exactly_uniform():
-    # Of the words w, a quarter would hit a number floor(w N / 2^64) a second time and is drawn again.
+    # Of the numbers w, a quarter would hit a number floor(w N / 2^64) a second time and is drawn again.
     product = 3 * 2**62
     key, indices = np.array([1, 2], dtype=np.uint64), np.arange(20000)
-    words = np.random.Philox(key=key).random_raw(len(indices)).reshape(-1, 1)
-    before = words.copy()
+    numbers = np.random.Philox(key=key).random_raw(len(indices)).reshape(-1, 1)
+    before = numbers.copy()
     products, thresholds = np.array([product], dtype=np.uint64), np.array([2**64 % product], dtype=np.uint64)
-    philox.redraw_words(key, np.uint64(0), indices, products, thresholds, words)
-    changed = (words != before).ravel()
+    philox.redraw_numbers(key, np.uint64(0), indices, products, thresholds, numbers)
+    changed = (numbers != before).ravel()
     assert changed.mean() == pytest.approx(2**62 / 2**64, abs=0.01)
-    assert (words * products >= thresholds).all()
-    # The third word of the counter numbers the redraws, so the k-th word of the stream is redrawn in place.
+    assert (numbers * products >= thresholds).all()
+    # The third number of the counter numbers the redraws, so the k-th number of the stream is redrawn in place.
     k = int(np.flatnonzero(changed)[0])
     streams = [np.random.Philox(key=key, counter=np.array([0, 0, r, 0], dtype=np.uint64)) for r in (1, 2, 3, 4, 5)]
     candidates = [stream.random_raw(k + 1)[k] for stream in streams]
     accepted = [w for w in candidates if int(w) * product % 2**64 >= 2**62]
-    assert words[k, 0] == accepted[0]
-    numbers = [int(w) * product >> 64 for w in words.ravel()]
+    assert numbers[k, 0] == accepted[0]
+    numbers = [int(w) * product >> 64 for w in numbers.ravel()]
     assert_uniform([x % 3 for x in numbers], 3)
     assert_uniform([x % 16 for x in numbers], 16)
     assert abs(np.mean(np.array(numbers, dtype=float) / product) - 0.5) < 0.01
@@ -72,9 +72,9 @@ def test_alias_tables_hold_the_law(count):
 def test_the_digits_of_a_word_are_those_of_its_number(size):
     c = -(-(2**128) // size)
     numbers = sorted({0, 1, size // 3, size // 2, size - 2, size - 1})
-    words = np.empty(len(numbers), dtype=np.uint64)
-    permutation.words_of_numbers(np.array(numbers, np.uint64), np.uint64(c >> 64), np.uint64(c % 2**64), words)
-    assert [int(word) * size >> 64 for word in words] == numbers
+    scaled = np.empty(len(numbers), dtype=np.uint64)
+    permutation.scaled_numbers(np.array(numbers, np.uint64), np.uint64(c >> 64), np.uint64(c % 2**64), scaled)
+    assert [int(number) * size >> 64 for number in scaled] == numbers
 
 
 def test_everything_works_where_no_cache_can_be_written(tmp_path):
@@ -100,7 +100,7 @@ def test_everything_works_where_no_cache_can_be_written(tmp_path):
 
 
 def test_halves_of_words_decide_as_whole_ones_would():
-    """Where all that may follow half a word decide alike, so does the kernel; elsewhere it decides as one of them."""
+    """Where all that may follow half a number decide alike, so does the kernel; elsewhere as one of them."""
     rng = np.random.default_rng(0)
     for size in (1, 2, 24, 4096, 60_000):
         law = rng.dirichlet(np.full(size, 0.3))
@@ -119,24 +119,24 @@ def test_halves_of_words_decide_as_whole_ones_would():
         for shift in (0, 32):
             drawn = rng.integers(2**32, size=len(halves), dtype=np.uint64)
             drawn = (halves << np.uint64(32)) | drawn if shift else (drawn << np.uint64(32)) | halves
-            words = np.empty((len(halves), 2), np.uint64)
+            numbers = np.empty((len(halves), 2), np.uint64)
             column = np.array([0, 0]), np.array([shift, 0]), np.array([0, -1]), np.array([size, 1], np.uint64)
-            expansion.skew_words(drawn[:, None], *column, limits, replacements, words)
-            assert (words[:, 1] == drawn).all()  # a word without table
+            expansion.skew_numbers(drawn[:, None], *column, limits, replacements, numbers)
+            assert (numbers[:, 1] == drawn).all()  # a number without table
             undecided = 0
-            for half, word in zip(halves.tolist(), words[:, 0].tolist(), strict=True):
+            for half, number in zip(halves.tolist(), numbers[:, 0].tolist(), strict=True):
                 first, last = half << 32, (half << 32) + 2**32 - 1
                 columns = {w * size >> 64 for w in (first, last)}
                 places = {((c << 64) + extra) // size + 1 for c in columns for extra in (0, int(limits[c]))}
                 whole = {first, last, *(place for place in places if first <= place <= last)}
                 decisions = {decided(w, limits, replacements) for w in whole}
                 undecided += len(decisions) > 1
-                assert word * size >> 64 in decisions
-                assert law[word * size >> 64] > 0
+                assert number * size >> 64 in decisions
+                assert law[number * size >> 64] > 0
             assert undecided < len(near)
 
 
-def decided(word: int, limits: np.ndarray, replacements: np.ndarray) -> int:
-    """The entry of the table that a whole word stands for."""
-    column, fraction = divmod(word * len(limits), 2**64)
+def decided(number: int, limits: np.ndarray, replacements: np.ndarray) -> int:
+    """The entry of the table that a whole number stands for."""
+    column, fraction = divmod(number * len(limits), 2**64)
     return column if fraction < int(limits[column]) else int(replacements[column]) * len(limits) >> 64

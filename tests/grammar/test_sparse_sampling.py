@@ -18,9 +18,9 @@ def sparse_of(name, sparsity=1, placement="A") -> SparseGrammar:
     return SparseGrammar(Grammar.from_name(name, rules_seed=1), sparsity, placement)
 
 
-# One word for all, words shared by symbols and placements, long sentences, 16 bits, uneven radices, alias tables.
+# One number for all, numbers shared by symbols and placements, long sentences, 16 bits, uneven radices, alias tables.
 GRAMMARS = {
-    "one word": lambda: sparse_of("v4-m2-s2-L2"),
+    "one number": lambda: sparse_of("v4-m2-s2-L2"),
     "anywhere": lambda: sparse_of("v8-m5-s2-L3", 1, "B"),
     "L5": lambda: sparse_of("v8-m4-s2-L5"),
     "s3": lambda: sparse_of("v5-m3-s3-L2", 2, "B"),
@@ -30,8 +30,8 @@ GRAMMARS = {
 
 # Sentences may never change: data sets and published results are named by parameters and seeds alone.
 FROZEN = {
-    ("one word", "iid"): "22764b0e4b1480fa",
-    ("one word", "unique"): "c5bd03146e3106fd",
+    ("one number", "iid"): "22764b0e4b1480fa",
+    ("one number", "unique"): "c5bd03146e3106fd",
     ("anywhere", "iid"): "321357e9b65f683b",
     ("anywhere", "unique"): "81a0cb3cd4b0ffbf",
     ("L5", "unique"): "19a5c69d68b63995",
@@ -60,7 +60,7 @@ def test_sentences_follow_the_law(name):
 
 
 @pytest.mark.parametrize("how", ["iid", "unique"])
-@pytest.mark.parametrize("name", [name for name in GRAMMARS if name != "one word"])
+@pytest.mark.parametrize("name", [name for name in GRAMMARS if name != "one number"])
 def test_placements_are_uniform_and_independent(name, how):
     grammar = GRAMMARS[name]()
     if how == "unique" and not grammar.is_equiprobable:
@@ -110,11 +110,11 @@ def test_unique_sentences_are_those_of_the_permuted_indices(name, table_bytes, m
     sizes = [int(size) for size in layout.products[: layout.num_permuted]]
     tokens = grammar.sample(2, seed=9, start=3)
     for row, position in zip(tokens, (3, 4), strict=True):
-        words = np.empty((1, len(sizes)), dtype=np.uint64)
-        Permutation(sizes, 9).words(position, 1, words)
+        numbers = np.empty((1, len(sizes)), dtype=np.uint64)
+        Permutation(sizes, 9).fill_indices(position, 1, numbers)
         index = 0
-        for word, size in zip(words[0].tolist(), sizes, strict=True):
-            index = index * size + (word * size >> 64)
+        for number, size in zip(numbers[0].tolist(), sizes, strict=True):
+            index = index * size + (number * size >> 64)
         rest = 1
         for product in layout.products[layout.num_permuted :].tolist():
             rest *= product

@@ -193,21 +193,22 @@ class ChainGrammar(FixedTree):
     def derivations(self, num, seed=0, split="train", sampling=None, start=0, disjoint=False) -> list[np.ndarray]:
         """The derivations of the sentences of `sample`: entry ℓ = 0..L of shape `(num, nodes at level ℓ)`.
 
-        The tokens do not determine the states. These are drawn from their exact posterior given the sentence, by words
-        of their own, so that sentences and states have their joint law and are a function of the same arguments.
+        The tokens do not determine the states. These are drawn from their exact posterior given the sentence, with
+        random numbers of another stream, so that sentences and states have their joint law and are a function of the
+        same arguments.
         """
         from ..sentences.permutation import philox_key
-        from ..sentences.sampling import random_words
+        from ..sentences.sampling import random_numbers
 
         levels = self._block_levels(self.sample(num, seed, split, sampling, start, disjoint))
         key = philox_key(seed, f"states{split[:2]}")
-        states = self._states(levels[-1], lambda first, size: random_words(key, start + first, size, self._draws))
+        states = self._states(levels[-1], lambda first, size: random_numbers(key, start + first, size, self._draws))
         dtype = smallest_dtype(self.num_states)
         return [*levels, *([] if self.transitions is None else [states.astype(dtype)]), states[:, :1].astype(dtype)]
 
     @property
     def _draws(self) -> int:
-        """Words that the states of a sentence take."""
+        """Numbers that the states of a sentence take."""
         return 1 if self.transitions is None else self.num_blocks
 
     def _block_levels(self, tokens) -> list[np.ndarray]:
@@ -217,8 +218,8 @@ class ChainGrammar(FixedTree):
             parsing.refuse(self, tokens, failure[0] // self.num_blocks, failure[1])
         return [level.reshape(len(tokens), -1) for level in levels]
 
-    def _states(self, symbols: np.ndarray, words) -> np.ndarray:
-        """States `(num, 1)` or `(num, J)` given the blocks' symbols; `words(start, num)` are uniform."""
+    def _states(self, symbols: np.ndarray, numbers) -> np.ndarray:
+        """States `(num, 1)` or `(num, J)` given the blocks' symbols; `numbers(start, num)` are uniform."""
         from . import state_kernels
 
         states = np.empty((len(symbols), self._draws), dtype=np.int64)
@@ -232,7 +233,7 @@ class ChainGrammar(FixedTree):
                 np.eye(1) if stay else self.transitions,
                 stay,
                 self.emissions,
-                words(begin, len(symbols[part])),
+                numbers(begin, len(symbols[part])),
                 states[part],
             )
             if failed >= 0:

@@ -1,4 +1,4 @@
-"""How words become the sentences of a chain: the steps of [`~rhm_hf.grammar.plan.Plan`], with tables of their own.
+"""How numbers become the sentences of a chain: the steps of [`~rhm_hf.grammar.plan.Plan`], with tables of their own.
 
 A state is written to a slot as two numbers: the first of its rows in an emission table and in the table of the
 transitions. A step reads it and writes the symbol of a block, whose tree follows as in a grammar; another writes the
@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..sentences.plan import TABLE_BYTES, WORD_LIMIT, Layout, Level, Plan, _packed, compose, widest_view
+from ..sentences.plan import NUMBER_LIMIT, STEP, TABLE_BYTES, Layout, Level, Plan, Step, _packed, compose, widest_view
 
 
 class ChainPlan(Plan):
@@ -61,14 +61,14 @@ class ChainPlan(Plan):
         def step(table: int, source: int, shift: int, target: int, radix: int, skew: int) -> None:
             entries, offset = self._tables[table]
             self._radices.append(radix)
-            self._steps.append((-1, source, shift, 0, target, entries.shape[1], offset, skew))
+            self._steps.append(Step(-1, source, shift, 0, target, entries.shape[1], offset, skew))
 
         def visit(height: int, source: int, shift: int) -> None:
             nonlocal written
             if height == len(inner):
                 self._radices.append(last.rules.shape[1])
                 units = self.leaves.shape[1]
-                self._steps.append((-1, source, shift, 1, written, units, 0, skews[num_levels + height]))
+                self._steps.append(Step(-1, source, shift, 1, written, units, 0, skews[num_levels + height]))
                 written += units
                 return
             slot = first_slots[height]
@@ -91,12 +91,12 @@ class ChainPlan(Plan):
 
     @cached_property
     def drawn(self) -> Layout:
-        """All words are drawn. A step without choice, such as from symbol to token, takes no word."""
-        steps, products, skewed = np.array(self._steps, dtype=np.int64), [], []
+        """All numbers are drawn. A step without choice, such as from symbol to token, takes no number."""
+        steps, products, skewed = np.array(self._steps, dtype=STEP), [], []
         for j, radix in enumerate(self._radices):
-            is_skewed = self._steps[j][-1] >= 0
-            if j == 0 or (radix > 1 and (is_skewed or skewed[-1] or products[-1] * radix > WORD_LIMIT)):
-                steps[j, 0] = len(products)
+            is_skewed = self._steps[j].alias >= 0
+            if j == 0 or (radix > 1 and (is_skewed or skewed[-1] or products[-1] * radix > NUMBER_LIMIT)):
+                steps["number"][j] = len(products)
                 products.append(1)
                 skewed.append(is_skewed)
             products[-1] *= radix

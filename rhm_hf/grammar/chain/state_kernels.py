@@ -6,14 +6,14 @@ from ..sentences.philox import compiled
 
 
 @compiled
-def draw_states(symbols, initial, transitions, stay, emissions, words, states):
+def draw_states(symbols, initial, transitions, stay, emissions, numbers, states):
     """Draws the states of every sequence of symbols from their exact posterior.
 
     Args:
         symbols (int64 array): `(num, J)`, the symbols that the chain wrote.
         initial, transitions, emissions (float64 arrays): see [`~rhm_hf.grammar.chain.ChainGrammar`].
         stay (`bool`): states do not change; `transitions` is not read.
-        words (uint64 array): `(num, 1)` or `(num, J)`, uniform.
+        numbers (uint64 array): `(num, 1)` or `(num, J)`, uniform.
         states (int64 array): filled, `(num, 1)` where states stay, `(num, J)` elsewhere.
 
     Returns:
@@ -44,13 +44,13 @@ def draw_states(symbols, initial, transitions, stay, emissions, words, states):
                         law[z] += filtered[j, y] * transitions[y, z]
         state = np.int64(-1)
         for k in range(states.shape[1]):
-            j = states.shape[1] - 1 - k  # of the words and states
+            j = states.shape[1] - 1 - k  # of the numbers and states
             row = filtered[blocks - 1 - k]
             total = 0.0
             for z in range(size):
                 law[z] = row[z] if state < 0 else row[z] * transitions[z, state]
                 total += law[z]
-            threshold = np.float64(words[i, j] >> np.uint64(11)) * 2.0**-53 * total
+            threshold = np.float64(numbers[i, j] >> np.uint64(11)) * 2.0**-53 * total
             chosen, summed = np.int64(-1), 0.0
             for z in range(size):
                 if law[z] > 0.0:  # the last possible one, should rounding leave the threshold above the sum

@@ -3,10 +3,10 @@
 A derivation is a list of arrays as [`Grammar.derivations`] returns it: entry ℓ of shape `(n, nodes at level ℓ)`,
 0 the tokens .. L the root. All functions return a full new derivation and leave the given one as it was.
 
-Every draw takes one word of a Philox stream that is keyed by seed and intervention and starts at a counter that names
-the level and the node: sentence i of a call gets the same change whatever follows it, and draws are independent of the
-sentences that the same seed samples. A word picks from a law by its 53 leading bits; rules of probability 0 are never
-picked.
+Every draw takes one number of a Philox stream that is keyed by seed and intervention and starts at a counter that
+names the level and the node: sentence i of a call gets the same change whatever follows it, and draws are independent
+of the sentences that the same seed samples. A number picks from a law by its 53 leading bits; rules of probability 0
+are never picked.
 """
 
 import math
@@ -161,7 +161,7 @@ def exchange_synonyms(grammar, levels: Sequence[np.ndarray], level: int, seed: i
 
 
 class _Stream:
-    """The random words of one call."""
+    """The random numbers of one call."""
 
     def __init__(self, seed: int, purpose: str, level: int, node: int | None):
         from ..sentences.permutation import philox_key  # numba takes a moment to import
@@ -171,8 +171,8 @@ class _Stream:
 
     def uniform(self, draw: int, shape: tuple[int, int]) -> np.ndarray:
         """Numbers in [0, 1) on a grid of 2^-53, row by row; `draw` tells the draws of one call apart."""
-        words = np.random.Philox(key=self.key, counter=[0, draw, self.level, self.node])
-        return (words.random_raw(shape) >> np.uint64(11)) * 2.0**-53
+        numbers = np.random.Philox(key=self.key, counter=[0, draw, self.level, self.node])
+        return (numbers.random_raw(shape) >> np.uint64(11)) * 2.0**-53
 
 
 def pick(weights: np.ndarray, numbers: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Random production rules, drawn uniformly without listing the v^s tuples.
 
-The streams are raw 64-bit words of numpy's Philox, whose output numpy guarantees; `Generator.choice` and its kin may
+The streams are raw 64-bit numbers of numpy's Philox, whose output numpy guarantees; `Generator.choice` and its kin may
 change between numpy versions, so none of them is used.
 """
 

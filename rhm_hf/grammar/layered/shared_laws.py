@@ -1,8 +1,8 @@
 """Fast sampling where all symbols of a level have the same rule law, such as Zipf's.
 
 The number of a rule is then independent of the symbol, so the numbers of several nodes have one joint law, their
-product, whatever the symbols are. A word is drawn for them together by one alias table, and from there on everything
-is as where rules are equiprobable: the same tables, the same digits of words.
+product, whatever the symbols are. A number is drawn for them together by one alias table, and from there on everything
+is as where rules are equiprobable: the same tables, the same digits of numbers.
 """
 
 from functools import cached_property
@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from ..sentences import expansion
-from ..sentences.plan import WORD_LIMIT, Layout, Plan, composed_levels
+from ..sentences.plan import NUMBER_LIMIT, STEP, Layout, Plan, composed_levels
 
 
 JOINT_LIMIT = 2**12  # entries of an alias table, 16 bytes each; part of what a seed means
@@ -22,11 +22,11 @@ def has_shared_laws(grammar) -> bool:
 
 
 class SharedLawPlan(Plan):
-    """A [`Plan`] of the equiprobable grammar with the same rules, and the tables that make its words uneven.
+    """A [`Plan`] of the equiprobable grammar with the same rules, and the tables that make its numbers uneven.
 
     Attributes:
-        limits (`np.ndarray`): uint64, by column of a table: below it, of 2^64, the word is kept.
-        replacements (`np.ndarray`): uint64, the word that takes the place of others: the alias, in units of 2^64 / R,
+        limits (`np.ndarray`): uint64, by column of a table: below it, of 2^64, the number is kept.
+        replacements (`np.ndarray`): uint64, the number in the place of others: the alias, in units of 2^64 / R,
             rounded up, R the size of the table.
     """
 
@@ -43,14 +43,14 @@ class SharedLawPlan(Plan):
 
     @cached_property
     def drawn(self) -> Layout:
-        """All words are drawn. Those whose digits are not all equiprobable hold as many as their alias table may, and
-        take half a drawn word each."""
-        steps, groups, products, skewed = np.array(self._steps, dtype=np.int64), [], [], []
+        """All numbers are drawn. Those whose digits are not all equiprobable hold as many as their alias table may,
+        and take half a drawn number each."""
+        steps, groups, products, skewed = np.array(self._steps, dtype=STEP), [], [], []
         for j, (radix, height) in enumerate(zip(self.radices.tolist(), self._heights, strict=True)):
             is_skewed = bool(np.ptp(self._laws[height]) > 0)
-            limit = JOINT_LIMIT if is_skewed or (skewed and skewed[-1]) else WORD_LIMIT
+            limit = JOINT_LIMIT if is_skewed or (skewed and skewed[-1]) else NUMBER_LIMIT
             if j == 0 or products[-1] * radix > limit:
-                steps[j, 0] = len(products)
+                steps["number"][j] = len(products)
                 groups.append([])
                 products.append(1)
                 skewed.append(False)
@@ -62,8 +62,8 @@ class SharedLawPlan(Plan):
         return self._halved(steps, products, skewed)
 
     def _halved(self, steps: np.ndarray, products: list[int], skewed: list[bool]) -> Layout:
-        """The layout of the drawn words: one for each uniform word, and for each two others in their order."""
-        drawn, is_skewed, half = [], [], None  # half: the drawn word whose lower half is free
+        """The layout of the drawn numbers: one for each uniform number, and for each two others in their order."""
+        drawn, is_skewed, half = [], [], None  # half: the drawn number whose lower half is free
         sources, shifts = np.zeros(len(products), np.int64), np.zeros(len(products), np.int64)
         for g, product in enumerate(products):
             if skewed[g] and half is not None:
@@ -77,7 +77,7 @@ class SharedLawPlan(Plan):
         return Layout(steps, np.array(drawn, dtype=np.uint64), np.array(is_skewed), 0)
 
     def _build_tables(self, groups: list[list[int]], skewed: list[bool]) -> None:
-        """One table for all words with digits of the same laws."""
+        """One table for all numbers with digits of the same laws."""
         starts: dict[tuple[int, ...], int] = {}
         limits, replacements, size = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)], 0
         for group in {tuple(g) for g, is_skewed in zip(groups, skewed, strict=True) if is_skewed}:
@@ -93,9 +93,9 @@ class SharedLawPlan(Plan):
         pairs = zip(groups, skewed, strict=True)
         self._starts = np.array([starts[tuple(g)] if is_skewed else -1 for g, is_skewed in pairs], dtype=np.int64)
 
-    def expand(self, words: np.ndarray, layout: Layout, sentences: np.ndarray) -> None:
-        """Writes the sentences of uniform words: see [`Plan.expand`]."""
-        uneven = np.empty((len(words), len(self._products)), dtype=np.uint64)
+    def expand(self, numbers: np.ndarray, layout: Layout, sentences: np.ndarray) -> None:
+        """Writes the sentences of uniform numbers: see [`Plan.expand`]."""
+        uneven = np.empty((len(numbers), len(self._products)), dtype=np.uint64)
         tables = (self._starts, self._products, self.limits, self.replacements)
-        expansion.skew_words(words, self._sources, self._shifts, *tables, uneven)
+        expansion.skew_numbers(numbers, self._sources, self._shifts, *tables, uneven)
         super().expand(uneven, layout, sentences)

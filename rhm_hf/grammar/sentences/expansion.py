@@ -43,28 +43,28 @@ def alias_tables(probs, limits, aliases):
 
 
 @compiled
-def expand(words, steps, radices, middle, mask, leaves, limits, aliases, block_size, sentences):
-    """Turns words into sentences, `block_size` at a time so that all but the output stays in the first-level cache.
+def expand(numbers, steps, radices, middle, mask, leaves, limits, aliases, block_size, sentences):
+    """Turns numbers into sentences, `block_size` at a time so that all but the output stays in the first-level cache.
 
     Step by step for the whole block rather than sentence by sentence: the inner loops are a few instructions each, and
     successive turns do not depend on each other. [`~rhm_hf.grammar.plan.Plan`] explains the arrays.
     """
     num_slots = np.int64(1)
     for j in range(steps.shape[0]):
-        if not steps[j, 3]:
-            num_slots = max(num_slots, steps[j, 4] + steps[j, 5])
+        if not steps[j].is_leaf:
+            num_slots = max(num_slots, steps[j].target + steps[j].units)
     remaining, rows = np.empty(block_size, np.uint64), np.empty(block_size, np.uint64)
     slots = np.zeros((num_slots, block_size), middle.dtype)
-    for first in range(0, words.shape[0], block_size):
-        size = min(block_size, words.shape[0] - first)
+    for first in range(0, numbers.shape[0], block_size):
+        size = min(block_size, numbers.shape[0] - first)
         block = sentences[first : first + size]
         for j in range(steps.shape[0]):
-            word, source, shift, is_leaf, target, units, offset, skew = steps[j]
-            radix, shift, table = radices[j], np.uint64(shift), middle[offset:]
-            parents = slots[source]
-            if word >= 0:
+            step, radix = steps[j], radices[j]
+            number, is_leaf, target, units, skew = step.number, step.is_leaf, step.target, step.units, step.alias
+            shift, table, parents = np.uint64(step.shift), middle[step.table :], slots[step.source]
+            if number >= 0:
                 for i in range(size):
-                    remaining[i] = words[first + i, word]
+                    remaining[i] = numbers[first + i, number]
             if skew >= 0:
                 for i in range(size):
                     column, position = multiply(remaining[i], radix)
@@ -98,38 +98,38 @@ def expand(words, steps, radices, middle, mask, leaves, limits, aliases, block_s
 
 
 @compiled
-def skew_words(drawn, sources, shifts, starts, products, limits, replacements, words):
-    """Makes words whose digits have the joint laws of alias tables, from uniform halves of words.
+def skew_numbers(drawn, sources, shifts, starts, products, limits, replacements, numbers):
+    """Makes numbers whose digits have the joint laws of alias tables, from uniform halves of numbers.
 
-    Half a word is enough to tell the column of the table and, nearly always, on which side of its limit it is. One
-    time in 2^20 it is not: then 32 bits of a hash of the whole word go on where the half ends.
+    Half a number is enough to tell the column of the table and, nearly always, on which side of its limit it is. One
+    time in 2^20 it is not: then 32 bits of a hash of the whole number go on where the half ends.
 
     Args:
-        drawn (uint64 array): `(num, words drawn)`, uniform.
-        sources, shifts (int64 arrays): the drawn word that each word comes from, and 32 for its upper half, 0 for its
-            lower half; a word without table is taken over whole.
-        starts (int64 array): where the table of each word begins, -1 for none.
+        drawn (uint64 array): `(num, numbers drawn)`, uniform.
+        sources, shifts (int64 arrays): the drawn number that each number comes from, and 32 for its upper half, 0 for
+            its lower half; a number without table is taken over whole.
+        starts (int64 array): where the table of each number begins, -1 for none.
         products (uint64 array): the sizes of the tables.
         limits, replacements (uint64 arrays): see [`~rhm_hf.grammar.shared_laws.SharedLawPlan`].
-        words (uint64 array): filled, `(num, words)`.
+        numbers (uint64 array): filled, `(num, numbers)`.
     """
     half, whole = np.uint64(32), np.uint64(2**32)
     for i in range(drawn.shape[0]):
-        for g in range(words.shape[1]):
-            word = drawn[i, sources[g]]
+        for g in range(numbers.shape[1]):
+            number = drawn[i, sources[g]]
             if starts[g] < 0:
-                words[i, g] = word
+                numbers[i, g] = number
                 continue
             start, product = np.uint64(starts[g]), products[g]
-            upper = (word >> np.uint64(shifts[g])) & (whole - np.uint64(1))
+            upper = (number >> np.uint64(shifts[g])) & (whole - np.uint64(1))
             column = (upper * product) >> half
             position = (upper * product) & (whole - np.uint64(1))  # and up to position + product, by what follows
             limit = limits[start + column] >> half
             replacement = replacements[start + column]
-            words[i, g] = upper << half if position <= limit else replacement
+            numbers[i, g] = upper << half if position <= limit else replacement
             if position + product > (limit if position <= limit else whole):
-                mixed = (word ^ np.uint64(g)) * np.uint64(0x9E3779B97F4A7C15)
+                mixed = (number ^ np.uint64(g)) * np.uint64(0x9E3779B97F4A7C15)
                 mixed = (mixed ^ (mixed >> half)) * np.uint64(0xD2B74407B1CE6E93)
                 full = (upper << half) | (mixed >> half)
                 column, fraction = multiply(full, product)
-                words[i, g] = full if fraction < limits[start + column] else replacements[start + column]
+                numbers[i, g] = full if fraction < limits[start + column] else replacements[start + column]

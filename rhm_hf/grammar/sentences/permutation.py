@@ -32,17 +32,17 @@ class Permutation:
     """
 
     def __init__(self, sizes: tuple[int, ...], seed: int):
-        words = np.random.Philox(key=philox_key(seed, "permutation"))
+        raw = np.random.Philox(key=philox_key(seed, "permutation"))
         self.sizes = sizes
         self.size = math.prod(sizes)
         self.table = self.keys = None
         if self.size < SMALL:
-            self.table = np.argsort(words.random_raw(self.size), kind="stable").astype(np.uint64)
+            self.table = np.argsort(raw.random_raw(self.size), kind="stable").astype(np.uint64)
             return
-        self.keys = words.random_raw(ROUNDS)
+        self.keys = raw.random_raw(ROUNDS)
         self.a, self.b = sizes if len(sizes) == 2 else (math.isqrt(self.size - 1) + 1,) * 2
 
-    def words(self, first: int, step: int, words: np.ndarray) -> None:
+    def fill_indices(self, first: int, step: int, words: np.ndarray) -> None:
         """Fills the first columns of `words`, row i with the permuted index of `first + i * step`, as words.
 
         Args:
@@ -63,7 +63,7 @@ class Permutation:
             # 2^128 / 1 has no two words, but any word will do where the only number is 0.
             reciprocal = min(-(-(2**128) // size), 2**128 - 1)
             high, low = divmod(reciprocal, 2**64)
-            words_of_numbers(below, np.uint64(high), np.uint64(low), words[:, column])
+            scaled_numbers(below, np.uint64(high), np.uint64(low), words[:, column])
 
 
 @lru_cache(maxsize=16)
@@ -145,7 +145,7 @@ def walk(left, right, a, b, keys, size):
 
 
 @compiled
-def words_of_numbers(numbers, high, low, words):
+def scaled_numbers(numbers, high, low, words):
     """The word floor(x c / 2^64) + 1 of each number x below N, c = high 2^64 + low = ceil(2^128 / N).
 
     It lies in [x 2^64 / N, (x + 1) 2^64 / N), so its digits are those of x, most significant first, if N <= 2^63.

@@ -22,28 +22,28 @@ def compiled(function):
 
 @intrinsic
 def multiply(typingctx, a, b):
-    """The 128-bit product of two uint64 as (high word, low word): one machine instruction."""
+    """The 128-bit product of two uint64 as (high half, low half): one machine instruction."""
 
     def codegen(context, builder, signature, args):
-        word, wide = ir.IntType(64), ir.IntType(128)
+        half, wide = ir.IntType(64), ir.IntType(128)
         product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
-        high = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
-        return context.make_tuple(builder, signature.return_type, (high, builder.trunc(product, word)))
+        high = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), half)
+        return context.make_tuple(builder, signature.return_type, (high, builder.trunc(product, half)))
 
     return types.UniTuple(types.uint64, 2)(types.uint64, types.uint64), codegen
 
 
-# Random words. The words of one key and attempt are one stream, that of
-# `np.random.Philox(key=key, counter=[0, attempt, 0, 0])`; sentence i owns its words i * W to i * W + W - 1.
+# Random numbers. Those of one key and attempt are one stream, that of
+# `np.random.Philox(key=key, counter=[0, attempt, 0, 0])`; sentence i owns its numbers i * W to i * W + W - 1.
 #
-# A word w stands for a number below the product N of the radices of its digits: floor(w N / 2^64). That is exactly
-# uniform when the words with (w N mod 2^64) < 2^64 mod N, its threshold, are drawn again (Lemire, arXiv 1805.10941),
+# A random number w stands for one below the product N of the radices of its digits: floor(w N / 2^64). That is exactly
+# uniform when the numbers with (w N mod 2^64) < 2^64 mod N, its threshold, are drawn again (Lemire, arXiv 1805.10941),
 # which never happens where N is a power of two. Redraw r has the counter (block, attempt, r, 0).
 
 
 @compiled
 def philox(block, attempt, redraw, key):
-    """The four words of Philox4x64-10 (Salmon et al., SC 2011) at the counter (block, attempt, redraw, 0)."""
+    """The four numbers of Philox4x64-10 (Salmon et al., SC 2011) at the counter (block, attempt, redraw, 0)."""
     c0, c1, c2, c3 = block, attempt, redraw, np.uint64(0)
     k0, k1 = key[0], key[1]
     for _ in range(10):
@@ -57,7 +57,7 @@ def philox(block, attempt, redraw, key):
 
 @compiled
 def fill_stream(key, attempt, first_block, stream):
-    """Fills `stream`, 8 words a turn, from block `first_block` on (numpy's stream begins with block 1).
+    """Fills `stream`, 8 numbers a turn, from block `first_block` on (numpy's stream begins with block 1).
 
     Two blocks run side by side: each is a chain of ten dependent multiplications, and together they hide the latency.
     """
@@ -89,36 +89,33 @@ def pick(four, lane):
 
 
 @compiled
-def scattered_words(key, attempt, indices, words):
-    """Fills `words[i]` with the words of sentence `indices[i]`."""
+def scattered_numbers(key, attempt, indices, numbers):
+    """Fills `numbers[i]` with the numbers of sentence `indices[i]`."""
     block, four = np.uint64(0), (np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0))
-    for i in range(words.shape[0]):
-        word = np.uint64(indices[i]) * np.uint64(words.shape[1])
-        for g in range(words.shape[1]):
-            wanted = (word >> np.uint64(2)) + np.uint64(1)
+    for i in range(numbers.shape[0]):
+        number = np.uint64(indices[i]) * np.uint64(numbers.shape[1])
+        for g in range(numbers.shape[1]):
+            wanted = (number >> np.uint64(2)) + np.uint64(1)
             if wanted != block:
                 block, four = wanted, philox(wanted, attempt, np.uint64(0), key)
-            words[i, g] = pick(four, word & np.uint64(3))
-            word += np.uint64(1)
+            numbers[i, g] = pick(four, number & np.uint64(3))
+            number += np.uint64(1)
 
 
 @compiled
-def redraw_words(key, attempt, indices, products, thresholds, words):
-    """Draws the words again that would make `words[i, g]`, word g of sentence `indices[i]`, less than uniform."""
-    for g in range(words.shape[1]):
+def redraw_numbers(key, attempt, indices, products, thresholds, numbers):
+    """Draws those of `numbers[i, g]`, number g of sentence `indices[i]`, again that would be less than uniform."""
+    for g in range(numbers.shape[1]):
         product, threshold = products[g], thresholds[g]
         if threshold == np.uint64(0):
             continue
-        for i in range(words.shape[0]):
+        for i in range(numbers.shape[0]):
             redraw = np.uint64(0)
-            while words[i, g] * product < threshold:
+            while numbers[i, g] * product < threshold:
                 redraw += np.uint64(1)
-                word = np.uint64(indices[i]) * np.uint64(words.shape[1]) + np.uint64(g)
-                four = philox((word >> np.uint64(2)) + np.uint64(1), attempt, redraw, key)
-                words[i, g] = pick(four, word & np.uint64(3))
-
-
-# Words to sentences.
+                number = np.uint64(indices[i]) * np.uint64(numbers.shape[1]) + np.uint64(g)
+                four = philox((number >> np.uint64(2)) + np.uint64(1), attempt, redraw, key)
+                numbers[i, g] = pick(four, number & np.uint64(3))
 
 
 @compiled

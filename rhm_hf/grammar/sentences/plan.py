@@ -1,4 +1,4 @@
-"""How 64-bit words become a sentence: one flat list of steps in depth-first order, built once per grammar.
+"""How 64-bit random numbers become a sentence: one flat list of steps in depth-first order, built once per grammar.
 
 Level by level, a grammar is a table `(symbol, rule) -> children`. Composing adjacent levels gives a grammar of the
 same sentences with fewer, larger rules, `(symbol, derivation) -> children`: the bottom levels are composed for as long
@@ -10,6 +10,7 @@ composed. Sampling with replacement draws the digits, sampling without takes tho
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +19,37 @@ from . import expansion
 
 # These three are part of what a seed means: other values, other sentences.
 TABLE_BYTES = 192 * 1024  # at most, of the composed bottom table
-WORD_LIMIT = 2**60  # uniform digits share a word while the product of their radices is at most this: few are redrawn
-HALF_LIMIT = 2**62  # indices up to WORD_LIMIT are permuted as one number, others as two halves of at most this size
+NUMBER_LIMIT = (
+    2**60
+)  # uniform digits share a number while the product of their radices is at most this: few are redrawn
+HALF_LIMIT = 2**62  # indices up to NUMBER_LIMIT are permuted as one number, others as two halves of at most this size
+
+
+class Step(NamedTuple):
+    """One choice of a sentence: the rule, or the like, of one node.
+
+    Attributes:
+        number: the random number that the step begins; -1: it goes on with the digits of the one before.
+        source: the slot that its node was written to.
+        shift: the node's place in that unit, in bits.
+        is_leaf: whether it writes tokens.
+        target: the slot, or with `is_leaf` the unit of the sentence, that it writes to.
+        units: how many units it writes.
+        table: where its table begins among all tables.
+        alias: where its alias table begins; -1: its rules are equally probable.
+    """
+
+    number: int
+    source: int
+    shift: int
+    is_leaf: int
+    target: int
+    units: int
+    table: int
+    alias: int
+
+
+STEP = np.dtype([(field, np.int64) for field in Step._fields])  # as the kernels read them
 
 
 @dataclass(frozen=True)
@@ -36,13 +66,13 @@ class Level:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which word each digit is taken from.
+    """Which number each digit is taken from.
 
     Args:
-        steps (`np.ndarray`): int64 of shape `(steps, 8)`, see [`Plan`]; the first column is the word a step begins.
-        products (`np.ndarray`): uint64 of shape `(words,)`, the product of the radices of a word's digits.
-        is_skewed (`np.ndarray`): bool of shape `(words,)`, whether the word is one digit of an alias table.
-        num_permuted (`int`): how many words, the first ones, are a permuted index in `unique` sampling.
+        steps (`np.ndarray`): of shape `(steps,)` and the type `STEP`, see [`Step`].
+        products (`np.ndarray`): uint64 of shape `(numbers,)`, the product of the radices of a number's digits.
+        is_skewed (`np.ndarray`): bool of shape `(numbers,)`, whether the number is one digit of an alias table.
+        num_permuted (`int`): how many numbers, the first ones, are a permuted index in `unique` sampling.
     """
 
     steps: np.ndarray
@@ -52,7 +82,7 @@ class Layout:
 
     @cached_property
     def thresholds(self) -> np.ndarray:
-        """Below which words are redrawn, see `kernels`; never where the rest of the word decides about an alias."""
+        """Below which numbers are redrawn, see `philox`; never where the rest of the number decides about an alias."""
         thresholds = np.array([2**64 % product for product in self.products.tolist()], dtype=np.uint64)
         return np.where(self.is_skewed, np.uint64(0), thresholds)
 
@@ -68,10 +98,6 @@ class Plan:
         mask (`np.uint64`): the bits of one child in a unit.
         leaves (`np.ndarray`): the last level's table, its rows of tokens in the widest units that divide them.
         limits, aliases (`np.ndarray`): alias tables of the skewed levels, flat indices of a level's rows.
-
-    The columns of a step: word it begins (-1: goes on with the one before), slot its node was written to, the node's
-    position in that unit in bits, whether it writes tokens, the slot or unit of the sentence it writes to, the number
-    of units, the start of its table in `middle`, the start of its alias table (-1: uniform).
     """
 
     def __init__(self, grammar):
@@ -100,11 +126,11 @@ class Plan:
             self._heights.append(height)
             if level is last:
                 units = self.leaves.shape[1]
-                self._steps.append((-1, source, shift, 1, written, units, 0, skews[height]))
+                self._steps.append(Step(-1, source, shift, 1, written, units, 0, skews[height]))
                 written += units
                 return
             units, slot = tables[height].shape[1], first_slots[height]
-            self._steps.append((-1, source, shift, 0, slot, units, offsets[height], skews[height]))
+            self._steps.append(Step(-1, source, shift, 0, slot, units, offsets[height], skews[height]))
             for child in range(level.rules.shape[2]):
                 visit(height + 1, slot + child // per_unit, child % per_unit * bits)
 
@@ -113,10 +139,10 @@ class Plan:
         # Few rows for long sentences: rows a power of two apart share few sets of the first-level cache.
         self.block_size = min(max(2**16 // (grammar.sentence_length * grammar.token_dtype.itemsize), 64), 512)
 
-    def expand(self, words: np.ndarray, layout: Layout, sentences: np.ndarray) -> None:
-        """Writes the sentences of `words`, shape `(num, words)`, into `sentences`, shape `(num, sentence_length)`."""
+    def expand(self, numbers: np.ndarray, layout: Layout, sentences: np.ndarray) -> None:
+        """Writes the sentences of `numbers`, `(num, numbers)`, into `sentences`, `(num, sentence_length)`."""
         expansion.expand(
-            words,
+            numbers,
             layout.steps,
             self.radices,
             self.middle,
@@ -142,13 +168,13 @@ class Plan:
         return starts
 
     def _layout(self, ends: list[int]) -> Layout:
-        """Words for the digits: the first words end before the steps `ends`, the others hold as many as fit."""
-        steps, products, skewed = np.array(self._steps, dtype=np.int64), [], []
+        """Numbers for the digits: the first numbers end before the steps `ends`, the others hold as many as fit."""
+        steps, products, skewed = np.array(self._steps, dtype=STEP), [], []
         begins, free = {0, *ends}, max(ends, default=0)
         for j, (radix, step) in enumerate(zip(self.radices.tolist(), self._steps, strict=True)):
-            is_skewed = step[-1] >= 0
-            if j in begins or (j > free and (is_skewed or skewed[-1] or products[-1] * radix > WORD_LIMIT)):
-                steps[j, 0] = len(products)
+            is_skewed = step.alias >= 0
+            if j in begins or (j > free and (is_skewed or skewed[-1] or products[-1] * radix > NUMBER_LIMIT)):
+                steps["number"][j] = len(products)
                 products.append(1)
                 skewed.append(is_skewed)
             products[-1] *= radix
@@ -156,18 +182,18 @@ class Plan:
 
     @cached_property
     def drawn(self) -> Layout:
-        """All words are drawn."""
+        """All numbers are drawn."""
         return self._layout([])
 
     @cached_property
     def permuted(self) -> Layout:
-        """The first one or two words are a permuted index, or its leading digits where it has more than 124 bits."""
+        """The first one or two numbers are a permuted index, or its leading digits where it has more than 124 bits."""
         sizes = []  # of the indices that the first 1, 2, .. digits make
         for radix in self.radices.tolist():
             sizes.append(radix * (sizes[-1] if sizes else 1))
             if sizes[-1] > HALF_LIMIT**2:
                 break
-        if sizes[-1] <= WORD_LIMIT:
+        if sizes[-1] <= NUMBER_LIMIT:
             return self._layout([len(sizes)])
         longest = sum(size <= HALF_LIMIT for size in sizes)  # digits that the first half can hold
         total = sum(size <= sizes[longest - 1] * HALF_LIMIT for size in sizes)

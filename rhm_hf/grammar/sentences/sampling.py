@@ -1,7 +1,7 @@
 """Sentences as a pure function of (grammar, seed, split, index).
 
-Sentence i of a split takes fixed words of a counter-based generator, or a permuted index, so any range of sentences is
-the same bytes however it is cut into batches, on any machine.
+Sentence i of a split takes fixed numbers of a counter-based generator, or a permuted index, so any range of sentences
+is the same bytes however it is cut into batches, on any machine.
 
 - `iid`: the digits of a sentence (see `plan`) are drawn, with the exact law of the grammar. With `disjoint=True` every
   split owns a region of a keyed hash of the sentences, and sentence i is the first of its draws that falls into it.
@@ -25,7 +25,7 @@ REGIONS = {"train": (0, 8), "validation": (8, 9), "test": (9, 10)}
 # An unlucky sentence of a region of 10 % needs 2^12 attempts with probability 0.9^4096 = 10^-187.
 MAX_ATTEMPTS = 2**12
 DRAWN_TOGETHER = 2**12  # sentences that a source without a plan draws at a time
-WORKING_BYTES = 2**19  # of words and sentences handled together: they stay in the second-level cache
+WORKING_BYTES = 2**19  # of numbers and sentences handled together: they stay in the second-level cache
 
 
 def sample(
@@ -130,9 +130,11 @@ def _check_indices(grammar, sampling: str, split: str, start: int, num: int) -> 
                 f"has {size}, and these would span {reach}; ask for fewer or use sampling='iid'"
             )
     plan = grammar.sampling_plan
-    words = 1 if plan is None else len((plan.permuted if sampling == "unique" else plan.drawn).products)
-    if (start + num) * words >= 2**63:
-        raise ValueError(f"start={start} with num={num} is too large: a split has {2**63 // words} sentences at most")
+    numbers = 1 if plan is None else len((plan.permuted if sampling == "unique" else plan.drawn).products)
+    if (start + num) * numbers >= 2**63:
+        raise ValueError(
+            f"start={start} with num={num} is too large: a split has {2**63 // numbers} sentences at most"
+        )
 
 
 def _fill_unique(grammar, sentences: np.ndarray, seed: int, split: str, start: int) -> None:
@@ -145,11 +147,11 @@ def _fill_unique(grammar, sentences: np.ndarray, seed: int, split: str, start: i
     first = first if step > 0 else permutation.size - first
     drawn = [values[num_permuted:] for values in (layout.products, layout.thresholds)]
     for begin, end in _batches(grammar, layout, len(sentences)):
-        words = np.empty((end - begin, len(layout.products)), dtype=np.uint64)
-        permutation.words(first + (start + begin) * step, step, words)
+        numbers = np.empty((end - begin, len(layout.products)), dtype=np.uint64)
+        permutation.fill_indices(first + (start + begin) * step, step, numbers)
         if len(drawn[0]):  # digits beyond the permuted ones
-            words[:, num_permuted:] = _stream(philox_key(seed, split), start + begin, end - begin, *drawn)
-        plan.expand(words, layout, sentences[begin:end])
+            numbers[:, num_permuted:] = _stream(philox_key(seed, split), start + begin, end - begin, *drawn)
+        plan.expand(numbers, layout, sentences[begin:end])
 
 
 def _fill_iid(grammar, sentences: np.ndarray, seed: int, split: str, start: int, disjoint: bool) -> None:
@@ -166,11 +168,11 @@ def _fill_iid(grammar, sentences: np.ndarray, seed: int, split: str, start: int,
             if not len(missing):
                 break
             indices = start + begin + missing
-            words = np.empty((len(missing), len(layout.products)), dtype=np.uint64)
-            philox.scattered_words(key, np.uint64(attempt), indices, words)
-            philox.redraw_words(key, np.uint64(attempt), indices, layout.products, layout.thresholds, words)
+            numbers = np.empty((len(missing), len(layout.products)), dtype=np.uint64)
+            philox.scattered_numbers(key, np.uint64(attempt), indices, numbers)
+            philox.redraw_numbers(key, np.uint64(attempt), indices, layout.products, layout.thresholds, numbers)
             again = np.empty((len(missing), grammar.sentence_length), dtype=grammar.token_dtype)
-            plan.expand(words, layout, again)
+            plan.expand(numbers, layout, again)
             batch[missing] = again
             missing = missing[_outside(again, split, hash_key)]
         if len(missing):
@@ -221,7 +223,7 @@ def padded_alike(grammar, rows: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def numbers_of(key: np.ndarray, attempt: int, indices: np.ndarray, count: int) -> np.ndarray:
-    """`count` uniform 64-bit numbers for each of some sentences, a pure function of the arguments.
+    """`count` uniform 64-bit random numbers for each of some sentences, a pure function of the arguments.
 
     Args:
         key (`np.ndarray`): uint64 `(2,)`, of Philox4x64-10.
@@ -235,7 +237,7 @@ def numbers_of(key: np.ndarray, attempt: int, indices: np.ndarray, count: int) -
     from . import philox
 
     numbers = np.empty((len(indices), count), dtype=np.uint64)
-    philox.scattered_words(key, np.uint64(attempt), np.asarray(indices), numbers)
+    philox.scattered_numbers(key, np.uint64(attempt), np.asarray(indices), numbers)
     return numbers
 
 
@@ -246,21 +248,21 @@ def _batches(grammar, layout, num: int):
 
 
 def _stream(key: np.ndarray, first: int, num: int, products: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """The words of sentences `first` .. `first + num - 1`, shape `(num, words a sentence)`."""
+    """The numbers of sentences `first` .. `first + num - 1`, shape `(num, numbers a sentence)`."""
     from . import philox
 
     count = len(products)
     block, skipped = divmod(first * count, 4)
     stream = np.empty(-(-(skipped + num * count) // 8) * 8, dtype=np.uint64)
     philox.fill_stream(key, np.uint64(0), np.uint64(block + 1), stream)
-    words = stream[skipped : skipped + num * count].reshape(num, count)
+    numbers = stream[skipped : skipped + num * count].reshape(num, count)
     if thresholds.any():
-        philox.redraw_words(key, np.uint64(0), np.arange(first, first + num), products, thresholds, words)
-    return words
+        philox.redraw_numbers(key, np.uint64(0), np.arange(first, first + num), products, thresholds, numbers)
+    return numbers
 
 
-def random_words(key: np.ndarray, first: int, num: int, count: int) -> np.ndarray:
-    """`count` uniform 64-bit words for each of the sentences `first` .. `first + num - 1`, shape `(num, count)`."""
+def random_numbers(key: np.ndarray, first: int, num: int, count: int) -> np.ndarray:
+    """`count` uniform 64-bit numbers for each of the sentences `first` .. `first + num - 1`: `(num, count)`."""
     return _stream(key, first, num, np.zeros(count, np.uint64), np.zeros(count, np.uint64))
 
 

@@ -3,7 +3,7 @@ arXiv 2404.10727).
 
 Replacing synonyms changes rules and keeps every placement; displacing redraws placements and keeps every symbol. A
 representation is sensitive to a change where it differs between a sentence and its changed copy more than between
-unrelated sentences. Random numbers are raw words of Philox keyed by seed and purpose: row i of a batch has its own.
+unrelated sentences. Random numbers are raw numbers of Philox keyed by seed and purpose: row i of a batch has its own.
 """
 
 import numpy as np
@@ -83,5 +83,5 @@ def _uniform(seed: int, purpose: str, shape: tuple[int, ...]) -> np.ndarray:
     """Numbers of [0, 1) in multiples of 2^-53."""
     from ..sentences.permutation import philox_key  # numba takes a moment to import
 
-    words = np.random.Philox(key=philox_key(check_integer("seed", seed, 0, SEED_LIMIT), purpose))
-    return (words.random_raw(int(np.prod(shape))) >> np.uint64(11)).reshape(shape) * 2.0**-53
+    numbers = np.random.Philox(key=philox_key(check_integer("seed", seed, 0, SEED_LIMIT), purpose))
+    return (numbers.random_raw(int(np.prod(shape))) >> np.uint64(11)).reshape(shape) * 2.0**-53

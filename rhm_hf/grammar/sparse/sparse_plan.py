@@ -1,4 +1,4 @@
-"""How 64-bit words become a sparse sentence: the digits of the base grammar's plan, then those of the placements.
+"""How random numbers become a sparse sentence: the digits of the base grammar's plan, then those of the placements.
 
 Placements do not depend on the symbols, so their digits are uniform and their tables hold positions only. Adjacent
 levels are composed as rules are in `plan`: one look-up places a whole block of informative tokens.
@@ -6,7 +6,7 @@ levels are composed as rules are in `plan`: one look-up places a whole block of 
 
 import numpy as np
 
-from ..sentences.plan import TABLE_BYTES, Layout, Plan
+from ..sentences.plan import TABLE_BYTES, Layout, Plan, Step
 from . import placing_kernels
 
 
@@ -17,9 +17,8 @@ class SparsePlan(Plan):
         tables (`np.ndarray`): uint32, the tables of all composed levels of placements, one after the other: in a row
             the distance in tokens from the beginning of a node to that of each of its informative children.
 
-    The columns of a placement's step, numbered as those of a base step: word it begins (-1: goes on with the one
-    before); the slot its node's position was written to; unused; whether it writes tokens; the slot or informative
-    token it writes to; the number of children; the start of its table; -1 (uniform).
+    The step of a placement reads a slot that holds the position of its node, and writes those of its `units`
+    informative children, or the tokens themselves.
     """
 
     def __init__(self, grammar):
@@ -39,7 +38,7 @@ class SparsePlan(Plan):
             radices.append(count)
             is_last = height + 1 == len(tables)
             target = written if is_last else first_slots[height]
-            self._steps.append((-1, source, 0, int(is_last), target, children, starts[height], -1))
+            self._steps.append(Step(-1, source, 0, int(is_last), target, children, starts[height], -1))
             if is_last:
                 written += children
                 return
@@ -51,13 +50,13 @@ class SparsePlan(Plan):
         # Few rows for long sentences: the block being written stays in the first-level cache.
         self._sparse_block_size = min(max(2**15 // (grammar.sentence_length * grammar.token_dtype.itemsize), 16), 512)
 
-    def expand(self, words: np.ndarray, layout: Layout, sentences: np.ndarray) -> None:
-        """Writes the sentences of `words`, shape `(num, words)`, into `sentences`, shape `(num, sentence_length)`."""
-        base_tokens = np.empty((len(words), self._base_length), dtype=self._base_dtype)
+    def expand(self, numbers: np.ndarray, layout: Layout, sentences: np.ndarray) -> None:
+        """Writes the sentences of `numbers`, `(num, numbers)`, into `sentences`, `(num, sentence_length)`."""
+        base_tokens = np.empty((len(numbers), self._base_length), dtype=self._base_dtype)
         base_layout = Layout(layout.steps[: self._first], layout.products, layout.is_skewed, layout.num_permuted)
-        super().expand(words, base_layout, base_tokens)
+        super().expand(numbers, base_layout, base_tokens)
         placing_kernels.place(
-            words,
+            numbers,
             layout.steps,
             self.radices,
             self._first,
