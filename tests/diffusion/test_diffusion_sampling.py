@@ -238,7 +238,7 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match=r"order='best' is unknown: it must be random, confidence, left_to_right"):
         sample_revealing(TINY, MaskedDiffusion(3), 1, 4, order="best")
     with pytest.raises(ValueError, match=r"order has shape \(3,\): give ranks as \(4,\) or \(2, 4\)"):
-        reveal_log_probs(TINY, MaskedDiffusion(3), torch.zeros(2, 4), 1, torch.arange(3))
+        reveal_log_probs(TINY, MaskedDiffusion(3), torch.zeros(2, 4, dtype=torch.int64), 1, torch.arange(3))
     with pytest.raises(ValueError, match="tokens_per_step=0"):
         sample_revealing(TINY, MaskedDiffusion(3), 1, 4, 0)
     with pytest.raises(ValueError, match="steps=0"):
