@@ -95,6 +95,12 @@ def given_sentences(source: Source, input_ids: Any, name: str = "input_ids") -> 
         `ValueError`: for another shape, ids that are no integers, and sentences of probability 0.
     """
     tokens = read_rows(name, input_ids, source)
+    if source.lengths_vary and (wrong := (np.diff((tokens == pad_id(source)).astype(np.int8)) < 0)).any():
+        row, place = np.argwhere(wrong)[0].tolist()
+        raise ValueError(
+            f"{name}[{row}] holds {tokens[row, place + 1]} after PAD = {pad_id(source)}: a sentence ends where its "
+            "padding begins"
+        )
     found = _sentences(source, tokens, np.ones(len(tokens)))
     if (wrong := torch.isinf(log_prob(source, found.tokens))).any():
         first = int(wrong.nonzero()[0, 0])
@@ -209,5 +215,5 @@ def _sentences(
 
 
 def row_lengths(rows: torch.Tensor, pad: int) -> torch.Tensor:
-    """The number of ids before the first PAD of each row, int64 `(n,)`."""
-    return (rows != pad).long().cumprod(1).sum(1)
+    """The number of ids before the padding at the end of each row, int64 `(n,)`."""
+    return (rows != pad).long().flip(1).cummax(1).values.sum(1) if rows.shape[1] else rows.new_zeros(len(rows)).long()

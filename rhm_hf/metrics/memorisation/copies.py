@@ -103,8 +103,10 @@ def _same_width(one: np.ndarray, other: np.ndarray, pad: int) -> tuple[np.ndarra
 
 def _is_symbol(grammar: Source, tokens: np.ndarray) -> np.ndarray:
     """Which rows hold nothing but symbols, and padding where lengths vary."""
-    padding = tokens == pad_id(grammar) if grammar.lengths_vary else False
-    return (((tokens >= 0) & (tokens < grammar.vocab_size)) | padding).all(1)
+    is_symbol = (tokens >= 0) & (tokens < grammar.vocab_size)
+    if grammar.lengths_vary:
+        is_symbol |= np.logical_and.accumulate((tokens == pad_id(grammar))[:, ::-1], axis=1)[:, ::-1]
+    return is_symbol.all(1)
 
 
 def _log_probs(grammar: Source, tokens: np.ndarray) -> np.ndarray:
