@@ -6,6 +6,7 @@ length, rows are lists of lists, or padded with PAD = v + 1, and laws have one m
 cannot say is refused with [`~rhm_hf.grammar.NotSupported`]. The algorithms are the families' own: see `grammar.laws`.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from .grammar.laws.inputs import checked_dtype
 
 
 __all__ = [
+    "block_posteriors",
     "causal_posteriors",
     "log_prob",
     "most_probable_parse",
@@ -171,6 +173,35 @@ def posteriors(
         `ValueError`: for bad input, and for impossible evidence unless `return_log_evidence` is set.
     """
     return grammar.laws.posteriors(tokens, mask, evidence, dtype, return_log_evidence)
+
+
+def block_posteriors(
+    grammar: Source,
+    tokens: Any,
+    mask: Any,
+    levels: Iterable[int] | None = None,
+    dtype: torch.dtype | None = None,
+) -> torch.Tensor:
+    """P(x_i | the visible tokens of its own block), for the blocks of several levels.
+
+    Args:
+        grammar ([`~rhm_hf.grammar.FixedTree`]): the source.
+        tokens (tensor, array or list): sentences `(n, d)`; hidden entries may hold anything.
+        mask (tensor, array or list): bool `(n, d)`, True where a token is hidden.
+        levels (`Iterable[int]`, *optional*, defaults to 0 .. L): of the blocks. 0: nothing but the position is known,
+            for a visible token too; L: all visible tokens of the sentence.
+        dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation, or `torch.float32`.
+
+    Returns:
+        `torch.Tensor` of shape `(levels, n, d, v)`. From level 1 on a visible token has a law of one symbol.
+
+    Raises:
+        `ValueError`: for bad input, and where no sentence has the visible tokens; [`~rhm_hf.grammar.NotSupported`]
+            without blocks.
+    """
+    levels = range(grammar.depth + 1) if levels is None else levels
+    levels = [_level(grammar, level) for level in levels]
+    return grammar.laws.block_posteriors(tokens, mask, levels, checked_dtype(dtype))
 
 
 def sample_posterior(

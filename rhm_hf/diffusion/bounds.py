@@ -3,8 +3,11 @@
     -log p(x_0) <= E_t [-alpha'(t) / (1 - alpha(t)) sum over hidden tokens of -log p(x_0,i | x_t)] + prior    (masked)
     -log p(x_0) <= sum over t of KL(q(x_s | x_t, x_0) || p(x_s | x_t)) + prior,   s = t - 1/T           (any, T steps)
 
-The first is the limit of the second (MDLM 2406.07524; MD4 2406.04329) and does not depend on the schedule. By the
-any-order identity it is an equality for the exact denoiser, sentence by sentence. `prior` is 0 where alpha(1) = 0.
+The first is the limit of the second (MDLM 2406.07524; MD4 2406.04329). `prior` is 0 where alpha(1) = 0, and then the
+first does not depend on the schedule and is, by the any-order identity, an equality for the exact denoiser, sentence
+by sentence. Where alpha(1) > 0 (`log_linear`) a share of tokens is left to the prior, which takes them as uniform: the
+exact denoiser's bound is then above -log p, on average by at most alpha(1) (log v - entropy per token given all
+others) a token.
 """
 
 from collections.abc import Iterator
@@ -12,9 +15,10 @@ from collections.abc import Iterator
 import torch
 
 from ..checks import check_integer
-from ..statistics import Accumulator
+from ..judging import accumulate, divergence
+from ..judging.compare import refuse_broken
 from .denoisers import as_denoiser
-from .processes import DiscreteDiffusion, MaskedDiffusion
+from .processes import DiscreteDiffusion, MaskedDiffusion, checked_symbols
 
 
 class DenoisingLoss:
@@ -110,16 +114,10 @@ class DenoisingLoss:
             exact, log_probs (`torch.Tensor`): log p(x_0 | x_t) of [`ExactDenoiser`] and of the denoiser, `(n, d, v)`.
         """
         if self.steps is None:
-            kl = torch.where(self.process.uncertain(noisy), divergence(exact, log_probs), 0).sum(1)
-            return self.process.schedule.weight(t).to(kl.dtype) * kl
-        laws = (self.process.log_reverse(noisy, law, s, t) for law in (exact, log_probs))
-        return self.steps * divergence(*laws).sum(1)
-
-
-def divergence(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
-    """KL along the last axis, nats; terms with p = 0 are 0 whatever q is."""
-    p = log_p.exp()
-    return torch.where(p > 0, p * (torch.where(p > 0, log_p, 0) - log_q), 0).sum(-1)
+            kl = torch.where(self.process.uncertain(noisy), divergence(exact.exp(), log_probs, exact), 0).sum(1)
+            return self.process.schedule.weight(t).to(kl.dtype) * kl.clamp(min=0)
+        log_p, log_q = (self.process.log_reverse(noisy, law, s, t) for law in (exact, log_probs))
+        return self.steps * divergence(log_p.exp(), log_q, log_p).sum(1).clamp(min=0)
 
 
 def stratified(uniforms: torch.Tensor) -> torch.Tensor:
@@ -145,8 +143,9 @@ def log_likelihood_bound(
 ) -> dict[str, float]:
     """An upper bound on a diffusion model's negative log likelihood, averaged over sentences.
 
-    For the exact denoiser it is the entropy of the grammar in continuous masked time, and falls to it with the number
-    of steps elsewhere: what is lost is what tokens that are drawn together do not know of each other.
+    For the exact denoiser it is the entropy of the grammar in continuous masked time (where alpha(1) = 0, see above),
+    and falls to it with the number of steps elsewhere: what is lost is what tokens that are drawn together do not know
+    of each other. It is infinite for what the exact denoiser excludes.
 
     Args:
         model: a model of transformers, a [`Denoiser`], or a `Grammar` for the exact one.
@@ -161,23 +160,37 @@ def log_likelihood_bound(
         `dict`: `bound` and `bound_stderr` (nats per token; sentences are independent, the noises of one are not),
         `bound_sentence` (nats per sentence), `num_infinite` (sentences to which the model gives no probability;
         `bound` is then infinite), `num_sentences`.
+
+    Raises:
+        `ValueError`: for ids that are no symbols, and a model whose logits are NaN or infinite.
     """
     loss = DenoisingLoss(process, steps)
     denoiser = as_denoiser(model, process)
-    tokens = torch.as_tensor(tokens).to(denoiser.device).long()
-    check_integer("num_samples", num_samples, 1)
-    found = Accumulator(device=denoiser.device)
-    for rows in tokens.split(batch_size):
+    tokens = checked_symbols("tokens", tokens, process).to(denoiser.device)
+    num_samples = check_integer("num_samples", num_samples, 1)
+    batch_size = check_integer("batch_size", batch_size, 1)
+    impossible = denoiser.excludes(tokens)
+
+    def measure(part: slice) -> dict:
+        rows = tokens[part]
         samples = [
             loss.sentence_bounds(denoiser, rows, numbers.to(denoiser.device))
             for numbers in _numbers(rows, loss, num_samples, generator)
         ]
-        found.add(torch.stack(samples).mean(0), float(tokens.shape[1]))
+        bounds = torch.stack(samples).mean(0).double().masked_fill(impossible[part], torch.inf)
+        broken = bounds.isnan() | (bounds == -torch.inf)
+        return {"bound": (bounds, float(tokens.shape[1]), 1.0), "broken": (broken, 1.0, 1.0)}
+
+    found = accumulate(
+        len(tokens), {"bound": (), "broken": ()}, measure, device=denoiser.device, batch_size=batch_size
+    )
+    refuse_broken(found["broken"], model)
+    bound = found["bound"]
     return {
-        "bound": found.mean.item(),
-        "bound_stderr": found.stderr.item(),
-        "bound_sentence": found.mean_per_row.item(),
-        "num_infinite": int(found.num_infinite),
+        "bound": bound.mean.item(),
+        "bound_stderr": bound.stderr.item(),
+        "bound_sentence": bound.mean_per_row.item(),
+        "num_infinite": int(bound.num_infinite),
         "num_sentences": len(tokens),
     }
 

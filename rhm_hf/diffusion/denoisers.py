@@ -4,7 +4,7 @@ import inspect
 
 import torch
 
-from ..inference import posteriors
+from ..inference import log_prob, posteriors
 from .processes import as_time
 
 
@@ -19,6 +19,10 @@ class Denoiser:
             t (`float` or `torch.Tensor`): time in [0, 1], one for all or `(n,)`.
         """
         raise NotImplementedError
+
+    def excludes(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Which sentences `(n, d)` are known to have probability 0, bool `(n,)`: none, unless a denoiser knows."""
+        return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
 
     @property
     def device(self) -> torch.device:
@@ -50,6 +54,10 @@ class ExactDenoiser(Denoiser):
     @property
     def device(self) -> torch.device:
         return self._device
+
+    def excludes(self, tokens):
+        """Sentences that are not grammatical: on the way to them some token has probability 0."""
+        return log_prob(self.grammar, tokens).isneginf()
 
     def __call__(self, noisy, t):
         evidence = self.process.evidence(noisy, t)
@@ -101,6 +109,11 @@ class ModelDenoiser(Denoiser):
     @property
     def device(self) -> torch.device:
         return self._bare.device
+
+    def excludes(self, tokens):
+        """Of an exact oracle, whose rows are uniform after what cannot be, the sentences that are not grammatical."""
+        grammar = getattr(self._bare, "grammar", None)
+        return super().excludes(tokens) if grammar is None else log_prob(grammar, tokens).isneginf()
 
     def __call__(self, noisy, t):
         inputs, extra = noisy, {}

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..checks import check_integer
-from ..inference import parse, posteriors, sample_posterior
+from ..checks import SEED_LIMIT, check_integer, check_number
+from ..inference import log_prob, parse, posteriors, sample_posterior
+from ..judging.sentences import refuse_varying
 from ..statistics import Accumulator
 from .denoisers import as_denoiser
 from .sampling import denoise
@@ -31,8 +32,8 @@ class ForwardBackward:
         covariance (`torch.Tensor`): float64 `(d, d)`, of σ_i = +1 where token i changed and -1 where it did not.
         susceptibility (`float`): χ = sum_ij C_ij / sum_i C_ii, the mean size of a block of tokens that change
             together; 0 where nothing ever changes.
-        correlations (`list[float]`): entry ℓ - 1 for ℓ = 1..L: mean C_ij of tokens whose lowest common ancestor is at
-            level ℓ, over the mean C_ii.
+        correlations (`list[float | None]`): entry ℓ - 1 for ℓ = 1..L: mean C_ij of tokens whose lowest common ancestor
+            is at level ℓ, over the mean C_ii; None where there are none, the nodes of level ℓ having one child.
         grammatical, grammatical_stderr (`float`): the fraction of denoised sentences that are grammatical, and its
             standard error; 1 for the exact posterior.
         num_sentences (`int`): how many.
@@ -43,7 +44,7 @@ class ForwardBackward:
     survival_stderr: list[float]
     covariance: torch.Tensor
     susceptibility: float
-    correlations: list[float]
+    correlations: list[float | None]
     grammatical: float
     grammatical_stderr: float
     num_sentences: int
@@ -77,13 +78,19 @@ def forward_backward(
         progress (`bool`, *optional*, defaults to False): a bar over the steps of a model, on a terminal.
 
     Returns:
-        [`ForwardBackward`]. A symbol that does not parse has not survived.
+        [`ForwardBackward`]. A symbol that does not parse has not survived. Of a symbol that tokens do not determine (a
+        state of a chain) the survival is the probability that it is the same, given the denoised sentence.
+
+    Raises:
+        `ValueError`: for a grammar whose sentences differ in length, and a `t` outside (0, 1].
     """
-    if not 0 < t <= 1:
+    if not check_number("t", t, 0, 1) > 0:
         raise ValueError(f"t={t} must be above 0, where nothing changes, and at most 1")
-    num_sentences, length = check_integer("num_sentences", num_sentences, 2), grammar.sentence_length
-    tokens = grammar.sample(num_sentences, seed=seed, split="evaluation", sampling="iid")
-    truth = [torch.from_numpy(level.astype(np.int64)) for level in grammar.parse(tokens)]
+    refuse_varying(grammar, "forward_backward", "it asks which nodes of a level survive")
+    num_sentences, steps = check_integer("num_sentences", num_sentences, 2), check_integer("steps", steps, 1)
+    length, seed = grammar.sentence_length, check_integer("seed", seed, 0, SEED_LIMIT)
+    drawn = grammar.derivations(num_sentences, seed=seed, split="evaluation", sampling="iid")
+    truth = [torch.from_numpy(level.astype(np.int64)) for level in drawn]
     generator, denoiser = torch.Generator().manual_seed(seed), None
     if model is not None:
         denoiser = as_denoiser(model, process)
@@ -97,14 +104,13 @@ def forward_backward(
             evidence = process.evidence(noisy, t)
             laws = posteriors(grammar, evidence=evidence)
             same = [law.gather(2, true.unsqueeze(2)).squeeze(2) for law, true in zip(laws, levels, strict=True)]
-            result, *_, root = sample_posterior(grammar, evidence=evidence, generator=generator)
+            result = sample_posterior(grammar, evidence=evidence, generator=generator)[0]
         else:
             result = denoise(denoiser, process, noisy.to(denoiser.device), t, steps, back, progress).cpu()
-            *_, root = parsed = parse(grammar, result)
-            same = [found == true for found, true in zip(parsed, levels, strict=True)]
+            same = _survival(grammar, result, levels)
         for accumulator, kept in zip(survived, same, strict=True):
             accumulator.add(kept.double().sum(1), float(kept.shape[1]))
-        grammatical.add((root[:, 0] >= 0).double())
+        grammatical.add(log_prob(grammar, result).isfinite().double())
         changed[rows] = result != levels[0]
     covariance = _covariance(changed)
     return ForwardBackward(
@@ -120,6 +126,20 @@ def forward_backward(
     )
 
 
+def _survival(grammar, result: torch.Tensor, truth: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The probability that each node has the symbol it had, given a denoised sentence: 0 or 1 where tokens tell."""
+    parsed = parse(grammar, result)
+    same = [found == true for found, true in zip(parsed, truth, strict=False)]
+    if len(parsed) == len(truth):
+        return same
+    visible = torch.zeros_like(result, dtype=torch.bool)
+    laws, logs = posteriors(grammar, tokens=result, mask=visible, return_log_evidence=True)
+    for law, true in zip(laws[len(parsed) :], truth[len(parsed) :], strict=True):
+        kept = law.gather(2, true.unsqueeze(2)).squeeze(2)
+        same.append(torch.where(logs.isfinite()[:, None], kept, 0.0))
+    return same
+
+
 def _covariance(changed: torch.Tensor) -> torch.Tensor:
     spins = 2 * changed.double() - 1
     spins -= spins.mean(0)
@@ -132,7 +152,7 @@ def susceptibility(covariance: torch.Tensor) -> float:
     return covariance.sum().item() / total if total > 0 else 0.0
 
 
-def _correlations(grammar, covariance: torch.Tensor) -> list[float]:
+def _correlations(grammar, covariance: torch.Tensor) -> list[float | None]:
     """Mean covariance of pairs by the level of their lowest common ancestor, over the mean variance."""
     place = torch.arange(len(covariance))
     variance, together = covariance.trace().item() / len(covariance), torch.eye(len(covariance)) > 0
@@ -140,7 +160,9 @@ def _correlations(grammar, covariance: torch.Tensor) -> list[float]:
     for level in range(1, grammar.depth + 1):
         block = place // grammar.block_length(level)
         same = block[:, None] == block
-        found.append(covariance[same & ~together].mean().item() / variance if variance > 0 else 0.0)
+        pairs = covariance[same & ~together]
+        mean = pairs.mean().item() / variance if variance > 0 and len(pairs) else 0.0
+        found.append(mean if len(pairs) else None)
         together = same
     return found
 

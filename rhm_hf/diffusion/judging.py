@@ -6,19 +6,17 @@ sentences; a sampler that reveals k tokens at a time is compared with the gramma
 
 import math
 
-import numpy as np
 import torch
 
-from ..grammar.enumeration import enumerate_sentences
+from ..checks import check_integer, check_number
 from ..inference import log_prob
+from ..judging import accumulate, divergence, given_sentences, judged_sentences, read_rows
+from ..judging.compare import is_broken, refuse_broken
 from ..statistics import Accumulator
-from .bounds import divergence, stratified
+from .bounds import stratified
 from .denoisers import ExactDenoiser, as_denoiser
-from .processes import DiscreteDiffusion, MaskedDiffusion
+from .processes import DiscreteDiffusion, MaskedDiffusion, checked_symbols
 from .sampling import reveal_log_probs
-
-
-ALL_SENTENCES_LIMIT = 2**14  # at most so many sentences are all judged, weighted, instead of a sample
 
 
 @torch.no_grad()
@@ -40,8 +38,8 @@ def one_step_kl(
         process ([`DiscreteDiffusion`]): the noise.
         tokens (tensor or array): sentences of the grammar `(n, d)`.
         steps (`int`, *optional*): T of the step from t to s = t - 1/T; without it only the denoisers are compared.
-        t (`float`, *optional*): time of all states; by default times spread evenly over the sentences, those of the T
-            steps where `steps` is given.
+        t (`float`, *optional*): time of all states, in (0, 1]; by default times spread evenly over the sentences,
+            those of the T steps where `steps` is given.
         generator (`torch.Generator`, *optional*): of the noise, on the CPU.
         batch_size (`int`, *optional*, defaults to 512): sentences a call.
 
@@ -50,27 +48,36 @@ def one_step_kl(
         of masked diffusion has none); with `steps`, `step_kl` and `step_kl_stderr`, KL of p(x_s,i | x_t), nats per
         token and step; `num_infinite`, sentences where the model excludes what is possible; `num_sentences`.
     """
+    steps = None if steps is None else check_integer("steps", steps, 1)
+    if t is not None and not check_number("t", t, 0, 1) > 0:
+        raise ValueError(f"t={t} must be above 0, where nothing is hidden, and at most 1")
     denoiser, exact = as_denoiser(model, process), ExactDenoiser(grammar, process)
-    tokens = torch.as_tensor(np.asarray(tokens) if not isinstance(tokens, torch.Tensor) else tokens)
-    tokens = tokens.to(denoiser.device).long()
+    tokens = checked_symbols("tokens", tokens, process).to(denoiser.device)
+    given_sentences(grammar, tokens, "tokens")
     numbers = torch.rand(len(tokens), tokens.shape[1] + 1, dtype=torch.float64, generator=generator)
     numbers = stratified(numbers).to(denoiser.device)
     names = ("denoiser_kl",) if steps is None else ("denoiser_kl", "step_kl")
-    found = {name: Accumulator(device=denoiser.device) for name in names}
-    for rows, uniforms in zip(tokens.split(batch_size), numbers.split(batch_size), strict=True):
+
+    def measure(part: slice) -> dict:
+        rows, uniforms = tokens[part], numbers[part]
         times = _times(uniforms[:, 0], steps, t)
         noisy = process.noise(rows, times, uniforms[:, 1:])
-        p, q = exact(noisy, times), denoiser(noisy, times).double()
-        found["denoiser_kl"].add(
-            torch.where(process.uncertain(noisy), divergence(p, q), 0).sum(1), float(rows.shape[1])
-        )
+        log_p, log_q = exact(noisy, times), denoiser(noisy, times).double()
+        uncertain, length = process.uncertain(noisy), float(rows.shape[1])
+        kl = torch.where(uncertain, divergence(log_p.exp(), log_q, log_p), 0).sum(1)
+        found = {"denoiser_kl": (kl, length, 1.0), "broken": ((uncertain & is_broken(log_q)).sum(1), 1.0, 1.0)}
         if steps is not None:
             s = (times - 1 / steps).clamp(min=0)
-            laws = (process.log_reverse(noisy, law, s, times) for law in (p, q))
-            found["step_kl"].add(divergence(*laws).sum(1), float(rows.shape[1]))
+            log_p, log_q = (process.log_reverse(noisy, law, s, times) for law in (log_p, log_q))
+            found["step_kl"] = (divergence(log_p.exp(), log_q, log_p).sum(1), length, 1.0)
+        return found
+
+    options = {"device": denoiser.device, "batch_size": check_integer("batch_size", batch_size, 1)}
+    found = accumulate(len(tokens), dict.fromkeys((*names, "broken"), ()), measure, **options)
+    refuse_broken(found["broken"], model)
     result = {}
-    for name, accumulator in found.items():
-        result |= {name: accumulator.mean.item(), f"{name}_stderr": accumulator.stderr.item()}
+    for name in names:
+        result |= {name: found[name].mean.item(), f"{name}_stderr": found[name].stderr.item()}
     return result | {"num_infinite": int(found["denoiser_kl"].num_infinite), "num_sentences": len(tokens)}
 
 
@@ -100,7 +107,7 @@ def revealing_law(
         grammar (`Grammar`): the true law.
         process, tokens_per_step, order: as in [`sample_revealing`], order also a tensor of ranks `(d,)`.
         num_sentences (`int`, *optional*, defaults to 4096): fresh sentences that are judged; all of them, weighted,
-            where the grammar has at most 2^14.
+            where the grammar has at most 2^16.
         seed (`int`, *optional*, defaults to 0): of those sentences and of random orders.
 
     Returns:
@@ -109,22 +116,16 @@ def revealing_law(
         `num_infinite` (sentences out of reach; `kl` is then infinite), `num_sentences`. Errors are 0 where all
         sentences were judged along one order; with random orders they are those of independent sentences.
     """
-    exhaustive = grammar.num_sentences <= ALL_SENTENCES_LIMIT
-    if exhaustive:
-        tokens, probs = enumerate_sentences(grammar)
-        weights = torch.from_numpy(probs)
-    else:
-        tokens = grammar.sample(num_sentences, seed=seed, split="evaluation", sampling="iid")
-        weights = torch.ones(num_sentences, dtype=torch.float64)
+    sentences = judged_sentences(grammar, num_sentences, seed)
     denoiser = as_denoiser(model, process)
-    tokens = torch.from_numpy(tokens.astype(np.int64)).to(denoiser.device)
+    tokens, weights = sentences.tokens.to(denoiser.device), sentences.weights
     generator = torch.Generator(denoiser.device).manual_seed(seed)
     log_p = log_prob(grammar, tokens)
     log_q = reveal_log_probs(denoiser, process, tokens, tokens_per_step, order, generator)
     kl, fraction = Accumulator(device=denoiser.device), Accumulator(device=denoiser.device)
     kl.add(log_p - log_q, weights=weights)
     fraction.add((log_q - log_p).exp(), weights=weights)
-    certain = exhaustive and not (isinstance(order, str) and order == "random")
+    certain = sentences.exhaustive and not (isinstance(order, str) and order == "random")
     return {
         "kl": kl.mean.item(),
         "kl_stderr": 0.0 if certain else kl.stderr.item(),
@@ -140,14 +141,16 @@ def judge_samples(grammar, samples) -> dict[str, float]:
 
     Args:
         grammar (`Grammar`): the true law.
-        samples (tensor or array): symbols `(n, d)`.
+        samples (tensor or array): symbols `(n, d)`; ids that are no symbols make their sentence wrong.
 
     Returns:
         `dict`: `fraction_grammatical` and its binomial `fraction_grammatical_stderr`, `log_prob` (mean over the
         grammatical samples, nats per sentence; None where there is none; minus the entropy for exact samples),
         `num_samples`.
     """
-    logs = log_prob(grammar, samples)
+    tokens = torch.from_numpy(read_rows("samples", samples, grammar))
+    is_symbol = (tokens >= 0) & (tokens < grammar.vocab_size)
+    logs = log_prob(grammar, torch.where(is_symbol, tokens, 0)).masked_fill(~is_symbol.all(1), -torch.inf)
     valid = logs.isfinite()
     fraction = valid.double().mean().item()
     return {

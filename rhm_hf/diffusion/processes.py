@@ -8,9 +8,12 @@ entry, number v. What is random is a function of uniform numbers in [0, 1), so t
 function of (seed, step).
 """
 
+from typing import Any
+
 import torch
 
-from ..checks import check_integer
+from ..checks import check_integer, check_number
+from ..judging import read_rows
 from .schedules import Schedule, schedule_of
 
 
@@ -191,7 +194,12 @@ class UniformDiffusion(DiscreteDiffusion):
 
 
 def as_time(t: float | torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A time as float64 on the device of `like`, of shape `(n, 1)`, or `(1, 1)` where it is one for all."""
+    """A time as float64 on the device of `like`, of shape `(n, 1)`, or `(1, 1)` where it is one for all.
+
+    Numbers are checked; tensors are taken at their word.
+    """
+    if not isinstance(t, torch.Tensor):
+        t = check_number("t", t, 0, 1)
     return torch.as_tensor(t, dtype=torch.float64, device=like.device).reshape(-1, 1)
 
 
@@ -201,6 +209,23 @@ def checked_times(s, t, like: torch.Tensor | None = None) -> tuple[torch.Tensor,
         raise ValueError(f"s={s} and t={t} must satisfy 0 <= s < t <= 1: 0 is data, 1 is noise")
     like = torch.empty(0) if like is None else like
     return as_time(s, like), as_time(t, like)
+
+
+def checked_symbols(name: str, tokens: Any, process: DiscreteDiffusion) -> torch.Tensor:
+    """Rows of symbols 0 .. v - 1 as int64 `(n, d)`, on their own device where they are a tensor.
+
+    Raises:
+        `ValueError`: for another shape, ids that are no integers, and ids that are no symbols.
+    """
+    device = tokens.device if isinstance(tokens, torch.Tensor) else None
+    rows = torch.from_numpy(read_rows(name, tokens)).to(device)
+    lowest, highest = int(rows.min()), int(rows.max())
+    if lowest < 0 or highest >= process.num_symbols:
+        raise ValueError(
+            f"{name} holds {lowest if lowest < 0 else highest}: symbols are 0 to {process.num_symbols - 1}, as the "
+            f"process has num_symbols={process.num_symbols}"
+        )
+    return rows
 
 
 def categorical(log_probs: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:

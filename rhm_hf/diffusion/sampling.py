@@ -11,13 +11,14 @@ from collections.abc import Iterator
 import torch
 from tqdm import tqdm
 
-from ..checks import check_integer
+from ..checks import check_integer, check_number
 from .denoisers import as_denoiser
-from .processes import DiscreteDiffusion, MaskedDiffusion, categorical
+from .processes import DiscreteDiffusion, MaskedDiffusion, categorical, checked_symbols
 
 
 ORDERS = ("random", "confidence", "left_to_right")
 BATCH = 512  # sentences a call of the denoiser
+LARGEST_SAMPLE = 2**31  # tokens of one call, 16 GiB
 
 
 @torch.no_grad()
@@ -78,6 +79,8 @@ def denoise(
         int64 symbols `(n, d)`.
     """
     denoiser, steps = as_denoiser(model, process), check_integer("steps", steps, 1)
+    if not check_number("t", t, 0, 1) > 0:
+        raise ValueError(f"t={t} must be above 0, where nothing is to be undone, and at most 1")
     with _bar(steps, progress) as bar:
         return _back(denoiser, process, noisy, t, steps, generator, bar)
 
@@ -100,7 +103,7 @@ def sample_revealing(
     num: int,
     length: int,
     tokens_per_step: int = 1,
-    order: str = "random",
+    order: str | torch.Tensor = "random",
     generator: torch.Generator | None = None,
     batch_size: int = BATCH,
     progress: bool = False,
@@ -111,21 +114,23 @@ def sample_revealing(
         model, process, num, length, generator, batch_size, progress: as in [`sample_ancestral`]; masked diffusion
             only.
         tokens_per_step (`int`, *optional*, defaults to 1): k.
-        order (`str`, *optional*, defaults to `"random"`): which tokens come next: `"random"`, a random order of each
-            sentence's own; `"confidence"`, those whose likeliest symbol is likeliest; `"left_to_right"`. Unlike
-            MaskGIT's, the choice never looks at what was drawn for a hidden token, so that with k = 1 and the exact
-            denoiser every order has the exact law.
+        order (`str` or `torch.Tensor`, *optional*, defaults to `"random"`): which tokens come next: `"random"`, a
+            random order of each sentence's own; `"confidence"`, those whose likeliest symbol is likeliest;
+            `"left_to_right"`; or ranks `(d,)` or `(num, d)`, smaller ones are revealed first. Unlike MaskGIT's, the
+            choice never looks at what was drawn for a hidden token, so that with k = 1 and the exact denoiser every
+            order has the exact law.
 
     Returns:
         int64 symbols `(num, length)`.
     """
-    _check_revealing(process, tokens_per_step, order)
+    order = _check_revealing(process, tokens_per_step, order, num, length)
     denoiser, parts = as_denoiser(model, process), []
     sizes = list(_sizes(num, length, batch_size))
     with _bar(len(sizes) * math.ceil(length / tokens_per_step), progress) as bar:
         for size in sizes:
             ids = torch.full((size, length), process.mask_token_id, device=denoiser.device)
-            ranks = _ranks(size, length, order, generator, denoiser.device)
+            given = order[sum(map(len, parts)) :][:size] if isinstance(order, torch.Tensor) else order
+            ranks = _ranks(size, length, given, generator, denoiser.device)
             for _ in range(0, length, tokens_per_step):
                 law, chosen = _next(denoiser, process, ids, ranks, tokens_per_step)
                 ids.scatter_(1, chosen, categorical(law, generator))
@@ -159,16 +164,11 @@ def reveal_log_probs(
     Returns:
         float64 `(n,)`, nats; -inf for what cannot be reached.
     """
-    _check_revealing(process, tokens_per_step, order)
-    denoiser = as_denoiser(model, process)
-    tokens = tokens.to(denoiser.device).long()
+    batch_size, denoiser = check_integer("batch_size", batch_size, 1), as_denoiser(model, process)
+    tokens = checked_symbols("tokens", tokens, process).to(denoiser.device)
     n, length = tokens.shape
-    if isinstance(order, torch.Tensor):
-        if order.shape not in ((length,), (n, length)):
-            raise ValueError(f"order has shape {tuple(order.shape)}: give ranks as {(length,)} or {(n, length)}")
-        ranks = order.double().to(tokens.device).expand(n, length)
-    else:
-        ranks = _ranks(n, length, order, generator, tokens.device)
+    order = _check_revealing(process, tokens_per_step, order, n, length)
+    ranks = _ranks(n, length, order, generator, tokens.device)
     logs = torch.zeros(n, dtype=torch.float64, device=tokens.device)
     for rows in torch.arange(n, device=tokens.device).split(batch_size):
         ids = torch.full_like(tokens[rows], process.mask_token_id)
@@ -195,16 +195,26 @@ def _next(denoiser, process, ids: torch.Tensor, ranks: torch.Tensor | None, k: i
     return law.gather(1, chosen.unsqueeze(2).expand(-1, -1, law.shape[2])), chosen
 
 
-def _check_revealing(process, tokens_per_step: int, order) -> None:
+def _check_revealing(process, tokens_per_step: int, order, num: int, length: int) -> str | torch.Tensor:
+    """The order: its name, or ranks as float64 `(num, length)`."""
     check_integer("tokens_per_step", tokens_per_step, 1)
     if not isinstance(process, MaskedDiffusion):
         raise ValueError(f"process={process!r}: only masked diffusion reveals tokens; take sample_ancestral")
-    if isinstance(order, str) and order not in ORDERS:
-        raise ValueError(f"order={order!r} is unknown: it must be {', '.join(ORDERS)}")
+    if isinstance(order, str) and order in ORDERS:
+        return order
+    if not isinstance(order, torch.Tensor):
+        raise ValueError(f"order={order!r} is unknown: it must be {', '.join(ORDERS)}, or a tensor of ranks")
+    if order.shape not in ((length,), (num, length)):
+        raise ValueError(f"order has shape {tuple(order.shape)}: give ranks as {(length,)} or {(num, length)}")
+    if not torch.isfinite(order.double()).all():
+        raise ValueError("order holds NaN or infinities: ranks are numbers, smaller ones are revealed first")
+    return order.double().expand(num, length)
 
 
-def _ranks(num: int, length: int, order: str, generator, device) -> torch.Tensor | None:
+def _ranks(num: int, length: int, order, generator, device) -> torch.Tensor | None:
     """When a token's turn comes, float64 `(num, length)`, smallest first; None where the denoiser says so."""
+    if isinstance(order, torch.Tensor):
+        return order.to(device)
     if order == "confidence":
         return None
     if order == "random":
@@ -218,5 +228,10 @@ def _bar(calls: int, progress: bool) -> tqdm:
 
 def _sizes(num: int, length: int, batch_size: int) -> Iterator[int]:
     num, length = check_integer("num", num, 0), check_integer("length", length, 1)
+    if num * length > LARGEST_SAMPLE:
+        raise ValueError(
+            f"num={num} sentences of length={length} are {8 * num * length / 2**30:.0f} GiB of tokens: sample at most "
+            f"{LARGEST_SAMPLE // length} at a time"
+        )
     batch_size = check_integer("batch_size", batch_size, 1)
     yield from (min(batch_size, num - start) for start in range(0, num, batch_size))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.metrics.rhm_kl.vocabulary import ModelIds
+from rhm_hf.judging.ids import ModelIds
 
 
 POSITIONS = ("all", "last", "mean")
@@ -26,7 +26,7 @@ class Activations:
 
     Args:
         model (`PreTrainedModel`): any that returns hidden states.
-        ids ([`~rhm_hf.metrics.rhm_kl.vocabulary.ModelIds`]): its ids.
+        ids ([`~rhm_hf.judging.ModelIds`]): its ids.
         positions (`str`): `"all"` flattens the positions of a layer, `"last"` takes its last, `"mean"` averages them.
         hide_last (`bool`): whether the last token is hidden.
         causal (`bool`): see above.

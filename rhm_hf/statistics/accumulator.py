@@ -53,6 +53,11 @@ class Accumulator:
         return self.state[_FIELDS.index(name)]
 
     @property
+    def num_items(self) -> torch.Tensor:
+        """How many items were seen, weighted."""
+        return self._field("count")
+
+    @property
     def num_infinite(self) -> torch.Tensor:
         """How many rows had an infinite sum."""
         return self._field("infinite").long()

@@ -7,15 +7,14 @@ import numpy as np
 import torch
 
 from ..checks import check_integer
-from ..grammar import enumerate_sentences
-from ..grammar.enumeration import ENUMERATION_LIMIT
 from ..inference import next_token_probs
+from ..judging.sentences import fresh_sentences, judged_sentences
 from .accumulator import Accumulator
 from .ids import checked_distances
 from .laws import PairLaw
 
 
-ALL_SENTENCES_LIMIT = 2**14  # at most so many sentences are all visited, weighted, instead of a sample
+NUM_SENTENCES = 1024  # by default, where there are too many to visit all
 CHUNK_ENTRIES = 2**22
 
 
@@ -145,7 +144,7 @@ def conditional_entropies(
         grammar ([`~rhm_hf.Grammar`]): any.
         lengths (`Iterable[int]`, *optional*, defaults to 0 .. d-1): n.
         num_sentences (`int`, *optional*): independent sentences to average the entropies of exact laws over; by
-            default all sentences, weighted, where there are at most 2^14, and 1024 elsewhere.
+            default all sentences, weighted, where there are at most 2^16, and 1024 elsewhere.
         seed (`int`, *optional*, defaults to 0): of the sentences, which are of the split "evaluation".
 
     Returns:
@@ -155,15 +154,11 @@ def conditional_entropies(
     lengths = np.arange(d) if lengths is None else np.array(sorted(set(lengths)))
     if not len(lengths) or lengths.dtype.kind != "i" or lengths[0] < 0 or lengths[-1] >= d:
         raise ValueError(f"lengths={lengths.tolist()} must be one or more integers from 0 to {d - 1}")
-    if num_sentences is not None and num_sentences < 2:
-        raise ValueError(f"num_sentences={num_sentences} must be at least 2")
-    exact = num_sentences is None and grammar.num_sentences <= min(ALL_SENTENCES_LIMIT, ENUMERATION_LIMIT // d)
-    if exact:
-        tokens, weights = enumerate_sentences(grammar)
+    if num_sentences is None:
+        sentences = judged_sentences(grammar, NUM_SENTENCES, seed)
     else:
-        tokens = grammar.sample(num_sentences or 1024, seed, "evaluation", "iid")
-        weights = np.ones(len(tokens))
-    tokens, weights = torch.as_tensor(tokens.astype(np.int64)), torch.as_tensor(weights)
+        sentences = fresh_sentences(grammar, check_integer("num_sentences", num_sentences, 2), seed)
+    tokens, weights, exact = sentences.tokens, sentences.weights, sentences.exhaustive
     accumulators = [(Accumulator((d,)), Accumulator()) for _ in lengths]
     step = max(1, CHUNK_ENTRIES // (d * grammar.vocab_size))
     for at in range(0, len(tokens), step):

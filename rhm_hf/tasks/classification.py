@@ -5,12 +5,17 @@ from functools import cached_property
 import torch
 
 from ..inference import posteriors
-from .judging import Judged, compare, judged_sentences
+from ..judging import Targets, compare, judged_columns, judged_sentences
+from ..judging.sentences import KEPT_SENTENCES_LIMIT
 from .task import Task
 
 
 class Classification(Task):
-    """The class of a sentence from all of its tokens (Cagnetta et al., arXiv 2307.02129); no special ids."""
+    """The class of a sentence from all of its tokens (Cagnetta et al., arXiv 2307.02129); no special ids.
+
+    Where sentences differ in length rows are padded with PAD, which attention masks hide from models that take one;
+    the networks of the papers read it as empty positions.
+    """
 
     name = "classification"
     auto_classes = ("AutoModelForSequenceClassification",)
@@ -21,30 +26,37 @@ class Classification(Task):
         if grammar is None:
             raise ValueError("task='classification' needs a grammar: windows of a text have no class; leave text out")
         self.num_labels = grammar.num_classes
-        self.columns = (*self.judged.columns, "error_gap")
+        self.columns = (*judged_columns(()), "error_gap")
 
     def collate(self, rows, noise=None) -> dict[str, torch.Tensor]:
         """`(batch, d + 1)`, the class last, to `input_ids` `(batch, d)` and `labels` `(batch,)`."""
         rows = rows.long()
-        return {"input_ids": rows[:, : self.length], "labels": rows[:, -1]}
+        return self._inputs(rows[:, : self.length]) | {"labels": rows[:, -1]}
+
+    def _inputs(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+        batch = {"input_ids": tokens}
+        return batch | {"attention_mask": (tokens != self.pad).long()} if self.lengths_vary else batch
 
     def predictions(self, model, batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The classifier's logits."""
-        return self.logits(model, batch["input_ids"]), batch["labels"]
+        return self.logits(model, batch), batch["labels"]
 
     @cached_property
-    def judged(self) -> Judged:
+    def judged(self) -> Targets:
         """The exact posterior of the root; a whole sentence of unambiguous rules leaves no doubt."""
-        tokens, weights = judged_sentences(self.grammar, self.kl_sentences)
-        law = posteriors(self.grammar, tokens=tokens, mask=torch.zeros_like(tokens, dtype=torch.bool))[-1]
-        return Judged(tokens, weights, None, law[None], torch.ones(len(tokens), 1, dtype=torch.bool), ())
+        sentences = judged_sentences(self.grammar, self.kl_sentences, limit=KEPT_SENTENCES_LIMIT, length=self.length)
+        counted = torch.ones(len(sentences), 1, dtype=torch.bool)
+        return Targets(sentences, lambda rows: self._exact(sentences.tokens[rows]), (), counted)
+
+    def _exact(self, tokens: torch.Tensor) -> torch.Tensor:
+        return posteriors(self.grammar, tokens=tokens, mask=torch.zeros_like(tokens, dtype=torch.bool))[-1][None]
 
     def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
         """`kl`, `kl_stderr`, `entropy` (nats per sentence), `accuracy` and `bayes_accuracy`, and `error_gap`, how much
         more often than the exact posterior the model's first guess is wrong."""
 
         def log_probs(rows, noise):
-            return self.logits(model, rows[:, : self.length]).double().log_softmax(-1)[:, None]
+            return self.logits(model, self._inputs(rows[:, : self.length])).double().log_softmax(-1)[:, None]
 
         found = compare(model, self.judged, log_probs, accelerator, batch_size)
         return found | {"error_gap": found["bayes_accuracy"] - found["accuracy"]}

@@ -15,11 +15,11 @@ from ..diffusion import (
     sample_revealing,
     stratified,
 )
-from ..diffusion.bounds import divergence
-from ..grammar import Grammar
+from ..grammar import Grammar, NotSupported
+from ..judging import Targets, accumulate, divergence, fresh_sentences, share_of_process
+from ..judging.compare import is_broken, refuse_broken
 from ..metrics.grammaticality import grammaticality
-from ..metrics.loading import evaluating, share_of_process
-from ..statistics import Accumulator
+from ..metrics.loading import evaluating
 from .task import Task
 
 
@@ -41,7 +41,8 @@ class Diffusion(Task):
             diffusion alone allows.
 
     Raises:
-        `ValueError`: for an unknown process or schedule, and for uniform noise without `diffusion_steps`.
+        `ValueError`: for an unknown process or schedule, and uniform noise without `diffusion_steps`;
+            [`~rhm_hf.grammar.NotSupported`] for a grammar whose sentences differ in length.
     """
 
     name = "diffusion"
@@ -60,6 +61,9 @@ class Diffusion(Task):
         diffusion_steps: int | None = None,
     ):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
+        if self.lengths_vary:
+            why = "the processes and their exact denoiser are those of sentences of one length"
+            raise NotSupported("task='diffusion'", grammar, why, "take next_token, last_token or masked")
         if process not in PROCESSES:
             raise ValueError(f"process={process!r} is unknown: it must be {' or '.join(PROCESSES)}")
         if process != "masked" and diffusion_steps is None:
@@ -104,16 +108,18 @@ class Diffusion(Task):
         return torch.stack([total, right.sum().double(), total.new_tensor(tokens.numel())])
 
     @cached_property
-    def judged(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Fresh sentences `(n, d)`, the numbers of their noise `(n, d + 1)` and the exact log p(x_0 | x_t)
-        `(n, d, v)`, on the CPU."""
-        tokens = self.grammar.sample(self.kl_sentences, split="evaluation", sampling="iid")
-        tokens = torch.from_numpy(tokens.astype("int64"))
+    def judged(self) -> Targets:
+        """Fresh sentences and the numbers of their noise `(n, d + 1)`, with the exact p(x_0 | x_t), `(1, n, d, v)`."""
+        sentences = fresh_sentences(self.grammar, self.kl_sentences)
         generator = torch.Generator().manual_seed(EVALUATION_SEED)
-        shape = (len(tokens), self.noise_per_row)
+        shape = (len(sentences), self.noise_per_row)
         noise = stratified(torch.rand(shape, dtype=torch.float64, generator=generator))
-        noisy, _, t = self.bound.noisy(tokens, noise)
-        return tokens, noise, ExactDenoiser(self.grammar, self.process)(noisy, t)
+        noisy, _, t = self.bound.noisy(sentences.tokens, noise)
+
+        def exact(rows: slice) -> torch.Tensor:
+            return ExactDenoiser(self.grammar, self.process)(noisy[rows], t[rows])[None]
+
+        return Targets(sentences, exact, (), self.process.uncertain(noisy), noise)
 
     def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
         """The exact denoiser beside the model, at the same noisy states of fresh sentences, and what it samples.
@@ -133,29 +139,36 @@ class Diffusion(Task):
             return {}
         with torch.no_grad(), evaluating(model):
             denoiser = as_denoiser(model, self.process)
-            found = self._compare(denoiser, accelerator, batch_size or 512)
+            found = self._compare(denoiser, accelerator, batch_size)
             return found | (self._sampled(denoiser, accelerator) if self.samples else {})
 
-    def _compare(self, denoiser, accelerator, batch_size: int) -> dict[str, float]:
-        device, (tokens, noise, exact) = denoiser.device, self.judged
-        mine = share_of_process(len(tokens), accelerator)
-        kls, guesses = Accumulator((2,), device), Accumulator((2,), device)
-        for start in range(mine.start, mine.stop, batch_size):
-            part = slice(start, min(start + batch_size, mine.stop))
-            noisy, s, t = self.bound.noisy(tokens[part].to(device), noise[part].to(device))
-            log_p, log_q = exact[part].to(device), denoiser(noisy, t).double()
-            uncertain = self.process.uncertain(noisy)
-            plain, p = torch.where(uncertain, divergence(log_p, log_q), 0).sum(1), log_p.exp()
-            kls.add(torch.stack([self.bound.excess(noisy, log_p, log_q, s, t), plain], 1), float(self.length))
+    def _compare(self, denoiser, accelerator, batch_size: int | None) -> dict[str, float]:
+        device, targets = denoiser.device, self.judged
+        mine = share_of_process(len(targets.sentences), accelerator)
+        exact = targets.laws_of(mine)[0]
+
+        def measure(part: slice) -> dict:
+            noisy, s, t = self.bound.noisy(targets.rows[part].to(device), targets.noise[part].to(device))
+            log_p = exact[part.start - mine.start : part.stop - mine.start].to(device)
+            log_q, uncertain = denoiser(noisy, t).double(), targets.counted[part].to(device)
+            p = log_p.exp()
+            plain = torch.where(uncertain, divergence(p, log_q, log_p), 0).sum(1)
             guess = p.gather(-1, log_q.argmax(-1, keepdim=True))[..., 0]
             values = torch.stack([guess, p.amax(-1)], -1)
             values = torch.where(uncertain[..., None], values, 0).sum(1)
-            guesses.add(values, uncertain.sum(1, dtype=torch.float64)[:, None])
-        for accumulator in (kls, guesses):
-            accumulator.reduce(accelerator)
-        (kl, plain), (accuracy, best) = kls.mean.tolist(), guesses.mean.tolist()
-        found = {"kl": kl, "kl_stderr": kls.stderr[0].item(), "entropy": self.grammar.entropy / self.length}
-        return found | {"accuracy": accuracy, "bayes_accuracy": best, "denoiser_kl": plain}
+            kls = torch.stack([self.bound.excess(noisy, log_p, log_q, s, t), plain], 1)
+            return {
+                "kls": (kls, float(self.length), 1.0),
+                "guesses": (values, uncertain.sum(1, dtype=torch.float64)[:, None], 1.0),
+                "broken": ((uncertain & is_broken(log_q)).sum(1), 1.0, 1.0),
+            }
+
+        options = {"device": device, "accelerator": accelerator, "batch_size": batch_size}
+        found = accumulate(len(targets.sentences), {"kls": (2,), "guesses": (2,), "broken": ()}, measure, **options)
+        refuse_broken(found["broken"], denoiser)
+        (kl, plain), (accuracy, best) = found["kls"].mean.tolist(), found["guesses"].mean.tolist()
+        result = {"kl": kl, "kl_stderr": found["kls"].stderr[0].item(), "entropy": self.grammar.entropy / self.length}
+        return result | {"accuracy": accuracy, "bayes_accuracy": best, "denoiser_kl": plain}
 
     def sample(
         self,

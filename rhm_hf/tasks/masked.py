@@ -5,8 +5,9 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 
-from ..inference import posteriors
-from .judging import Judged, compare, judged_sentences
+from ..inference import block_posteriors, posteriors
+from ..judging import Targets, compare, judged_columns, judged_sentences
+from ..judging.sentences import KEPT_SENTENCES_LIMIT
 from .task import IGNORED, Task
 
 
@@ -16,7 +17,8 @@ EVALUATION_SEED = 0  # of the masks that a model is judged by: the same for ever
 class Masked(Task):
     """BOS, then the row, each token replaced by MASK with a fixed probability, at least one a row.
 
-    Every hidden token counts the same.
+    Every hidden token counts the same. Where sentences differ in length the model sees how long they are, and padding
+    is never hidden.
 
     Args:
         mask_probability (`float`, *optional*, defaults to 0.15): of a token to be hidden.
@@ -35,36 +37,62 @@ class Masked(Task):
         self.mask_probability = mask_probability
         self.context_length = length + 1
         self.noise_per_row = length
-        # One is hidden where the numbers hide none.
-        self.targets_per_row = length * mask_probability + (1 - mask_probability) ** length
-        self.columns = () if grammar is None else self.judged.columns
+        self._levels = tuple(range(grammar.depth)) if grammar is not None and grammar.has_blocks else ()
+        self._names = tuple(f"kl_level_{level}" for level in self._levels)
+        self.columns = () if grammar is None else judged_columns(self._names)
 
-    def hidden(self, noise: torch.Tensor) -> torch.Tensor:
-        """Which tokens uniform numbers `(batch, d)` hide: bool of the same shape."""
+    @cached_property
+    def targets_per_row(self) -> float:
+        """The expected number of hidden tokens; one is hidden where the numbers hide none."""
+        p = self.mask_probability
+        if not self.lengths_vary:
+            return self.length * p + (1 - p) ** self.length
+        n = self.drawn_lengths()
+        return float(torch.where(n > 0, n * p + (1 - p) ** n, 0).mean())
+
+    def hidden(self, noise: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Which tokens uniform numbers `(batch, d)` hide: bool of the same shape; of rows with `lengths` `(batch,)`
+        none beyond."""
+        if lengths is not None:
+            inside = torch.arange(noise.shape[1], device=noise.device) < lengths[:, None]
+            noise = torch.where(inside, noise, torch.inf)
+            return inside & ((noise < self.mask_probability) | (noise == noise.amin(1, keepdim=True)))
         return (noise < self.mask_probability) | (noise == noise.amin(1, keepdim=True))
+
+    def _hidden(self, rows: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        return self.hidden(noise, self.lengths(rows) if self.lengths_vary else None)
 
     def collate(self, rows, noise=None) -> dict[str, torch.Tensor]:
         """`(batch, d)` symbols to `input_ids` and `labels`, `(batch, d + 1)` with BOS first; labels are -100 where
         nothing is hidden."""
-        rows, hidden = rows.long(), self.hidden(noise)
+        rows = rows.long()
+        hidden = self._hidden(rows, noise)
         inputs = F.pad(torch.where(hidden, self.mask, rows), (1, 0), value=self.bos)
-        return {"input_ids": inputs, "labels": F.pad(torch.where(hidden, rows, IGNORED), (1, 0), value=IGNORED)}
+        batch = {"input_ids": inputs, "labels": F.pad(torch.where(hidden, rows, IGNORED), (1, 0), value=IGNORED)}
+        return batch | {"attention_mask": (inputs != self.pad).long()} if self.lengths_vary else batch
 
     def predictions(self, model, batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits at every position."""
-        return self.logits(model, batch["input_ids"]).flatten(0, 1), batch["labels"].flatten()
+        return self.logits(model, batch).flatten(0, 1), batch["labels"].flatten()
 
     @cached_property
-    def judged(self) -> Judged:
-        """The exact laws of hidden tokens given the visible ones in their own block of each level."""
-        grammar = self.grammar
-        tokens, weights = judged_sentences(grammar, self.kl_sentences)
+    def judged(self) -> Targets:
+        """Hidden tokens of sentences: their exact laws given the visible ones in their own block of each level."""
+        sentences = judged_sentences(self.grammar, self.kl_sentences, limit=KEPT_SENTENCES_LIMIT, length=self.length)
         generator = torch.Generator().manual_seed(EVALUATION_SEED)
-        noise = torch.rand(tokens.shape, generator=generator, dtype=torch.float64)
-        hidden = self.hidden(noise)
-        laws = [block_posteriors(grammar, tokens, hidden, level) for level in range(grammar.depth + 1)]
-        names = tuple(f"kl_level_{level}" for level in range(grammar.depth))
-        return Judged(tokens, weights, noise, torch.stack(laws), hidden, names)
+        noise = torch.rand(sentences.tokens.shape, generator=generator, dtype=torch.float64)
+        hidden = self._hidden(sentences.tokens, noise)
+
+        def exact(rows: slice) -> torch.Tensor:
+            return self._exact(sentences.tokens[rows], hidden[rows])
+
+        return Targets(sentences, exact, self._names, hidden, noise)
+
+    def _exact(self, tokens: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        whole = posteriors(self.grammar, tokens=tokens, mask=hidden)[0][None]
+        if not self._levels:
+            return whole
+        return torch.cat([block_posteriors(self.grammar, tokens, hidden, self._levels), whole])
 
     def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
         """`kl`, `kl_stderr`, `entropy` (nats per hidden token), `accuracy` and `bayes_accuracy`, and `kl_level_0`, ..,
@@ -73,27 +101,7 @@ class Masked(Task):
             return {}
 
         def log_probs(rows, noise):
-            logits = self.logits(model, self.collate(rows, noise)["input_ids"])[:, 1:]
+            logits = self.logits(model, self.collate(rows, noise))[:, 1:]
             return logits.double().log_softmax(-1)[..., : self.num_symbols]
 
         return compare(model, self.judged, log_probs, accelerator, batch_size)
-
-
-def block_posteriors(grammar, tokens: torch.Tensor, hidden: torch.Tensor, level: int) -> torch.Tensor:
-    """P(x_i | the visible tokens of its own block of a level), float64 `(n, d, v)`.
-
-    Args:
-        grammar (`Grammar`): the grammar.
-        tokens (`torch.Tensor`): `(n, d)`.
-        hidden (`torch.Tensor`): bool `(n, d)`.
-        level (`int`): 0 (nothing but the position is known) .. L (all visible tokens of the sentence).
-    """
-    size = grammar.block_length(level)
-    laws = tokens.new_zeros((*tokens.shape, grammar.vocab_size), dtype=torch.float64)
-    for start in range(0, grammar.sentence_length, size):
-        block = slice(start, start + size)
-        mask = torch.ones_like(hidden)
-        if level > 0:
-            mask[:, block] = hidden[:, block]
-        laws[:, block] = posteriors(grammar, tokens=tokens, mask=mask)[0][:, block]
-    return laws

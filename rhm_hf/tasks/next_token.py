@@ -1,13 +1,19 @@
 """Next-token prediction: every token of a row from those before it, judged against its exact law if it has one."""
 
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 
-from .task import Task
+from ..judging import ModelIds, Sentences, compare_tokens, judged_sentences
+from .task import IGNORED, Task
 
 
 class NextToken(Task):
-    """BOS, then the row, a sentence or a window of text: a model sees `BOS x_1 .. x_(d-1)`, predicts `x_1 .. x_d`."""
+    """BOS, then the row, a sentence or a window of text: a model sees `BOS x_1 .. x_(d-1)`, predicts `x_1 .. x_d`.
+
+    Where sentences differ in length it sees `BOS x_1 .. x_n` and predicts `x_1 .. x_n END`.
+    """
 
     name = "next_token"
     auto_classes = ("AutoModelForCausalLM",)
@@ -15,31 +21,48 @@ class NextToken(Task):
     def __init__(self, num_symbols, length, grammar=None, auto_class=None, kl_sentences=2048):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         self.context_length = length + 1
-        self.targets_per_row = float(length)
-        self.columns = () if grammar is None else ("kl", "kl_stderr", "entropy", "kl_last", "kl_last_stderr")
+        last = "kl_end" if self.lengths_vary else "kl_last"
+        self.columns = () if grammar is None else ("kl", "kl_stderr", "entropy", last, f"{last}_stderr")
+
+    @cached_property
+    def targets_per_row(self) -> float:
+        """d; where lengths vary the mean number of tokens and END."""
+        return float(self.drawn_lengths().mean()) + 1 if self.lengths_vary else float(self.length)
 
     def collate(self, rows, noise=None) -> dict[str, torch.Tensor]:
-        """`(batch, d)` symbols to int64 `input_ids` and `labels`, `(batch, d)`."""
+        """`(batch, d)` symbols to int64 `input_ids` and `labels`, `(batch, d)`; where lengths vary `(batch, d + 1)`,
+        with the `attention_mask`."""
         labels = rows.long()
-        return {"input_ids": F.pad(labels[:, :-1], (1, 0), value=self.bos), "labels": labels}
+        if not self.lengths_vary:
+            return {"input_ids": F.pad(labels[:, :-1], (1, 0), value=self.bos), "labels": labels}
+        place, lengths = torch.arange(rows.shape[1] + 1, device=rows.device), self.lengths(labels)[:, None]
+        labels = F.pad(labels, (0, 1), value=self.pad)
+        inputs = torch.where(place <= lengths, F.pad(labels[:, :-1], (1, 0), value=self.bos), self.pad)
+        labels = torch.where(place < lengths, labels, torch.where(place == lengths, self.end, IGNORED))
+        return {"input_ids": inputs, "labels": labels, "attention_mask": (place <= lengths).long()}
 
     def predictions(self, model, batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits at every position."""
-        return self.logits(model, batch["input_ids"]).flatten(0, 1), batch["labels"].flatten()
+        return self.logits(model, batch).flatten(0, 1), batch["labels"].flatten()
+
+    @cached_property
+    def judged(self) -> Sentences:
+        """The sentences that a model is judged at; their laws are taken as it is judged."""
+        return judged_sentences(self.grammar, self.kl_sentences)
 
     def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
         """`kl` and `kl_stderr` (nats per token), `entropy` (of the law, exact, nats per token), `kl_last` and
-        `kl_last_stderr`, the KL of the last token alone."""
+        `kl_last_stderr`, the KL of the last token alone. Where lengths vary END counts as a token, `entropy` is that
+        of the judged laws, and `kl_end` that at the end of the sentences."""
         if self.grammar is None:
             return {}
-        from ..metrics.rhm_kl import kl_divergence
-
-        result = kl_divergence(
-            model, self.grammar, num_sentences=self.kl_sentences, batch_size=batch_size, accelerator=accelerator
-        )
-        return {
-            "kl": result["kl"],
-            "kl_stderr": result["kl_stderr"],
+        model = model if accelerator is None else accelerator.unwrap_model(model)
+        ids = ModelIds.of(model, self.grammar, masked=False)
+        result = compare_tokens(model, self.grammar, self.judged, ids, None, batch_size, accelerator)
+        found = {"kl": result["kl"], "kl_stderr": result["kl_stderr"]}
+        if self.lengths_vary:
+            return found | {name: result[name] for name in ("entropy", "kl_end", "kl_end_stderr")}
+        return found | {
             "entropy": self.grammar.entropy / self.grammar.sentence_length,
             "kl_last": result["kl_per_position"][-1],
             "kl_last_stderr": result["kl_stderr_per_position"][-1],

@@ -1,12 +1,16 @@
 """What every task shares: how it is made, its loss and its accuracy."""
 
+import inspect
+
 import torch
 import torch.nn.functional as F
 
-from ..grammar import Grammar
+from ..grammar import Source
+from ..judging.sentences import fresh_sentences, row_lengths
 
 
 IGNORED = -100  # the label of what is not predicted
+LENGTH_SENTENCES = 4096  # from which the mean length is taken, where lengths vary
 
 
 class Task:
@@ -14,12 +18,17 @@ class Task:
 
     The training loop asks it for what is here and nothing else: which kind of model and context it needs, a batch from
     rows, the loss and the scores of a batch, and [`Task.judge`], whose keys are the `columns` it adds to the results.
-    A subclass gives `collate`, `predictions` (or `loss` and `scores`) and `judge`.
+    A subclass gives `collate`, `predictions` (or `loss` and `scores`) and `judge`. Making a task computes nothing:
+    exact laws are taken when a model is first judged.
+
+    Where sentences of the grammar differ in length, rows are padded with PAD = v + 1 up to d, the longest, and END = v
+    is an outcome. Padding is neither seen (attention masks) nor predicted (labels -100).
 
     Args:
-        num_symbols (`int`): v; BOS has id v, PAD v + 1, MASK v + 2.
+        num_symbols (`int`): v; BOS and END have id v, PAD v + 1, MASK v + 2.
         length (`int`): d, tokens of a row.
-        grammar ([`Grammar`], *optional*): the law of the rows, where they have one: without it `judge` says nothing.
+        grammar ([`~rhm_hf.grammar.Source`], *optional*): the law of the rows, where they have one: without it `judge`
+            says nothing.
         auto_class (`str`, *optional*): the kind of model, one of `auto_classes`; the first of them by default.
         kl_sentences (`int`, *optional*, defaults to 2048): fresh sentences of the exact comparison; all there are,
             weighted, where they are few.
@@ -38,16 +47,33 @@ class Task:
         self,
         num_symbols: int,
         length: int,
-        grammar: Grammar | None = None,
+        grammar: Source | None = None,
         auto_class: str | None = None,
         kl_sentences: int = 2048,
     ):
         self.grammar, self.kl_sentences = grammar, kl_sentences
         self.num_symbols, self.length = num_symbols, length
         self.auto_class = auto_class or self.auto_classes[0]
-        self.bos, self.mask = num_symbols, num_symbols + 2
+        self.bos, self.pad, self.mask = num_symbols, num_symbols + 1, num_symbols + 2
+        self.end = self.bos
         self.context_length = length
         self.tokens_per_row = length
+        self.lengths_vary = grammar is not None and grammar.lengths_vary
+
+    @property
+    def num_outcomes(self) -> int:
+        """v, or v + 1 with END, the last, where lengths vary."""
+        return self.num_symbols + self.lengths_vary
+
+    def lengths(self, rows: torch.Tensor) -> torch.Tensor:
+        """The tokens of each row before its padding, int64 `(batch,)`."""
+        if self.lengths_vary:
+            return row_lengths(rows, self.pad)
+        return torch.full((len(rows),), rows.shape[1], device=rows.device)
+
+    def drawn_lengths(self) -> torch.Tensor:
+        """Lengths of fresh sentences, float64 `(n,)`, for expectations over them where lengths vary."""
+        return fresh_sentences(self.grammar, LENGTH_SENTENCES).lengths.double()
 
     def prepare_noise(self, noise: torch.Tensor) -> torch.Tensor:
         """What [`Task.collate`] is given: the uniform numbers of a whole batch, before it is shared out."""
@@ -62,7 +88,7 @@ class Task:
                 in a batch, so that a batch is a pure function of the seed and the step for any number of processes.
 
         Returns:
-            `dict`: int64 `input_ids` and `labels`.
+            `dict`: int64 `input_ids` and `labels`; where lengths vary also `attention_mask`.
         """
         raise NotImplementedError
 
@@ -92,18 +118,29 @@ class Task:
 
         Args:
             model: in any mode; given back in the same.
-            accelerator (`accelerate.Accelerator`, *optional*): splits the sentences over its processes.
+            accelerator (`accelerate.Accelerator`, *optional*): splits the sentences over its processes; each takes
+                the exact laws of its own share.
             batch_size (`int`, *optional*): sentences a call of the model.
 
         Returns:
             `dict`: a number for each of `columns`; nothing without a grammar.
+
+        Raises:
+            `ValueError`: where the model's logits are NaN or infinite.
         """
         raise NotImplementedError
 
-    def logits(self, model, input_ids: torch.Tensor) -> torch.Tensor:
+    def logits(self, model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """The model's logits; a causal model would make a cache if it were not told not to."""
         options = {"use_cache": False} if self.auto_class == "AutoModelForCausalLM" else {}
-        return model(input_ids=input_ids, **options).logits
+        if "attention_mask" in batch and takes(model, "attention_mask"):
+            options["attention_mask"] = batch["attention_mask"]
+        return model(input_ids=batch["input_ids"], **options).logits
+
+
+def takes(model, argument: str) -> bool:
+    """Whether a model's `forward` has an argument; around it may be what shares a model out to processes."""
+    return argument in inspect.signature(getattr(model, "module", model).forward).parameters
 
 
 def _precise(logits: torch.Tensor) -> torch.Tensor:

@@ -197,6 +197,8 @@ class Run:
         steps = self.step - (self.rows[-1]["step"] if self.rows else 0)
         train_loss = (accelerator.reduce(self.loss_sum.clone(), reduction="mean") / steps).item()
         self.loss_sum.zero_()
+        losses = {"train_loss": train_loss, **self.scores("validation"), **self.scores("test")}
+        results.check_finite({"step": self.step, **losses}, a.training.learning_rate)  # before a broken law is judged
         seen = self.step * a.training.batch_size
         row = {
             "run": self.folder.name,
@@ -209,16 +211,13 @@ class Run:
             "model_seed": a.model.model_seed,
             "step": self.step,
             "epoch": seen / len(self.batches.rows),
-            "train_loss": train_loss,
-            **self.scores("validation"),
-            **self.scores("test"),
+            **losses,
             **self.task.judge(self.bare_model, accelerator, a.training.eval_batch_size),
             "seconds": round(self.seconds, 3),
             "tokens_seen": seen * self.task.tokens_per_row,
             "best": 0,  # marked below
             **results.versions(),
         }
-        results.check_finite(row, a.training.learning_rate)
         self.rows = results.mark_best([*self.rows, row], a.training.keep)
         best = next(i for i, r in enumerate(self.rows) if r["best"])
         self.stopped = 0 < a.training.patience <= len(self.rows) - 1 - best

@@ -9,7 +9,7 @@ import torch
 from exact_chain import Chain
 from transformers import BertConfig, BertForMaskedLM
 
-from rhm_hf import Grammar
+from rhm_hf import Grammar, RHMForMaskedLM
 from rhm_hf.diffusion import (
     SCHEDULES,
     DenoisingLoss,
@@ -179,6 +179,51 @@ def test_mistakes_are_named():
         DenoisingLoss(UniformDiffusion(3), 0)
     with pytest.raises(ValueError, match=r"uniforms has shape \(2, 4\): it must be \(2, 5\)"):
         DenoisingLoss(MaskedDiffusion(3))(TINY, torch.zeros(2, 4, dtype=torch.int64), torch.zeros(2, 4))
+    tokens = TINY.sample(4)
+    for tokens_or_not, options, match in (
+        (tokens, {"batch_size": 0}, "batch_size=0"),
+        (tokens, {"num_samples": 1.5}, "num_samples=1.5"),
+        (tokens.astype(float), {}, "tokens has dtype float64"),
+        (np.full((1, 4), 3), {}, "tokens holds 3: symbols are 0 to 2"),
+        (np.full((1, 4), -1), {}, "tokens holds -1"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            log_likelihood_bound(TINY, MaskedDiffusion(3), tokens_or_not, **options)
+
+
+@pytest.mark.parametrize("model", [TINY, RHMForMaskedLM.from_grammar(TINY)], ids=["grammar", "oracle"])
+@pytest.mark.parametrize("steps", [None, 3])
+def test_what_the_exact_denoiser_excludes_has_no_finite_bound(model, steps):
+    possible = {tuple(row) for row in sentences_of(TINY)[0].tolist()}
+    wrong = next(row for row in np.ndindex(3, 3, 3, 3) if row not in possible)
+    process = MaskedDiffusion(3)
+    for seed in range(20):  # also where the noise hides what shows it
+        generator = torch.Generator().manual_seed(seed)
+        found = log_likelihood_bound(model, process, np.array([wrong]), steps, generator=generator)
+        assert (found["bound"], found["num_infinite"]) == (math.inf, 1)
+    fine = log_likelihood_bound(model, process, TINY.sample(3), steps)
+    assert fine["num_infinite"] == 0
+
+
+def test_where_the_schedule_leaves_tokens_the_exact_bound_is_above_the_entropy():
+    """By what the prior does not know of the tokens that are left at t = 1: KL(q(x_1) || prior), by enumeration."""
+    sentences, probs = sentences_of(TINY)
+    floor = 0.6
+    process = MaskedDiffusion(3, LogLinearSchedule(floor))
+    expected = 0.0
+    for shown in itertools.product([False, True], repeat=4):
+        law = {}
+        for sentence, p in zip(sentences.tolist(), probs.tolist(), strict=True):
+            key = tuple(x for x, s in zip(sentence, shown, strict=True) if s)
+            law[key] = law.get(key, 0.0) + p
+        entropy = -sum(p * math.log(p) for p in law.values())
+        expected += floor ** sum(shown) * (1 - floor) ** (4 - sum(shown)) * (sum(shown) * math.log(3) - entropy)
+    tokens = TINY.sample(4000, sampling="iid")
+    options = {"num_samples": 16, "generator": torch.Generator().manual_seed(0)}
+    found = log_likelihood_bound(TINY, process, tokens, **options)
+    error = 4.5 * 4 * found["bound_stderr"]
+    assert found["bound_sentence"] == pytest.approx(TINY.entropy + expected, abs=error)
+    assert 4 * error < expected < 4 * floor * math.log(3)
 
 
 def test_floor_of_the_schedule_costs_what_it_should():

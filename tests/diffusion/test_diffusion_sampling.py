@@ -220,6 +220,66 @@ def test_one_step_kl_takes_the_times_of_the_steps():
     assert whole["step_kl"] == pytest.approx(mean, abs=5 * whole["step_kl_stderr"])
 
 
+WRONG = next([row] for row in np.ndindex(3, 3, 3, 3) if row not in set(map(tuple, enumerate_sentences(TINY)[0])))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"t": math.nan}, "t=nan is out of range"),
+        ({"t": -1}, "t=-1 is out of range"),
+        ({"t": 0}, "t=0 must be above 0"),
+        ({"t": 1.5}, "t=1.5 is out of range"),
+        ({"steps": -4}, "steps=-4 is out of range"),
+        ({"steps": 2.5}, "steps=2.5"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"tokens": np.zeros((2, 4))}, "tokens has dtype float64"),
+        ({"tokens": [[0, 1, 2]]}, r"tokens has shape \(1, 3\)"),
+        ({"tokens": [[0, 1, 2, 3]]}, "tokens holds 3"),
+        ({"tokens": WRONG}, r"tokens\[0\] = .* is no sentence of v3-m2-s2-L2"),
+    ],
+)
+def test_one_step_kl_names_what_is_no_question(options, match):
+    options = {"tokens": TINY.sample(4), **options}
+    with pytest.raises(ValueError, match=match):
+        one_step_kl(TINY, TINY, MaskedDiffusion(3), options.pop("tokens"), **options)
+
+
+def test_samples_follow_ranks_and_an_order_is_never_ignored():
+    process, ranks = MaskedDiffusion(3), torch.tensor([2, 0, 3, 1])
+    wrong = Grammar.from_name("v3-m2-s2-L2", rules_seed=5)
+    seen = []
+
+    class Watched(ExactDenoiser):
+        def __call__(self, noisy, t):
+            seen.append(noisy != process.mask_token_id)
+            return super().__call__(noisy, t)
+
+    sample_revealing(Watched(wrong, process), process, 3, 4, order=ranks)
+    shown = [state[0].tolist() for state in seen]
+    assert shown == [[False] * 4, [False, True, False, False], [False, True, False, True], [True, True, False, True]]
+    given = ranks.expand(7, -1).clone()
+    given[3:] = torch.arange(4)
+    found = sample_revealing(TINY, process, 7, 4, 2, given, torch.Generator().manual_seed(0), batch_size=3)
+    assert found.shape == (7, 4)
+    for order in (np.arange(4), None, 3, torch.full((4,), math.nan), torch.arange(3), torch.zeros(2, 4)):
+        with pytest.raises(ValueError, match="order"):
+            sample_revealing(TINY, process, 7, 4, order=order)
+
+
+def test_absurd_sizes_are_refused_with_the_estimate():
+    with pytest.raises(ValueError, match=r"num=1000000000 sentences of length=4 are 30 GiB of tokens: sample at most"):
+        sample_revealing(TINY, MaskedDiffusion(3), 10**9, 4)
+    assert sample_ancestral(TINY, MaskedDiffusion(3), 3, 4, 2, batch_size=10**9).shape == (3, 4)
+
+
+def test_samples_with_ids_that_are_no_symbols_are_wrong():
+    samples = torch.from_numpy(TINY.sample(4).astype(np.int64))
+    samples[1, 2] = 5  # MASK
+    samples[2, 0] = -1
+    assert judge_samples(TINY, samples)["fraction_grammatical"] == 0.5
+
+
 def test_judging_samples():
     sentences = all_sentences(TINY)[0]
     mixed = torch.cat([sentences[:6], torch.tensor([[0, 0, 0, 0], [1, 1, 1, 1], [2, 2, 2, 2]])])
@@ -238,7 +298,7 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match=r"order='best' is unknown: it must be random, confidence, left_to_right"):
         sample_revealing(TINY, MaskedDiffusion(3), 1, 4, order="best")
     with pytest.raises(ValueError, match=r"order has shape \(3,\): give ranks as \(4,\) or \(2, 4\)"):
-        reveal_log_probs(TINY, MaskedDiffusion(3), torch.zeros(2, 4), 1, torch.arange(3))
+        reveal_log_probs(TINY, MaskedDiffusion(3), torch.zeros(2, 4, dtype=torch.int64), 1, torch.arange(3))
     with pytest.raises(ValueError, match="tokens_per_step=0"):
         sample_revealing(TINY, MaskedDiffusion(3), 1, 4, 0)
     with pytest.raises(ValueError, match="steps=0"):

@@ -1,8 +1,12 @@
 """Forward-backward experiments against enumeration, and the limits of little and of total noise."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
+from listed_source import palindromes
 
 from rhm_hf import Grammar
 from rhm_hf.diffusion import (
@@ -16,7 +20,10 @@ from rhm_hf.diffusion import (
     forward_backward,
     susceptibility,
 )
+from rhm_hf.diffusion.forward_backward import _survival
+from rhm_hf.grammar import NotSupported
 from rhm_hf.grammar.enumeration import enumerate_sentences
+from rhm_hf.inference import posteriors
 
 
 TINY = Grammar.from_name("v3-m2-s2-L2", rules_seed=2)
@@ -83,6 +90,48 @@ def test_the_way_back_of_a_model_that_is_exact_is_the_posterior():
     assert torch.equal(denoise(TINY, process, tokens, 0.5, 10), tokens)  # nothing is hidden
 
 
+@pytest.mark.parametrize(
+    "name", ["v3-m2-s2-L2-cut1", "hmm-v3-h2-m2-d4-p0.5", "v2-m2-s2-L1-sparse1", "layered-c2-v3.3-m2.2-s2.2"]
+)
+def test_survival_at_every_level_of_every_family(name):
+    """Of masked diffusion: over all masks and sentences, the probability that two draws of a symbol agree."""
+    grammar, t = Grammar.from_name(name, rules_seed=1), 0.4
+    sentences, probs = enumerate_sentences(grammar)
+    tokens, probs = torch.from_numpy(sentences.astype(np.int64)), torch.from_numpy(probs)
+    d = tokens.shape[1]
+    expected = np.zeros(grammar.depth + 1)
+    for hidden in itertools.product([False, True], repeat=d):
+        weight = t ** sum(hidden) * (1 - t) ** (d - sum(hidden))
+        laws = posteriors(grammar, tokens, torch.tensor(hidden).expand(len(tokens), -1))
+        expected += [weight * float(probs @ (law**2).sum(-1).mean(-1)) for law in laws]
+    process = MaskedDiffusion(grammar.vocab_size)
+    result = forward_backward(grammar, process, t, 3000, seed=1)
+    assert len(result.survival) == grammar.depth + 1
+    for found, error, exact in zip(result.survival, result.survival_stderr, expected, strict=True):
+        assert found == pytest.approx(exact, abs=4.5 * error + 1e-12)
+    assert result.grammatical == 1
+    assert [value is None for value in result.correlations] == [
+        grammar.block_length(level) == grammar.block_length(level - 1) for level in range(1, grammar.depth + 1)
+    ]
+    steps = forward_backward(grammar, process, t, 3000, seed=2, model=grammar, steps=200)  # nearly one at a time
+    for found, error, exact in zip(steps.survival, steps.survival_stderr, expected, strict=True):
+        assert found == pytest.approx(exact, abs=4.5 * error + 0.01)
+    assert steps.grammatical > 0.98
+
+
+def test_a_denoised_sentence_keeps_a_state_as_far_as_it_tells():
+    grammar = Grammar.from_name("hmm-v3-h2-m2-d4-p0.5", rules_seed=1)
+    levels = [torch.from_numpy(level.astype(np.int64)) for level in grammar.derivations(50, seed=1)]
+    tokens = levels[0].clone()
+    same = _survival(grammar, tokens, levels)
+    laws = posteriors(grammar, tokens)
+    for level, (kept, true) in enumerate(zip(same, levels, strict=True)):
+        expected = torch.ones_like(kept, dtype=torch.float64)
+        if level > grammar.parsed_depth:
+            expected = laws[level].gather(2, true[..., None])[..., 0]
+        torch.testing.assert_close(kept.double(), expected, rtol=0, atol=1e-12)
+
+
 def test_the_same_noise_serves_every_time():
     one, two = (forward_backward(TINY, UniformDiffusion(3), 0.3, 50, seed=4) for _ in range(2))
     assert one.survival == two.survival
@@ -114,3 +163,9 @@ def test_mistakes_are_named():
         forward_backward(TINY, MaskedDiffusion(3), 0)
     with pytest.raises(ValueError, match="num_sentences=1"):
         forward_backward(TINY, MaskedDiffusion(3), 0.5, 1)
+    with pytest.raises(ValueError, match="t=nan is out of range"):
+        forward_backward(TINY, MaskedDiffusion(3), math.nan)
+    with pytest.raises(ValueError, match="steps=0"):
+        forward_backward(TINY, MaskedDiffusion(3), 0.5, 2, steps=0)
+    with pytest.raises(NotSupported, match="forward_backward does not exist for custom-"):
+        forward_backward(palindromes(), MaskedDiffusion(3), 0.5)

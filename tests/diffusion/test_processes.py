@@ -206,6 +206,14 @@ def test_mistakes_are_named(call, match):
         call()
 
 
+@pytest.mark.parametrize("t", [math.nan, -0.1, 1.1, math.inf, True, "0.5"])
+@pytest.mark.parametrize("process", [MaskedDiffusion(3), UniformDiffusion(3), GaussianDiffusion(3)])
+def test_times_lie_between_data_and_noise(process, t):
+    tokens = torch.zeros(2, 4, dtype=torch.int64)
+    with pytest.raises(ValueError, match="t="):
+        process.noise(tokens, t, process.uniforms(tokens))
+
+
 def test_a_process_prints_what_it_is():
     assert repr(UniformDiffusion(3)) == "UniformDiffusion(3, LinearSchedule())"
     assert Grammar.from_name("v4-m2-s2-L2").vocab_size == V

@@ -7,6 +7,8 @@ import torch
 from datasets import load_dataset
 
 from rhm_hf import Grammar, load_metric
+from rhm_hf.grammar import enumerate_sentences
+from rhm_hf.inference import parse
 from rhm_hf.metrics.grammaticality import grammaticality
 from rhm_hf.metrics.grammaticality.correctness import chance_level
 
@@ -15,7 +17,7 @@ def correct_nodes(grammar, sentence):
     """Entry l - 1 = 0..L-1: whether each level-l node is correct, by dictionaries of tuples."""
     symbols = [x if 0 <= x < grammar.vocab_size else None for x in sentence]
     found = []
-    for level in range(1, grammar.depth + 1):
+    for level in range(1, grammar.parsed_depth + 1):
         rules, probs = grammar.rules_at(level), grammar.rule_probs_at(level)
         parents = {
             tuple(rule): a for a in range(len(rules)) for rule, p in zip(rules[a].tolist(), probs[a], strict=True) if p
@@ -49,6 +51,42 @@ def test_every_node_against_a_parser_of_lists(small_grammar):
         assert (~ready & right[i]).sum() == 0  # a failed child fails its ancestors
     assert 0 < result["correct"][-1] < result["correct"][0] < 1
     assert result["num_samples"] == 200
+
+
+FAMILIES = ["v4-m3-s2-L3-cut2", "v4-m3-s2-L2-cut1", "hmm-v4-h3-m2-d5-p0.5", "v2-m2-s2-L2-sparse1"]
+FAMILIES += ["v3-m2-s2-L2-sparse1b", "layered-c3-v4.5-m2.2-s3.2"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_nodes_and_sentences_of_every_family(name):
+    grammar = Grammar.from_name(name, rules_seed=1)
+    tokens = damaged(grammar, 100)
+    result = grammaticality(tokens, grammar, per_position=True)
+    assert result["levels"] == list(range(1, grammar.parsed_depth + 1))
+    nodes = [correct_nodes(grammar, row) for row in tokens.tolist()]
+    for i, right in enumerate(np.array(level) for level in zip(*nodes, strict=True)):
+        np.testing.assert_allclose(result["correct_per_position"][i], right.mean(0))
+        assert result["correct"][i] == pytest.approx(right.mean())
+    sentences, probs = enumerate_sentences(grammar)
+    known = {tuple(s): p for s, p in zip(sentences.tolist(), probs, strict=True)}
+    valid = [known[tuple(row)] for row in tokens.tolist() if tuple(row) in known]
+    assert result["valid"] == pytest.approx(len(valid) / 100)
+    assert result["log_prob"] == pytest.approx(np.log(valid).mean())
+    assert 0 < len(valid) < 100
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_chance_of_every_family_is_its_number_of_blocks(name):
+    grammar = Grammar.from_name(name, rules_seed=1)
+    found, v = grammaticality(grammar.sample(2, sampling="iid"), grammar)["chance"], grammar.vocab_size
+    for level, chance in enumerate(found, start=1):
+        size = grammar.block_length(level)
+        if v**size > 2**16:
+            continue
+        blocks = np.stack(np.unravel_index(np.arange(v**size), (v,) * size), 1)
+        rest = grammar.sample(1, sampling="iid")[:, size:].repeat(len(blocks), 0)
+        parsed = parse(grammar, np.concatenate([blocks, rest], 1))[level][:, 0] >= 0
+        assert chance == pytest.approx(parsed.double().mean().item(), abs=1e-15)
 
 
 def test_sentences_are_valid_and_their_log_probability_is_minus_the_entropy():

@@ -126,3 +126,24 @@ def test_evaluate_loads_the_metric(tmp_path):
     assert metric.compute(input_ids=tokens.tolist(), model=tmp_path, grammar=GRAMMAR, num_train=50) == expected
     with pytest.raises(ValueError, match="model=None"):
         load_metric("latent_probe").compute(grammar=GRAMMAR)
+
+
+@pytest.mark.parametrize("name", ["v4-m3-s2-L2-cut1", "hmm-v4-h3-m2-d5-p0.5", "v2-m2-s2-L2-sparse1"])
+def test_given_sentences_of_every_family_are_probed_at_every_level(name):
+    grammar = Grammar.from_name(name, rules_seed=1)
+    v, d = grammar.vocab_size, grammar.sentence_length
+    torch.manual_seed(0)
+    sizes = {"n_positions": d + 1, "n_embd": 32, "n_layer": 1, "n_head": 2}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=v + 3, bos_token_id=v, eos_token_id=v, **sizes))
+    tokens = grammar.sample(1000, seed=9, sampling="iid")
+    options = {"num_train": 1000, "num_sentences": 1000}
+    given, fresh = latent_probe(model, grammar, tokens, **options), latent_probe(model, grammar, **options)
+    assert given["levels"] == list(range(grammar.depth + 1))
+    assert given["num_sentences"] == 1000
+    for layer in range(len(given["layers"])):
+        for level in given["levels"]:  # sentences of one law, with hidden symbols of one law
+            error = given["stderr"][layer][level] + fresh["stderr"][layer][level]
+            assert abs(given["accuracy"][layer][level] - fresh["accuracy"][layer][level]) <= 4.5 * error + 1e-12
+    assert given["accuracy"][0][0] == pytest.approx(1)  # the tokens themselves
+    with pytest.raises(ValueError, match="input_ids holds 1 sentence"):
+        latent_probe(model, grammar, tokens[:1])

@@ -61,6 +61,28 @@ def test_against_plain_loops():
     assert result["novel"] == pytest.approx((np.array(valid) & ~copied).mean())
 
 
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [
+        ("v4-m3-s2-L3-cut2", [0, 1, 2]),  # the level of the blocks is judged, the root is not
+        ("v4-m3-s2-L2-cut1", [0, 1]),
+        ("hmm-v4-h3-m2-d5-p0.5", [0]),
+        ("v2-m2-s2-L2-sparse1", [0, 1]),
+        ("layered-c3-v4.5-m2.2-s3.2", [0, 1]),
+    ],
+)
+def test_levels_of_every_family_by_plain_loops(name, levels):
+    grammar = Grammar.from_name(name, rules_seed=1)
+    train, samples = grammar.sample(30, sampling="iid"), grammar.sample(20, seed=1, sampling="iid")
+    result = memorisation(samples, train, grammar)
+    assert result["levels"] == levels
+    assert result["num_judged"] == [20] * len(levels)
+    parsed = zip(grammar.parse(samples), grammar.parse(train), strict=True)
+    for overlap, (rows, others) in zip(result["overlap"], parsed, strict=False):
+        expected = [max(float((row == other).mean()) for other in others) for row in rows]
+        assert overlap == pytest.approx(np.mean(expected))
+
+
 def test_fresh_sentences_show_no_memory_and_copies_show_it():
     train = GRAMMAR.sample(200, sampling="unique")
     fresh = memorisation(sentences(2000, 5), train, GRAMMAR)

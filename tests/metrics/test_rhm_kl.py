@@ -9,7 +9,8 @@ from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadMode
 
 from rhm_hf import Grammar, RHMForCausalLM, RHMForMaskedLM, RHMForSequenceClassification, load_metric
 from rhm_hf.grammar.enumeration import enumerate_sentences
-from rhm_hf.inference import plateau
+from rhm_hf.inference import plateau, position_entropies
+from rhm_hf.judging import ModelIds, compare_tokens, judged_sentences
 from rhm_hf.metrics.rhm_kl import kl_divergence
 
 
@@ -197,6 +198,81 @@ def test_the_masked_oracle_has_no_divergence_and_bos_is_optional(small_grammar):
     assert with_bos["entropy"] == without["entropy"]
 
 
+def test_a_sample_as_large_as_the_law_is_a_sample():
+    model = gpt2(scale=4.0)
+    tokens = GRAMMAR.sample(GRAMMAR.num_sentences, sampling="iid")
+    assert kl_divergence(model, GRAMMAR, tokens)["kl_stderr"] > 0
+    fresh = judged_sentences(GRAMMAR, int(GRAMMAR.num_sentences), limit=3)  # drawn with replacement
+    assert compare_tokens(model, GRAMMAR, fresh, ModelIds.of(model, GRAMMAR, masked=False))["kl_stderr"] > 0
+    assert kl_divergence(model, GRAMMAR)["kl_stderr"] == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("make", [gpt2, bert])
+def test_a_model_without_a_law_is_refused(make, value):
+    class Broken(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.config, self.device, self.inner = model.config, model.device, model
+            self.get_output_embeddings = model.get_output_embeddings
+
+        def forward(self, input_ids, attention_mask):
+            out = self.inner(input_ids)
+            if len(input_ids) > 3:
+                out.logits[3] = value
+            return out
+
+    class BrokenForMaskedLM(Broken):
+        pass
+
+    model = (Broken if make is gpt2 else BrokenForMaskedLM)(make())
+    with pytest.raises(ValueError, match="has no law at judged tokens: its logits are NaN or infinite"):
+        kl_divergence(model, GRAMMAR)
+    assert math.isfinite(kl_divergence(model, GRAMMAR, GRAMMAR.sample(3, sampling="iid"))["kl"])  # row 3 is not there
+
+
+def test_the_result_says_how_the_model_was_read():
+    causal, masked = kl_divergence(gpt2(), GRAMMAR), kl_divergence(bert(), GRAMMAR)
+    assert (causal["read_as"], causal["bos"], causal["positions"]) == ("causal", 4, [1, 2, 3, 4])
+    assert (masked["read_as"], masked["bos"], masked["positions"]) == ("masked", None, [1, 2, 3, 4])
+    assert kl_divergence(gpt2(), GRAMMAR, bos=False)["bos"] is None
+
+
+@pytest.mark.parametrize(
+    "name", ["v4-m2-s2-L3", "v3-m2-s3-L2", "v4-m3-s2-L3-cut2", "hmm-v4-h3-m2-d5-p0.5", "v2-m2-s2-L2-sparse1"]
+)
+def test_the_split_by_level_adds_up_to_the_whole(name):
+    grammar = Grammar.from_name(name, rules_seed=1)
+    v, d = grammar.vocab_size, grammar.sentence_length
+    model = gpt2(v + 3, bos=v, scale=3.0)
+    for options in ({}, {"bos": False}, {"input_ids": grammar.sample(20, sampling="iid")}):
+        result = kl_divergence(model, grammar, **options)
+        assert sum(result["kl_by_level"]) == pytest.approx(result["kl"], rel=1e-9)
+        assert len(result["kl_by_level"]) == grammar.depth + 1
+        split = [0.0] * (grammar.depth + 1)
+        for place, kl in zip(result["positions"], result["kl_per_position"], strict=True):
+            opened = max(k for k in range(grammar.depth + 1) if (place - 1) % grammar.block_length(k) == 0)
+            split[opened] += kl / len(result["positions"])
+        assert result["kl_by_level"] == pytest.approx(split, rel=1e-9, abs=1e-15)
+    masked = kl_divergence(bert(v + 3, scale=3.0), grammar, grammar.sample(20, sampling="iid"))
+    assert sum(masked["kl_by_level"]) == pytest.approx(masked["kl"], rel=1e-9)
+    assert d >= 4
+
+
+def test_a_truncated_oracle_loses_where_blocks_above_its_context_open():
+    grammar = Grammar.from_name("v4-m2-s2-L3")
+    result = kl_divergence(RHMForCausalLM.from_grammar(grammar, context_level=1), grammar)
+    by_level = result["kl_by_level"]
+    lost = (position_entropies(grammar, 1) - position_entropies(grammar, 3)).tolist()
+    opened = [3, 0, 1, 0, 2, 0, 1, 0]  # by the eight tokens
+    expected = [sum(x for x, k in zip(lost, opened, strict=True) if k == level) / 8 for level in range(4)]
+    assert by_level == pytest.approx(expected, abs=1e-12)
+    assert by_level[3] == pytest.approx(0, abs=1e-12)  # the first token has no context to lose
+    assert min(by_level[1:3]) > 0.005
+    other = RHMForCausalLM.from_grammar(Grammar.from_name("v4-m2-s2-L3", rules_seed=7))
+    assert math.inf in kl_divergence(other, grammar)["kl_by_level"]
+
+
 def test_a_training_model_stays_in_training_mode():
     model = gpt2().train()
     kl_divergence(model, GRAMMAR)
@@ -249,6 +325,19 @@ def test_the_shares_of_several_processes_add_up_to_the_whole():
         ({"model": gpt2, "input_ids": [[0, 1, 2]]}, r"input_ids has shape \(1, 3\)"),
         ({"model": gpt2, "input_ids": [[0, 0, 0, 9]]}, "0 to 3"),
         ({"model": gpt2, "batch_size": 0}, "batch_size=0"),
+        ({"model": gpt2, "batch_size": 2.5}, "batch_size=2.5"),
+        ({"model": gpt2, "num_sentences": 0}, "num_sentences=0"),
+        ({"model": gpt2, "num_sentences": 1e3}, "num_sentences=1000.0"),
+        ({"model": gpt2, "seed": -1}, "seed=-1"),
+        ({"model": gpt2, "bos": "yes"}, "bos='yes' must be"),
+        ({"model": gpt2, "bos": 4.0}, "bos=4.0 must be"),
+        ({"model": gpt2, "token_ids": {0: 3, 1: 2, 2: 1, 3: 0}}, "token_ids is a dict"),
+        ({"model": gpt2, "input_ids": [[0.0, 1.0, 2.0, 3.0]]}, "input_ids has dtype float64"),
+        ({"model": gpt2, "input_ids": []}, r"input_ids has shape \(0,\)"),
+        ({"model": bert, "mask_probability": math.nan}, "mask_probability=nan"),
+        ({"model": bert, "mask_probability": 1.5}, "mask_probability=1.5"),
+        ({"model": bert, "mask_seed": 0.5}, "mask_seed=0.5"),
+        ({"model": bert, "mask_token_id": 6.0}, "mask_token_id=6.0"),
         ({"model": lambda: gpt2(positions=3)}, "at most 3 ids.*need 4"),
         ({"model": bert, "mask_probability": 0}, "mask_probability=0"),
         ({"model": bert, "mask_token_id": 2}, "mask_token_id=2"),

@@ -163,7 +163,7 @@ def test_every_family_is_judged(name):
     assert tuple(found) == task.columns
     assert ("valid_level_1" in found) == isinstance(grammar, Grammar)
     assert 0 < found["kl"] < math.inf
-    tokens, noise, exact = task.judged
+    tokens, noise, exact = task.judged.rows, task.judged.noise, task.judged.laws[0]
     noisy, s, t = task.bound.noisy(tokens, noise)
     bounds = task.bound.bounds_at(tokens, noisy, exact, s, t) / grammar.sentence_length
     assert bounds.mean().item() == pytest.approx(found["entropy"], abs=4.5 * bounds.std().item() / 200**0.5)

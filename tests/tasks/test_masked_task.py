@@ -6,9 +6,9 @@ import torch
 
 from rhm_hf import Grammar, RHMForMaskedLM
 from rhm_hf.grammar.enumeration import enumerate_sentences
+from rhm_hf.inference import block_posteriors
 from rhm_hf.metrics.rhm_kl import kl_divergence
 from rhm_hf.tasks import Masked
-from rhm_hf.tasks.masked import block_posteriors
 
 
 def task_of(grammar, **kwargs):
@@ -55,8 +55,8 @@ def test_block_posteriors_equal_enumeration(small_grammar):
     tokens, probs = enumerate_sentences(small_grammar)
     rows = torch.from_numpy(tokens[:: max(1, len(tokens) // 6)].astype(np.int64))
     hidden = torch.rand(rows.shape, generator=torch.Generator().manual_seed(1)) < 0.5
-    for level in range(small_grammar.depth + 1):
-        laws, size = block_posteriors(small_grammar, rows, hidden, level), small_grammar.block_length(level)
+    for level, laws in enumerate(block_posteriors(small_grammar, rows, hidden)):
+        size = small_grammar.block_length(level)
         for row, mask, law in zip(rows.numpy(), hidden.numpy(), laws.numpy(), strict=True):
             for i in range(tokens.shape[1]):
                 block = np.arange(i // size * size, (i // size + 1) * size)

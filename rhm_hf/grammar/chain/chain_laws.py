@@ -27,6 +27,7 @@ from ..layered.laws.messages import Level, leaves_of, upward, with_identity
 from ..layered.laws.next_token import descend, read_prefix
 from ..layered.laws.rule_tables import look_up, tables_for
 from ..layered.rule_entropies import subtree_entropies
+from .chain_blocks import chain_block_posteriors
 from .chain_counts import laws_after_prefixes, laws_after_sampled_prefixes
 from .chain_grammar import ChainGrammar
 from .chain_tables import ChainTables, chain_tables_for, normalised_logs
@@ -310,6 +311,10 @@ class ChainLaws(Laws):
     def posteriors(self, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence=False):
         """Messages up the blocks, along the chain, and down again."""
         return _posteriors(self.source, tokens, mask, evidence, dtype, return_log_evidence)
+
+    def block_posteriors(self, tokens, mask, levels: list[int], dtype: torch.dtype) -> torch.Tensor:
+        """One pass up for all levels: see `chain_blocks`."""
+        return chain_block_posteriors(self, tokens, mask, levels, dtype)
 
     def sample_posterior(self, tokens=None, mask=None, evidence=None, generator=None) -> list[torch.Tensor]:
         """States first, then the blocks."""

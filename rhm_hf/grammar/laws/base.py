@@ -11,6 +11,7 @@ import torch
 
 from ..refusal import NotSupported
 from ..source import Source
+from .blocks import block_posteriors_by_hiding
 from .inputs import checked_tokens
 
 
@@ -79,6 +80,12 @@ class Laws:
     ) -> Any:
         """The laws of all nodes given evidence on the tokens."""
         raise self._lacks("posteriors")
+
+    def block_posteriors(self, tokens: Any, mask: Any, levels: list[int], dtype: torch.dtype) -> torch.Tensor:
+        """The laws of tokens given the visible ones of their own block of several levels; by hiding the others."""
+        if not self.source.has_blocks:
+            raise NotSupported("posteriors given one's own block", self.source, "it has no blocks")
+        return block_posteriors_by_hiding(self, tokens, mask, levels, dtype)
 
     def sample_posterior(
         self, tokens: Any = None, mask: Any = None, evidence: Any = None, generator: torch.Generator | None = None

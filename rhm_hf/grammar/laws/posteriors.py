@@ -64,8 +64,8 @@ def given_evidence(grammar: Any, tokens: Any, mask: Any, evidence: Any) -> list[
             raise ValueError("mask goes with tokens; in evidence a hidden token is a row of ones")
         return [checked_evidence(grammar, evidence)]
     hidden = None if mask is None else checked_mask(mask, tokens)
-    tokens = checked_tokens(grammar, tokens, hidden=hidden)
-    return [tokens, torch.zeros_like(tokens, dtype=torch.bool) if hidden is None else hidden]
+    tokens = checked_tokens(grammar, tokens, hidden=hidden).contiguous()  # rows may be one row, expanded
+    return [tokens, torch.zeros_like(tokens, dtype=torch.bool) if hidden is None else hidden.contiguous()]
 
 
 def refuse_impossible(log_evidence: torch.Tensor) -> None:

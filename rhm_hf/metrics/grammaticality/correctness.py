@@ -7,49 +7,59 @@ for is unknown. So a node of level ℓ is correct if the whole block of tokens b
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import torch
 
-from rhm_hf.grammar import Grammar
-from rhm_hf.inference import log_prob, parse
+from rhm_hf.grammar import Source
+from rhm_hf.inference import log_prob, parse, prefix_probs
+from rhm_hf.judging import read_rows
+from rhm_hf.judging.sentences import pad_id, row_lengths
 from rhm_hf.statistics import Accumulator
-from rhm_hf.statistics.reading import dataset_tokens
 
 
 BATCH_TOKENS = 2**22  # tokens parsed together
 
 
-def grammaticality(samples: Any, grammar: Grammar, *, per_position: bool = False) -> dict[str, Any]:
+def grammaticality(samples: Any, grammar: Source, *, per_position: bool = False) -> dict[str, Any]:
     """Fractions of correct rules of sentences, such as those that a model generated (Favero et al. 2502.12089).
 
     Args:
         samples: token ids `(n, d)` as array, tensor or lists, or a `datasets.Dataset` with a column `input_ids`. Ids
             that are no symbols (MASK, BOS, padding) make their sentence wrong.
-        grammar ([`Grammar`]): the law.
+        grammar ([`~rhm_hf.grammar.Source`]): the law.
         per_position (`bool`, *optional*, defaults to `False`): also give the fractions node by node.
 
     Returns:
-        `dict`: `valid` and `valid_stderr`, the fraction of sentences of positive probability. One entry a level, from
-        1 (pairs of tokens, where s = 2) to L: `levels`; `correct` and `correct_stderr`, the fraction of correct nodes
-        (sentences are independent, the nodes of one are not); `chance`, that of uniform random tokens, exact, for the
-        Random Hierarchy Model f^((s^ℓ-1)/(s-1)); `rule_given_children`, the fraction of nodes that are right among
-        those whose children are (None where there is none). `log_prob`, the mean log probability of the valid
-        sentences, nats (None without any); `num_samples`. With `per_position`, `correct_per_position` and
-        `correct_stderr_per_position`, lists of one entry a node.
+        `dict`: `valid` and `valid_stderr`, the fraction of sentences of positive probability. `log_prob`, the mean log
+        probability of the valid sentences, nats (None without any); `num_samples`.
+
+        One entry a level, from 1 (pairs of tokens, where s = 2) to the highest that tokens determine (L; that of the
+        blocks of a chain; none without a fixed tree): `levels`; `correct` and `correct_stderr`, the fraction of
+        correct nodes (sentences are independent, the nodes of one are not); `chance`, that of uniform random tokens,
+        exact, for the Random Hierarchy Model f^((s^ℓ-1)/(s-1)); `rule_given_children`, the fraction of nodes that are
+        right among those whose children are (None where there is none). With `per_position`, `correct_per_position`
+        and `correct_stderr_per_position`, lists of one entry a node.
+
+        Without a fixed tree: `possible`, the mean share of a sentence's tokens that come before its first impossible
+        one, and `possible_stderr`.
 
     Raises:
         `ValueError`: for sentences of another length, no sentence, or ids that are no integers.
     """
-    tokens = checked_samples("samples", samples, grammar.sentence_length)
-    levels = range(1, grammar.depth + 1)
+    tokens = torch.from_numpy(read_rows("samples", samples, grammar))
+    levels = range(1, (grammar.parsed_depth if grammar.has_blocks else 0) + 1)
     per_level = [Accumulator() for _ in levels]
     given_children = [Accumulator() for _ in levels]
     per_node = [Accumulator((grammar.num_nodes_at(level),)) for level in levels]
-    valid, logs = Accumulator(), Accumulator()
-    for rows in torch.from_numpy(tokens).split(max(1, BATCH_TOKENS // tokens.shape[1])):
-        below = (rows >= 0) & (rows < grammar.vocab_size)
-        symbols = torch.where(below, rows, 0)
-        log_probs = log_prob(grammar, symbols).masked_fill(~below.all(1), -torch.inf)
+    valid, logs, possible = Accumulator(), Accumulator(), Accumulator()
+    entries = tokens.shape[1] if levels else (tokens.shape[1] + 1) * (grammar.vocab_size + 1)
+    for rows in tokens.split(max(1, BATCH_TOKENS // entries)):
+        below, symbols, log_probs = _known_symbols(grammar, rows)
+        is_valid = log_probs.isfinite()
+        valid.add(is_valid)
+        logs.add(torch.where(is_valid, log_probs, 0), is_valid)
+        if not levels:
+            possible.add(_possible_share(grammar, rows, symbols, below))
+            continue
         parsed = parse(grammar, symbols)
         for i, level in enumerate(levels):
             ready = below.unflatten(1, (-1, grammar.tuple_size_at(level))).all(2)
@@ -58,9 +68,6 @@ def grammaticality(samples: Any, grammar: Grammar, *, per_position: bool = False
             given_children[i].add(right.sum(1), ready.sum(1))
             per_node[i].add(right)
             below = right
-        is_valid = log_probs.isfinite()
-        valid.add(is_valid)
-        logs.add(torch.where(is_valid, log_probs, 0), is_valid)
     result = {
         "valid": valid.mean.item(),
         "valid_stderr": valid.stderr.item(),
@@ -72,41 +79,43 @@ def grammaticality(samples: Any, grammar: Grammar, *, per_position: bool = False
         "log_prob": _known(logs.mean.item()),
         "num_samples": len(tokens),
     }
+    if not levels:
+        result |= {"possible": possible.mean.item(), "possible_stderr": possible.stderr.item()}
     if per_position:
         result["correct_per_position"] = [found.mean.tolist() for found in per_node]
         result["correct_stderr_per_position"] = [found.stderr.tolist() for found in per_node]
     return result
 
 
-def chance_level(grammar: Grammar, level: int) -> float:
+def _known_symbols(grammar: Source, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Which ids are symbols, the rows with symbol 0 for what is none, and the log probabilities of the sentences."""
+    is_symbol = (rows >= 0) & (rows < grammar.vocab_size)
+    inside = torch.ones_like(is_symbol)
+    if grammar.lengths_vary:
+        inside = torch.arange(rows.shape[1]) < row_lengths(rows, pad_id(grammar))[:, None]
+    symbols = torch.where(is_symbol & inside, rows, torch.where(inside, 0, pad_id(grammar)))
+    logs = log_prob(grammar, symbols).masked_fill(~(is_symbol | ~inside).all(1), -torch.inf)
+    return is_symbol & inside, symbols, logs
+
+
+def _possible_share(grammar: Source, rows, symbols, is_symbol) -> torch.Tensor:
+    """The share of each row's tokens before the first that is impossible after those before it; 1 for no tokens."""
+    probs, _ = prefix_probs(grammar, symbols)
+    place = torch.where(is_symbol, symbols, 0)
+    likely = probs[:, : rows.shape[1]].gather(2, place.unsqueeze(2)).squeeze(2) > 0
+    lengths = row_lengths(rows, pad_id(grammar)) if grammar.lengths_vary else torch.full((len(rows),), rows.shape[1])
+    count = (is_symbol & likely).long().cumprod(1).sum(1)
+    return torch.where(lengths > 0, count / lengths.clamp(min=1), 1.0)
+
+
+def chance_level(grammar: Source, level: int) -> float:
     """Probability that a level-`level` node of uniform random tokens is correct: blocks that parse over all blocks."""
-    return float(Fraction(sum(grammar.subtree_counts[level]), grammar.vocab_size ** grammar.block_length(level)))
-
-
-def checked_samples(name: str, samples: Any, length: int | None = None) -> np.ndarray:
-    """Sentences of one length as int64 `(n, d)`.
-
-    Args:
-        name (`str`): of the argument, for errors.
-        samples: array, tensor, lists, or a `datasets.Dataset` with a column `input_ids`.
-        length (`int`, *optional*): d, where it is known.
-    """
-    if hasattr(samples, "column_names"):
-        samples = dataset_tokens(samples, "input_ids")
-    elif not isinstance(samples, np.ndarray | torch.Tensor | list | tuple):
-        samples = list(samples)  # a column of a dataset, or what can be read once
-    try:
-        tokens = np.asarray(samples.cpu() if isinstance(samples, torch.Tensor) else samples)
-    except ValueError:
-        raise ValueError(f"{name} has rows of different lengths: sentences have one") from None
-    wanted = "(n, d)" if length is None else f"(n, {length})"
-    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] != (length or tokens.shape[1]):
-        raise ValueError(
-            f"{name} has shape {tokens.shape}: give sentences as {wanted} symbols, without BOS or padding"
-        )
-    if tokens.dtype.kind not in "iu":
-        raise ValueError(f"{name} has dtype {tokens.dtype}: symbols must be integers")
-    return tokens.astype(np.int64)
+    blocks = getattr(grammar, "blocks", grammar)  # of a chain
+    base = getattr(blocks, "base", blocks)  # of a sparse grammar, whose placements are counted apart
+    count = sum(base.subtree_counts[level])
+    if base is not blocks:
+        count = count * blocks.placement_counts[level] + (level < grammar.depth)  # and the empty node
+    return float(Fraction(count, grammar.vocab_size ** grammar.block_length(level)))
 
 
 def _known(value: float) -> float | None:

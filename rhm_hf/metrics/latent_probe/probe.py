@@ -5,16 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from rhm_hf.grammar import Grammar
+from rhm_hf.checks import SEED_LIMIT, check_integer, check_number
+from rhm_hf.grammar import Source
 from rhm_hf.inference import node_marginals
-from rhm_hf.metrics.activations import Activations, Standardiser, sentences
+from rhm_hf.judging import given_sentences
+from rhm_hf.judging.sentences import derivations_of, refuse_varying
+from rhm_hf.metrics.activations import Activations, Standardiser
 from rhm_hf.metrics.loading import evaluating
 from rhm_hf.statistics import Accumulator
 
 
 def latent_probe(
     model,
-    grammar: Grammar,
+    grammar: Source,
     input_ids=None,
     *,
     num_train: int = 4096,
@@ -38,7 +41,8 @@ def latent_probe(
     Args:
         model (`PreTrainedModel`): a causal or masked language model or a sequence classifier, on any device, that
             returns hidden states.
-        grammar ([`Grammar`]): the grammar, of any rule probabilities.
+        grammar ([`~rhm_hf.grammar.Source`]): a fixed tree of any family. Hidden symbols that tokens do not
+            determine (the states of chains) are drawn from their exact posterior.
         input_ids (*optional*): the sentences to judge on, symbols only, `(n, sentence_length)`; by default fresh iid
             ones. Those to fit on are always fresh; in a small grammar some are the same.
         num_train (`int`, *optional*, defaults to 4096): sentences to fit on.
@@ -59,13 +63,17 @@ def latent_probe(
         `ValueError`: as for [`~rhm_hf.metrics.synonym_sensitivity.synonym_sensitivity`], and for a `regularisation`
             that is not positive.
     """
-    if not 0 < regularisation < float("inf"):
+    if not check_number("regularisation", regularisation, 0) > 0:
         raise ValueError(f"regularisation={regularisation} must be a positive number, such as 1e-3")
-    if num_train < 2:
-        raise ValueError(f"num_train={num_train} must be at least 2: probes are fitted on that many sentences")
+    num_train, num_sentences = (
+        check_integer("num_train", num_train, 2),
+        check_integer("num_sentences", num_sentences, 2),
+    )
+    seed, batch_size = check_integer("seed", seed, 0, SEED_LIMIT), check_integer("batch_size", batch_size, 1)
+    refuse_varying(grammar, "latent_probe", "its probes read nodes of levels")
     options = {"positions": positions, "hide_last": hide_last, "bos": bos}
     reader = Activations.of(model, grammar, **options, token_ids=token_ids, mask_token_id=mask_token_id)
-    judged = sentences(grammar, input_ids, num_sentences, seed)
+    judged = _derivations(grammar, input_ids, num_sentences, seed)
     start = len(judged[0])  # beyond the fresh sentences that are judged
     train = grammar.derivations(num_train, seed=seed, split="evaluation", sampling="iid", start=start)
     with evaluating(model):
@@ -95,6 +103,16 @@ def latent_probe(
     }
 
 
+def _derivations(grammar: Source, input_ids, num_sentences: int, seed: int) -> list[np.ndarray]:
+    """Derivations of the sentences given, or of fresh independent ones."""
+    if input_ids is None:
+        return grammar.derivations(num_sentences, seed=seed, split="evaluation", sampling="iid")
+    given = given_sentences(grammar, input_ids)
+    if len(given) < 2:
+        raise ValueError(f"input_ids holds {len(given)} sentence: give at least two, for a standard error")
+    return derivations_of(grammar, given, seed)
+
+
 def ridge(features: torch.Tensor, targets: torch.Tensor, regularisation: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The minimum of mean_i |x_i W + b - y_i|^2 + regularisation |W|^2, in closed form; b is not penalised.
 
@@ -120,12 +138,12 @@ def ridge(features: torch.Tensor, targets: torch.Tensor, regularisation: float) 
     return weights, centre - mean @ weights
 
 
-def _one_hot(grammar: Grammar, level: int, symbols: np.ndarray) -> np.ndarray:
+def _one_hot(grammar: Source, level: int, symbols: np.ndarray) -> np.ndarray:
     """Float64 `(n, nodes * symbols)`."""
     return np.eye(grammar.num_symbols_at(level))[symbols].reshape(len(symbols), -1)
 
 
-def _judge(grammar: Grammar, scores: torch.Tensor, levels: list[np.ndarray]):
+def _judge(grammar: Source, scores: torch.Tensor, levels: list[np.ndarray]):
     """For every level: accuracy over all nodes, its standard error, accuracies of the nodes."""
     sizes = [symbols.shape[1] * grammar.num_symbols_at(level) for level, symbols in enumerate(levels)]
     for level, (part, symbols) in enumerate(zip(scores.split(sizes, 1), levels, strict=True)):

@@ -6,31 +6,20 @@ renormalised to the symbols and leak_cost = -log(1 - leaked mass) is the price o
 p = 0 are 0.
 """
 
-import math
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import torch
 
-from rhm_hf.grammar import Grammar
-from rhm_hf.grammar.enumeration import enumerate_sentences
-from rhm_hf.inference import log_prob, next_token_probs, posteriors
-from rhm_hf.metrics.loading import evaluating, share_of_process
-from rhm_hf.statistics import Accumulator
-
-from .vocabulary import ModelIds
+from rhm_hf.checks import SEED_LIMIT, check_integer, check_number
+from rhm_hf.grammar import Source
+from rhm_hf.judging import ModelIds, Sentences, compare_tokens, given_sentences, judged_sentences
 
 
-ALL_SENTENCES_LIMIT = 2**16  # at most so many sentences are all judged, weighted, instead of a sample
-LOGITS_LIMIT = 2**25  # entries of one batch's logits, 128 MB in float32
-TERMS = ("kl", "kl_within", "leak_cost", "leaked_mass", "entropy")
-
-
-@torch.no_grad()
 def kl_divergence(
     model,
-    grammar: Grammar,
-    input_ids=None,
+    grammar: Source,
+    input_ids: Any = None,
     *,
     num_sentences: int = 4096,
     seed: int = 0,
@@ -80,124 +69,21 @@ def kl_divergence(
         raise ValueError(f"model is a {type(model).__name__}, without a law of tokens: give a causal or masked model")
     masked = type(model).__name__.endswith("ForMaskedLM")
     ids = ModelIds.of(model, grammar, token_ids=token_ids, bos=bos, masked=masked, mask_token_id=mask_token_id)
-    tokens, weights = _sentences(grammar, input_ids, num_sentences, seed)
-    hidden = _masks(tokens.shape, mask_probability, mask_seed) if masked else None
-    device = model.device
-    mine = share_of_process(len(tokens), accelerator)
-    if batch_size is None:
-        batch_size = max(1, min(512, LOGITS_LIMIT // (grammar.sentence_length * ids.num_ids)))
-    elif batch_size < 1:
-        raise ValueError(f"batch_size={batch_size} must be at least 1, or None for a size that fits the memory")
-
-    per_token = {term: Accumulator(device=device) for term in TERMS}
-    per_position = Accumulator((grammar.sentence_length,), device)
-    with evaluating(model):
-        for start in range(mine.start, mine.stop, batch_size):
-            rows = slice(start, min(start + batch_size, mine.stop))
-            batch, weight = tokens[rows].to(device), weights[rows].to(device)
-            if masked:
-                judged = hidden[rows].to(device)
-                p = posteriors(grammar, tokens=batch, mask=judged)[0]
-            else:
-                judged = torch.ones_like(batch, dtype=torch.bool)
-                judged[:, 0] = ids.bos is not None
-                p = next_token_probs(grammar, batch)
-            log_q = _symbol_log_probs(model, ids, batch, judged if masked else None).double()
-            terms = _divergence_terms(p, log_q, judged)
-            counts = judged.double()
-            for name, values in terms.items():
-                per_token[name].add(values.sum(1), counts.sum(1), weight)
-            per_position.add(terms["kl"], counts, weight)
-    for accumulator in (*per_token.values(), per_position):
-        accumulator.reduce(accelerator)
-    exhaustive = input_ids is None and len(weights) == grammar.num_sentences and not masked
-    return _result(per_token, per_position, exhaustive, len(tokens), masked or ids.bos is not None)
-
-
-def _sentences(grammar, input_ids, num_sentences, seed) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens `(n, d)` int64 and their weights `(n,)`, on the CPU."""
-    if input_ids is None and grammar.num_sentences <= ALL_SENTENCES_LIMIT:
-        tokens, probs = enumerate_sentences(grammar)
-        return torch.from_numpy(tokens.astype(np.int64)), torch.from_numpy(probs)
+    num_sentences, seed = check_integer("num_sentences", num_sentences, 1), check_integer("seed", seed, 0, SEED_LIMIT)
     if input_ids is None:
-        tokens = grammar.sample(num_sentences, seed=seed, split="evaluation", sampling="iid")
+        sentences = judged_sentences(grammar, num_sentences, seed)
     else:
-        tokens = np.asarray(input_ids.cpu() if isinstance(input_ids, torch.Tensor) else input_ids)
-        if tokens.ndim != 2 or tokens.shape[1] != grammar.sentence_length or len(tokens) == 0:
-            raise ValueError(
-                f"input_ids has shape {tokens.shape}: give sentences as (n, {grammar.sentence_length}) symbols, "
-                "without BOS or padding"
-            )
-    tokens = torch.from_numpy(tokens.astype(np.int64))
-    if input_ids is not None and (wrong := torch.isinf(log_prob(grammar, tokens))).any():
-        first = int(wrong.nonzero()[0, 0])
-        raise ValueError(
-            f"input_ids[{first}] = {tokens[first].tolist()} is no sentence of {grammar.name} ({int(wrong.sum())} "
-            f"of {len(tokens)} are not): the law after an impossible prefix does not exist"
-        )
-    return tokens, torch.ones(len(tokens), dtype=torch.float64)
+        sentences = given_sentences(grammar, input_ids)
+    hidden = _masks(sentences, mask_probability, mask_seed) if masked else None
+    return compare_tokens(model, grammar, sentences, ids, hidden, batch_size, accelerator)
 
 
-def _masks(shape: tuple[int, int], probability: float, seed: int) -> torch.Tensor:
+def _masks(sentences: Sentences, probability: float, seed: int) -> torch.Tensor:
     """Which tokens are hidden: each with the given probability, at least one a sentence; a function of the seed."""
-    if not 0 < probability <= 1:
+    if not check_number("mask_probability", probability, 0, 1) > 0:
         raise ValueError(f"mask_probability={probability} must be above 0 and at most 1")
-    numbers = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return (numbers < probability) | (numbers == numbers.amin(1, keepdim=True))
-
-
-def _symbol_log_probs(model, ids: ModelIds, batch: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
-    """The model's log probabilities of the symbols at every token, `(batch, d, v)`.
-
-    The log-softmax over all ids is taken in float32 or better. Without BOS a causal model says nothing of the first
-    token; its row is uniform, and not judged.
-    """
-    inputs = ids.encode(batch[:, :-1]) if hidden is None else ids.encode(batch, hidden)
-    logits = model(input_ids=inputs, attention_mask=torch.ones_like(inputs)).logits
-    if hidden is not None and ids.bos is not None:
-        logits = logits[:, 1:]
-    if logits.dtype != torch.float64:
-        logits = logits.float()
-    log_q = logits[..., ids.symbols] - logits.logsumexp(-1, keepdim=True)
-    if hidden is None and ids.bos is None:
-        log_q = torch.cat([torch.full_like(log_q[:, :1], -math.log(log_q.shape[-1])), log_q], 1)
-    return log_q
-
-
-def _divergence_terms(p: torch.Tensor, log_q: torch.Tensor, judged: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The terms of every token `(batch, d)`, 0 where it is not judged."""
-    plogp = torch.xlogy(p, p)
-    kl = torch.where(p > 0, plogp - p * log_q, 0).sum(-1)
-    log_kept = log_q.logsumexp(-1).clamp(max=0)  # log of the model's mass on symbols
-    renormalised = log_q - torch.where(torch.isinf(log_kept), 0, log_kept)[..., None]
-    terms = {
-        "kl": kl,
-        "kl_within": torch.where(p > 0, plogp - p * renormalised, 0).sum(-1),
-        "leak_cost": -log_kept,
-        "leaked_mass": -torch.expm1(log_kept),
-        "entropy": -plogp.sum(-1),
-    }
-    return {name: torch.where(judged, values, 0) for name, values in terms.items()}
-
-
-def _result(per_token, per_position, exhaustive, num_sentences, judges_first) -> dict:
-    kl, entropy = per_token["kl"], per_token["entropy"].mean.item()
-    first = 0 if judges_first else 1
-    means = _known(per_position.mean)[first:]
-    return {
-        **{term: per_token[term].mean.item() for term in TERMS if term != "entropy"},
-        "kl_stderr": 0.0 if exhaustive else kl.stderr.item(),
-        "kl_per_position": means,
-        "kl_stderr_per_position": [0.0] * len(means) if exhaustive else _known(per_position.stderr)[first:],
-        "positions": list(range(first + 1, first + 1 + len(means))),
-        "kl_sentence": kl.mean_per_row.item(),
-        "cross_entropy": entropy + kl.mean.item(),
-        "entropy": entropy,
-        "num_infinite": int(kl.num_infinite),
-        "num_sentences": num_sentences,
-    }
-
-
-def _known(values: torch.Tensor) -> list[float | None]:
-    """NaN, the mean of nothing, as None."""
-    return [None if math.isnan(value) else value for value in values.tolist()]
+    generator = torch.Generator().manual_seed(check_integer("mask_seed", seed, 0, SEED_LIMIT))
+    numbers = torch.rand(sentences.tokens.shape, generator=generator, dtype=torch.float64)
+    place = torch.arange(sentences.tokens.shape[1])
+    numbers = torch.where(place < sentences.lengths[:, None], numbers, 2.0)  # padding is never hidden
+    return (numbers < probability) | ((numbers == numbers.amin(1, keepdim=True)) & (numbers < 1))

@@ -81,10 +81,10 @@ def downward(tables: Tables, up: list[Level], posterior, impossible: torch.Tenso
         if any_impossible:
             out[level][impossible] = 1 / len(posterior)
         if level:
-            posterior = _children_posterior(tables, level, up[level], up[level - 1], posterior)
+            posterior = children_posterior(tables, level, up[level], up[level - 1], posterior)
 
 
-def _children_posterior(tables: Tables, level: int, at: Level, below: Level, posterior: torch.Tensor) -> torch.Tensor:
+def children_posterior(tables: Tables, level: int, at: Level, below: Level, posterior: torch.Tensor) -> torch.Tensor:
     """The posteriors one level below, in the columns `(v, v + open nodes)`."""
     t = tables[level]
     result = torch.empty_like(below.messages)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ...laws.base import Laws
-from . import beliefs, entropies, log_probs, next_token, pairs
+from . import beliefs, block_beliefs, entropies, log_probs, next_token, pairs
 
 
 class LayeredLaws(Laws):
@@ -31,6 +31,10 @@ class LayeredLaws(Laws):
     def posteriors(self, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence=False):
         """Belief propagation: see `messages` and `beliefs`."""
         return beliefs.posteriors(self.source, tokens, mask, evidence, dtype, return_log_evidence)
+
+    def block_posteriors(self, tokens, mask, levels: list[int], dtype: torch.dtype) -> torch.Tensor:
+        """One pass up for all levels: see `block_beliefs`."""
+        return block_beliefs.block_posteriors(self.source, tokens, mask, levels, dtype)
 
     def sample_posterior(self, tokens=None, mask=None, evidence=None, generator: Any = None) -> list[torch.Tensor]:
         """From the root down."""
