@@ -11,8 +11,8 @@ from ..grammar import enumerate_sentences
 from ..grammar.enumeration import ENUMERATION_LIMIT
 from ..inference import next_token_probs
 from .accumulator import Accumulator
-from .ids import checked_distances
-from .laws import PairLaw
+from .pairs.ids import checked_distances
+from .pairs.pair_laws import PairLaw
 
 
 ALL_SENTENCES_LIMIT = 2**14  # at most so many sentences are all visited, weighted, instead of a sample

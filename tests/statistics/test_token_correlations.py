@@ -18,8 +18,8 @@ from rhm_hf.statistics import (
     token_correlations,
     tuple_ids,
 )
-from rhm_hf.statistics.fits import context_curve, last_above
-from rhm_hf.statistics.laws import PairLaw
+from rhm_hf.statistics.pairs.decay import context_curve, last_above
+from rhm_hf.statistics.pairs.pair_laws import PairLaw
 
 
 def text() -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 from rhm_hf.grammar import Grammar
 from rhm_hf.inference import log_prob, parse
 from rhm_hf.statistics import Accumulator
-from rhm_hf.statistics.reading import dataset_tokens
+from rhm_hf.statistics.pairs.token_inputs import dataset_tokens
 
 
 BATCH_TOKENS = 2**22  # tokens parsed together

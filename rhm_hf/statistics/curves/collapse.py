@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .bootstrap import FEWEST, check_bootstrap, endless, percentile_interval, resampled_rows
+from .intervals import FEWEST, check_bootstrap, endless, percentile_interval, resampled_rows
 
 
 GRID = 65  # exponents tried before the best is refined

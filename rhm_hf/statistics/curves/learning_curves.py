@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .bootstrap import FEWEST, check_bootstrap, endless, percentile_interval, resampled_rows
+from .intervals import FEWEST, check_bootstrap, endless, percentile_interval, resampled_rows
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from .counts import PairCounts
-from .fits import EffectiveContextCurve, PowerLawFit, context_curve, curve_of, last_above, power_law
-from .laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
-from .reading import count_tokens
+from .decay import EffectiveContextCurve, PowerLawFit, context_curve, curve_of, last_above, power_law
+from .pair_laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
+from .token_inputs import count_tokens
 
 
 class TokenCorrelations:

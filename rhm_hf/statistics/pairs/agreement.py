@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .correlations import TokenCorrelations
-from .laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
+from .pair_laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
 
 
 TOLERANCE = 0.1  # of the corpus's own signal

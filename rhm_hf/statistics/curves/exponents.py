@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import theory
-from ..grammar.layered.parameters import GrammarParameters
-from .bootstrap import FEWEST, check_bootstrap, endless, percentile_interval, resampled_rows
+from ... import theory
+from ...grammar import GrammarParameters
+from .intervals import FEWEST, check_bootstrap, endless, percentile_interval, resampled_rows
 from .learning_curves import checked_losses, checked_sizes
 
 
