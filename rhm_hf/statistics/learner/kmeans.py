@@ -1,12 +1,17 @@
-"""Weighted k-means, small and deterministic."""
+"""Weighted k-means with labels without gaps: scikit-learn's, deterministic for a given generator."""
+
+import warnings
 
 import numpy as np
+
+
+MAX_ITERATIONS = 300
 
 
 def kmeans(
     rows: np.ndarray, weights: np.ndarray, num_clusters: int, rng: np.random.Generator, restarts: int = 8
 ) -> np.ndarray:
-    """Lloyd's algorithm from k-means++ seeds (Arthur and Vassilvitskii 2007), the best of some restarts.
+    """Lloyd's algorithm from greedy k-means++ seeds, the best of some restarts (`sklearn.cluster.KMeans`).
 
     Args:
         rows (`np.ndarray`): float64 `(N, features)`.
@@ -17,44 +22,18 @@ def kmeans(
             distances is kept.
 
     Returns:
-        `np.ndarray`: int64 `(N,)`, labels 0, 1, .. without gaps.
+        `np.ndarray`: int64 `(N,)`, labels 0, 1, .. without gaps; fewer than k where fewer rows are distinct.
     """
     if num_clusters >= len(rows):
         return np.arange(len(rows))
-    runs = [_lloyd(rows, weights, _seeds(rows, weights, num_clusters, rng)) for _ in range(restarts)]
-    labels, _ = min(runs, key=lambda run: run[1])
-    return np.unique(labels, return_inverse=True)[1]
+    # Imported here: scikit-learn takes a second, and most statistics need none of it.
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
-
-def _squared_distances(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    distances = (rows**2).sum(1)[:, None] - 2 * rows @ centres.T + (centres**2).sum(1)
-    return np.maximum(distances, 0)
-
-
-def _seeds(rows: np.ndarray, weights: np.ndarray, num_clusters: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows drawn one after the other, with probability proportional to weight x squared distance to those drawn."""
-    chosen = [rng.choice(len(rows), p=weights / weights.sum())]
-    nearest = _squared_distances(rows, rows[chosen])[:, 0]
-    while len(chosen) < num_clusters:
-        chances = weights * nearest
-        chances[chosen] = 0
-        if chances.sum() == 0:  # the other rows are copies of those drawn
-            chances = np.ones(len(rows))
-        chosen.append(rng.choice(len(rows), p=chances / chances.sum()))
-        nearest = np.minimum(nearest, _squared_distances(rows, rows[chosen[-1:]])[:, 0])
-    return rows[chosen]
-
-
-def _lloyd(rows: np.ndarray, weights: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, float]:
-    labels = np.full(len(rows), -1)
-    for _ in range(200):
-        distances = _squared_distances(rows, centres)
-        nearest = distances.argmin(1)
-        if (nearest == labels).all():
-            break
-        labels = nearest
-        mass = np.bincount(labels, weights, len(centres))
-        sums = np.zeros_like(centres)
-        np.add.at(sums, labels, rows * weights[:, None])
-        centres = np.where(mass[:, None] > 0, sums / np.maximum(mass, 1e-300)[:, None], centres)
-    return labels, float(weights @ distances[np.arange(len(rows)), labels])
+    seed = int(rng.integers(2**31))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: fewer labels
+        found = KMeans(num_clusters, n_init=restarts, max_iter=MAX_ITERATIONS, tol=0, random_state=seed).fit(
+            rows, sample_weight=weights
+        )
+    return np.unique(found.labels_, return_inverse=True)[1]
