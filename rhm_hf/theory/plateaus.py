@@ -50,6 +50,8 @@ def _fixed_point(parameters: GrammarParameters) -> tuple[float, float]:
     if v == 1:
         return 1.0, 0.0
     slope = (v - 1) / (v**s - 1)
+    if m == v ** (s - 1):  # every tuple is a rule: context says nothing
+        return float(v), slope * m
     return (1 - slope) / (1 - slope * m), slope * m
 
 

@@ -85,7 +85,7 @@ def _threshold(parameters, noise: str, population: int, tolerance: float, seed: 
     while high - low > tolerance:
         middle = (low + high) / 2
         low, high = (middle, high) if _is_known(parameters, noise, middle, population, seed) else (low, middle)
-    found, smallest = (low + high) / 2, 4 / (parameters.vocab_size * population)  # noise that few messages have
+    found, smallest = (low + high) / 2, 16 / (parameters.vocab_size * population)  # of few messages: may die out
     if not max(smallest, tolerance) < found < 1 - tolerance:
         fate = "lost" if found < 0.5 else "known"
         raise ValueError(
