@@ -7,17 +7,18 @@ from .._lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from .accumulator import Accumulator
-    from .curves.collapse import Collapse, CollapseFit, collapse_quality, fit_collapse
+    from .curves.collapse import Collapse, collapse_quality
+    from .curves.collapse_fit import CollapseFit, CollapseScan, fit_collapse
+    from .curves.endings import LearningCurves
     from .curves.exponents import (
         LocalExponents,
-        PlateauPolygon,
         ScalingFit,
         envelope_exponent,
         local_exponents,
-        plateau_polygon,
         synonym_exponent,
     )
     from .curves.learning_curves import HalfWayPoints, half_way_points, last_crossing, mean_half_way_points
+    from .curves.polygon import PlateauPolygon, plateau_polygon
     from .exact import conditional_entropies, exact_correlation, joint_law, tuple_joint_law
     from .learner.latents import LearnedLatents, learn_latents, synonym_agreement
     from .pairs.agreement import Agreement, compare_correlations
@@ -30,12 +31,14 @@ _EXPORTS = {  # most submodules import torch or numba
     "Accumulator": "accumulator",
     "Agreement": "pairs.agreement",
     "Collapse": "curves.collapse",
-    "CollapseFit": "curves.collapse",
+    "CollapseFit": "curves.collapse_fit",
+    "CollapseScan": "curves.collapse_fit",
     "HalfWayPoints": "curves.learning_curves",
     "LearnedLatents": "learner.latents",
+    "LearningCurves": "curves.endings",
     "LocalExponents": "curves.exponents",
     "PairCounts": "pairs.counts",
-    "PlateauPolygon": "curves.exponents",
+    "PlateauPolygon": "curves.polygon",
     "ScalingFit": "curves.exponents",
     "TokenCorrelations": "pairs.correlations",
     "collapse_quality": "curves.collapse",
@@ -44,7 +47,7 @@ _EXPORTS = {  # most submodules import torch or numba
     "context_curve": "pairs.decay",
     "envelope_exponent": "curves.exponents",
     "exact_correlation": "exact",
-    "fit_collapse": "curves.collapse",
+    "fit_collapse": "curves.collapse_fit",
     "half_way_points": "curves.learning_curves",
     "joint_law": "exact",
     "last_crossing": "curves.learning_curves",
@@ -52,7 +55,7 @@ _EXPORTS = {  # most submodules import torch or numba
     "local_exponents": "curves.exponents",
     "mean_half_way_points": "curves.learning_curves",
     "ngram_ids": "pairs.tuples",
-    "plateau_polygon": "curves.exponents",
+    "plateau_polygon": "curves.polygon",
     "prefix_contexts": "pairs.correlations",
     "synonym_agreement": "learner.latents",
     "synonym_exponent": "curves.exponents",
@@ -66,8 +69,10 @@ __all__ = [
     "Agreement",
     "Collapse",
     "CollapseFit",
+    "CollapseScan",
     "HalfWayPoints",
     "LearnedLatents",
+    "LearningCurves",
     "LocalExponents",
     "PairCounts",
     "PlateauPolygon",

@@ -1,7 +1,7 @@
 """Exponents read off learning curves: of m in the place of a step, and of P in the loss above its limit.
 
 Limits are explicit: the exact entropy is known for a grammar (`rhm_hf.inference.position_entropies`) and is never
-fitted. Error bars come from a bootstrap that draws whole grammars. Theory beside them: the polygon of the plateaus.
+fitted. Error bars come from a jackknife over whole grammars. Theory beside them: see `polygon`.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import theory
+from ...checks import check_integer
 from ...grammar import GrammarParameters
-from .intervals import FEWEST, check_bootstrap, endless, percentile_interval, resampled_rows
+from ..intervals import FEWEST, check_confidence, endless, jackknife_interval, leaving_out, sub_ranges
+from .endings import count_step_limited
 from .learning_curves import checked_losses, checked_sizes
 
 
@@ -21,13 +23,23 @@ class ScalingFit:
 
     Attributes:
         exponent (`float`): of least squares in logarithms.
-        interval (`tuple[float, float]`): of the exponent, by bootstrap; infinite where there are too few grammars.
+        interval (`tuple[float, float]`): of the exponent: what the grammars and the choice of range leave open, from
+            the lower to the upper end of `statistical_interval` and `range_exponents`.
         amplitude (`float`): y at x = 1 of the fit.
+        statistical_interval (`tuple[float, float]`): by a jackknife over grammars with Student's t; infinite where
+            there are too few.
+        range_exponents (`tuple[float, float]`): the smallest and largest exponent of fits to parts of the range that
+            are at least half as long in log x, of three points or more; and, where a range of limits was given, to all
+            of it with either end for the limit.
+        num_step_limited (`int` or `None`): runs that their step limit ended; None where that was not said.
     """
 
     exponent: float
     interval: tuple[float, float]
     amplitude: float
+    statistical_interval: tuple[float, float]
+    range_exponents: tuple[float, float]
+    num_step_limited: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,49 +49,21 @@ class LocalExponents:
     Attributes:
         sizes (`np.ndarray`): `(windows,)`, geometric mean of the P of a window.
         exponents (`np.ndarray`): `(windows,)`.
-        intervals (`np.ndarray`): `(windows, 2)`.
+        intervals (`np.ndarray`): `(windows, 2)`, by a jackknife over grammars with Student's t.
+        num_step_limited (`int` or `None`): runs that their step limit ended; None where that was not said.
     """
 
     sizes: np.ndarray
     exponents: np.ndarray
     intervals: np.ndarray
-
-
-@dataclass(frozen=True)
-class PlateauPolygon:
-    """Points of the theory of learning curves, to be joined by straight lines in log-log axes.
-
-    Attributes:
-        levels (`np.ndarray`): ℓ of the vertices.
-        sizes (`np.ndarray`): P_ℓ.
-        excess (`np.ndarray`): loss at them above its limit, nats.
-        exponents (`np.ndarray`): minus the slopes of the lines, one fewer than vertices.
-    """
-
-    levels: np.ndarray
-    sizes: np.ndarray
-    excess: np.ndarray
-    exponents: np.ndarray
-
-    def level_at(self, sizes) -> np.ndarray:
-        """ℓ of the last vertex at or below each P, 0 before the first: between P_ℓ and P_(ℓ+1) comes plateau L_ℓ."""
-        return np.searchsorted(self.sizes, sizes, side="right")
-
-    def excess_at(self, sizes) -> np.ndarray:
-        """The lines at each P, between the first vertex and the last: as if it were a measured curve."""
-        sizes = np.asarray(sizes, dtype=np.float64)
-        if not ((sizes >= self.sizes[0]) & (sizes <= self.sizes[-1])).all():
-            raise ValueError(f"sizes={sizes.tolist()} must lie between {self.sizes[0]:g} and {self.sizes[-1]:g}")
-        return np.exp(np.interp(np.log(sizes), np.log(self.sizes), np.log(self.excess)))
+    num_step_limited: int | None = None
 
 
 def synonym_exponent(
     ensembles: Sequence[GrammarParameters],
-    points: Sequence,
+    points: Sequence[np.ndarray],
     divide_correlations: bool = False,
-    resamples: int = 1000,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> ScalingFit:
     """k in P_ℓ ~ m^k at fixed v and s: least squares of log P on log m over all grammars of all m.
 
@@ -87,20 +71,20 @@ def synonym_exponent(
 
     Args:
         ensembles (`Sequence[GrammarParameters]`): one for every m.
-        points (`Sequence`): for each of them the half-way points of one level, `(grammars,)`.
+        points (`Sequence[np.ndarray]`): for each of them the half-way points of one level, `(grammars,)`.
         divide_correlations (`bool`, *optional*, defaults to `False`): regress log P (1-f) instead, so that the factor
             1 / (1-f) of the theory does not count as a power of m.
-        resamples, confidence, seed: of the bootstrap, which draws grammars within each m.
+        confidence (`float`, *optional*, defaults to 0.95): of the interval.
 
     Returns:
-        [`ScalingFit`]: its interval is infinite unless every m has two grammars and all together four more than there
-        are values of m.
+        [`ScalingFit`]: its interval is infinite unless every m has two grammars and all together three more than there
+            are values of m.
 
     Raises:
         `ValueError`: for fewer than two values of m, other differences between ensembles, or points outside the range
             measured (0 or infinite).
     """
-    check_bootstrap(resamples, confidence)
+    confidence = check_confidence(confidence)
     groups = [np.asarray(group, dtype=np.float64).ravel() for group in points]
     if len(groups) != len(ensembles) or not all(len(group) for group in groups):
         raise ValueError(
@@ -118,124 +102,111 @@ def synonym_exponent(
     if divide_correlations and max(fractions) >= 1:
         raise ValueError("divide_correlations=True: where f = 1 nothing correlates, so that P (1-f) is 0; leave m out")
     logs = [np.log(g) + (np.log1p(-f) if divide_correlations else 0.0) for g, f in zip(groups, fractions, strict=True)]
-    x = np.concatenate([np.full(len(group), np.log(m)) for group, m in zip(logs, synonyms, strict=True)])
-    slope, intercept = _lines(x, np.concatenate(logs)[None])
-    interval = endless(())
-    if min(map(len, logs)) > 1 and len(x) - len(logs) >= FEWEST:
-        rng = np.random.default_rng(seed)
-        drawn = np.concatenate([group[resampled_rows(len(group), resamples, rng)] for group in logs], axis=1)
-        interval = percentile_interval(_lines(x, drawn)[0], confidence)
-    return ScalingFit(float(slope[0]), (float(interval[0]), float(interval[1])), float(np.exp(intercept[0])))
+    x = np.log(synonyms)
+
+    def fit(columns: list[np.ndarray], kept: np.ndarray | None = None) -> tuple[float, float]:
+        chosen = np.arange(len(columns)) if kept is None else np.flatnonzero(kept)
+        places = np.concatenate([np.full(len(columns[k]), x[k]) for k in chosen])
+        slope, intercept = _lines(places, np.concatenate([columns[k] for k in chosen])[None])
+        return float(slope[0]), float(intercept[0])
+
+    slope, intercept = fit(logs)
+    statistical = endless(())
+    if min(map(len, logs)) > 1 and sum(map(len, logs)) - len(logs) >= FEWEST:
+        without = [
+            np.array([fit([*logs[:k], np.delete(column, i), *logs[k + 1 :]])[0] for i in range(len(column))])
+            for k, column in enumerate(logs)
+        ]
+        statistical = jackknife_interval(slope, without, confidence)
+    others = []
+    if len(set(synonyms)) > 2:  # which values of m are fitted is a choice of range, too
+        others = [fit(logs, kept)[0] for kept in (x > x.min(), x < x.max())]
+    return _scaling_fit(slope, intercept, statistical, others)
+
+
+def _scaling_fit(
+    slope: float, intercept: float, statistical: np.ndarray, others: Sequence[float], limited: int | None = None
+) -> ScalingFit:
+    low, high = (float(end) for end in statistical)
+    by_range = float(min([slope, *others])), float(max([slope, *others]))
+    interval = min(low, by_range[0]), max(high, by_range[1])
+    return ScalingFit(float(slope), interval, float(np.exp(intercept)), (low, high), by_range, limited)
 
 
 def envelope_exponent(
     sizes: Sequence[float],
-    losses,
-    limit,
+    losses: np.ndarray,
+    limit: np.ndarray | float,
     min_size: float | None = None,
     max_size: float | None = None,
-    resamples: int = 1000,
     confidence: float = 0.95,
-    seed: int = 0,
+    limit_range: tuple[float, float] | None = None,
+    stopped_by: np.ndarray | None = None,
+    step_limited: str = "refuse",
 ) -> ScalingFit:
     """α in L(P) - L_inf ~ P^-α between two P, from the mean curve of the grammars.
 
     Args:
         sizes (`Sequence[float]`): P, increasing, `(sizes,)`.
-        losses: `(sizes,)` or `(grammars, sizes)`.
-        limit: L_inf, the exact entropy, of all or `(grammars,)`; never fitted.
+        losses (`np.ndarray`): `(sizes,)` or `(grammars, sizes)`.
+        limit (`np.ndarray` or `float`): L_inf, the exact entropy, of all or `(grammars,)`; never fitted.
         min_size, max_size (`float`, *optional*): the range of P, ends included; by default all.
-        resamples, confidence, seed: of the bootstrap of grammars.
+        confidence (`float`, *optional*, defaults to 0.95): of the interval.
+        limit_range (`tuple[float, float]`, *optional*): where L_inf is not known, as of a text: the interval then
+            holds the exponents of both ends.
+        stopped_by, step_limited: as in [`mean_half_way_points`].
 
     Returns:
-        [`ScalingFit`]: exponent α (positive where the loss falls); its interval is infinite with fewer than four
-        grammars. Steps make residuals of a fit depend on each other, so one curve gives no error bar.
+        [`ScalingFit`]: exponent α (positive where the loss falls); its statistical interval is infinite with fewer
+        than
+            three grammars. Steps make residuals of a fit depend on each other, so one curve gives no error bar.
 
     Raises:
-        `ValueError`: for fewer than two sizes in the range, or a mean loss that is not above its limit.
+        `ValueError`: for fewer than two sizes in the range, a mean loss that is not above its limit, or runs that
+            their step limit ended.
     """
-    check_bootstrap(resamples, confidence)
-    sizes, excess = _excess(sizes, losses, limit, min_size, max_size)
-    slopes, interval, intercept = _window_exponents(sizes, excess, len(sizes), resamples, confidence, seed)
-    return ScalingFit(float(slopes[0]), (float(interval[0, 0]), float(interval[0, 1])), float(np.exp(intercept[0])))
+    confidence = check_confidence(confidence)
+    limited = count_step_limited(stopped_by, np.shape(losses), step_limited)
+    kept_sizes, excess = _excess(sizes, losses, limit, min_size, max_size)
+    slopes, interval, intercept = _window_exponents(kept_sizes, excess, len(kept_sizes), confidence)
+    parts = sub_ranges(np.log(kept_sizes))
+    others = [_window_exponents(kept_sizes[part], excess[:, part], None, None)[0][0] for part in parts]
+    for end in limit_range or ():
+        other = _excess(sizes, losses, end, min_size, max_size)
+        others.append(_window_exponents(*other, None, None)[0][0])
+    return _scaling_fit(slopes[0], intercept[0], interval[0], others, limited)
 
 
 def local_exponents(
     sizes: Sequence[float],
-    losses,
-    limit,
+    losses: np.ndarray,
+    limit: np.ndarray | float,
     window: int = 2,
-    resamples: int = 1000,
     confidence: float = 0.95,
-    seed: int = 0,
+    stopped_by: np.ndarray | None = None,
+    step_limited: str = "refuse",
 ) -> LocalExponents:
-    """The exponent of [`envelope_exponent`] in every window of consecutive sizes, all from the same resamples.
+    """The exponent of [`envelope_exponent`] in every window of consecutive sizes.
 
     Args:
-        sizes, losses, limit, resamples, confidence, seed: as there.
+        sizes, losses, limit, confidence, stopped_by, step_limited: as there.
         window (`int`, *optional*, defaults to 2): sizes in a window; 2 is the slope between neighbours.
 
     Returns:
         [`LocalExponents`]
     """
-    check_bootstrap(resamples, confidence)
+    confidence = check_confidence(confidence)
+    limited = count_step_limited(stopped_by, np.shape(losses), step_limited)
     sizes, excess = _excess(sizes, losses, limit)
-    if not 2 <= window <= len(sizes):
-        raise ValueError(f"window={window} must lie between 2 and the number of sizes, {len(sizes)}")
-    slopes, intervals, _ = _window_exponents(sizes, excess, window, resamples, confidence, seed)
+    window = check_integer("window", window, 2, len(sizes) + 1)
+    slopes, intervals, _ = _window_exponents(sizes, excess, window, confidence)
     centres = np.exp(np.lib.stride_tricks.sliding_window_view(np.log(sizes), window).mean(1))
-    return LocalExponents(centres, slopes, intervals)
+    return LocalExponents(centres, slopes, intervals, limited)
 
 
-def plateau_polygon(
-    parameters: GrammarParameters,
-    plateaus: Sequence[float],
-    limit: float,
-    architecture: str = "transformer",
-    corner: str = "after",
-) -> PlateauPolygon:
-    """The exact plateaus against the theory's P_ℓ of last-token prediction (2406.00048).
-
-    At the depths that can be trained its slopes are far from `theory.learning_exponent`, which is asymptotic; a
-    measured exponent should be compared with these.
-
-    Args:
-        parameters ([`GrammarParameters`]): of the ensemble.
-        plateaus (`Sequence[float]`): L_0 > .. > L_L, nats, e.g. means over grammars.
-        limit (`float`): L_inf. With the exact L_L of depth L the last plateau has no logarithm and is left out; with
-            `theory.limiting_loss` the curve is one of an infinitely deep grammar.
-        architecture (`str`, *optional*, defaults to `"transformer"`): or `"cnn"`, of `theory.sample_complexity`.
-        corner (`str`, *optional*, defaults to `"after"`): the loss that belongs to P_ℓ, where step ℓ goes from L_(ℓ-1)
-            to L_ℓ: `"before"`, L_(ℓ-1) (the outer envelope); `"half_way"`, their mean, which curves pass through;
-            `"after"`, L_ℓ (the inner envelope).
-
-    Raises:
-        `ValueError`: for plateaus that do not fall or are not L + 1, an unknown corner, no vertex above the limit, or
-            P_ℓ that do not increase (m = 1 or f = 1).
-    """
-    plateaus = np.asarray(plateaus, dtype=np.float64)
-    if plateaus.shape != (parameters.depth + 1,) or not (np.diff(plateaus) < 0).all():
-        raise ValueError(f"plateaus={plateaus.tolist()} must be L_0 > .. > L_{parameters.depth}, one more than depth")
-    corners = {
-        "before": plateaus[:-1],
-        "half_way": (plateaus[:-1] + plateaus[1:]) / 2,
-        "after": plateaus[1:],
-    }
-    if corner not in corners:
-        raise ValueError(f"corner={corner!r} is unknown: it must be {', '.join(corners)}")
-    excess = corners[corner] - limit
-    kept = np.flatnonzero(excess > 0)
-    if not len(kept):
-        raise ValueError(f"limit={limit} must be below the loss at the first vertex; plateaus={plateaus.tolist()}")
-    levels, excess = kept + 1, excess[kept]
-    sizes = [theory.sample_complexity(parameters, int(level), architecture=architecture) for level in levels]
-    sizes = np.array(sizes)
-    if not (np.isfinite(sizes).all() and (np.diff(sizes) > 0).all()):
-        raise ValueError(f"{parameters.name} has P_l = {sizes.tolist()}: without increasing steps there is no polygon")
-    return PlateauPolygon(levels, sizes, excess, -np.diff(np.log(excess)) / np.diff(np.log(sizes)))
-
-
-def _excess(sizes, losses, limit, min_size=None, max_size=None) -> tuple[np.ndarray, np.ndarray]:
+def _excess(
+    sizes: Sequence[float], losses: np.ndarray, limit: np.ndarray | float, min_size=None, max_size=None
+) -> tuple[np.ndarray, np.ndarray]:
     """Sizes in a range and L - L_inf `(grammars, sizes)`, whose mean over grammars is positive."""
     sizes = checked_sizes(sizes)
     losses = np.atleast_2d(checked_losses(sizes, losses))
@@ -257,11 +228,12 @@ def _excess(sizes, losses, limit, min_size=None, max_size=None) -> tuple[np.ndar
     return sizes[chosen], excess
 
 
-def _window_exponents(sizes, excess, window: int, resamples: int, confidence: float, seed: int):
-    """Exponents, intervals and intercepts of windows.
+def _window_exponents(sizes: np.ndarray, excess: np.ndarray, window: int | None, confidence: float | None):
+    """Exponents, intervals (endless without a confidence) and intercepts of windows; by default one of all sizes.
 
-    A resample whose mean reaches the limit inside a window counts as an infinite exponent.
+    Where the mean without one of the grammars reaches the limit inside a window, its exponent counts as infinite.
     """
+    window = len(sizes) if window is None else window
     x = np.lib.stride_tricks.sliding_window_view(np.log(sizes), window)
 
     def fit(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -272,9 +244,8 @@ def _window_exponents(sizes, excess, window: int, resamples: int, confidence: fl
 
     slopes, intercepts = fit(excess.mean(0)[None])
     intervals = endless((len(x),))
-    if len(excess) >= FEWEST:
-        rows = resampled_rows(len(excess), resamples, np.random.default_rng(seed))
-        intervals = percentile_interval(fit(excess[rows].mean(1))[0], confidence)
+    if len(excess) >= FEWEST and confidence is not None:
+        intervals = jackknife_interval(slopes[0], [fit(leaving_out(excess))[0]], confidence)
     return slopes[0], intervals, intercepts[0]
 
 

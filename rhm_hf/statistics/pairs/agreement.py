@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...checks import check_number
+from ..intervals import check_confidence, student
 from .correlations import MIN_BLOCKS, TokenCorrelations
-from .decay import check_confidence, student
 from .pair_laws import BlockTable, PairLaw, leaving_one_out
 from .products import Products
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from ...checks import check_integer
+from ..intervals import check_confidence
 from .counts import PairCounts
 from .decay import (
     EffectiveContextCurve,
     PowerLawFit,
-    check_confidence,
     context_curve,
     context_interval,
     curve_of,

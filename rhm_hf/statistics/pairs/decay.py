@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...checks import check_number
+from ..intervals import check_confidence, jackknife_interval, student, sub_ranges
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,6 @@ def last_above(distances: np.ndarray, signal: np.ndarray, noise: np.ndarray) -> 
     return float(np.exp(low + fraction * (high - low))), False
 
 
-def check_confidence(confidence: float) -> float:
-    """A confidence strictly between 0 and 1."""
-    number = check_number("confidence", confidence, 0, 1)
-    if number in (0, 1):
-        raise ValueError(f"confidence={confidence} must lie between 0 and 1, e.g. 0.95")
-    return number
-
-
 def context_interval(
     distances: np.ndarray,
     signal: np.ndarray,
@@ -92,13 +84,6 @@ def context_interval(
         last_above(distances, signal + reach, noise),
     )
     return low, np.inf if is_bound else high
-
-
-def student(confidence: float, freedom: float) -> float:
-    """The two-sided quantile of Student's t."""
-    from scipy.stats import t  # here: it takes a second, and few need it
-
-    return float(t.ppf((1 + confidence) / 2, freedom))
 
 
 def context_curve(
@@ -166,25 +151,13 @@ def power_law(
     replicates = [[_exponent(x, row, weights) for row in half] for half in left_out]
     known = [np.array([value for value in half if value is not None]) for half in replicates]
     if known and all(2 * len(half) > len(rows) for half, rows in zip(known, left_out, strict=True)):
-        variance = sum((len(half) - 1) * half.var() for half in known)
-        reach = shrink * student(confidence, sum(map(len, known)) - 2) * float(np.sqrt(variance))
-        statistical = beta - reach, beta + reach
+        statistical = tuple(map(float, jackknife_interval(beta, known, confidence, shrink)))
     others = [-_line(x[part], signal[part], weights[part])[0] / 2 for part in sub_ranges(x)]
     by_range = min([beta, *others]), max([beta, *others])
     interval = min(statistical[0], by_range[0]), max(statistical[1], by_range[1])
     return PowerLawFit(
         beta, interval, float(np.exp(intercept / 2)), t_min, t_max, distances, statistical, tuple(map(float, by_range))
     )
-
-
-def sub_ranges(x: np.ndarray, fewest: int = 3) -> list[slice]:
-    """The choices of a smaller range of a fit: at least half as long as that of x, with `fewest` points or more."""
-    return [
-        slice(low, high)
-        for low in range(len(x))
-        for high in range(low + fewest, len(x) + 1)
-        if 2 * (x[high - 1] - x[low]) >= (x[-1] - x[0]) * (1 - 1e-12) and high - low < len(x)
-    ]
 
 
 def _exponent(x: np.ndarray, signal: np.ndarray, weights: np.ndarray) -> float | None:
