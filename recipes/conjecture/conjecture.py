@@ -21,8 +21,13 @@ from rhm_hf.metrics.context_loss.by_context import TOLERANCE
 from rhm_hf.metrics.context_loss.saturation import curve, differences, saturation_length
 from rhm_hf.metrics.loading import evaluating, load_model
 from rhm_hf.plots import finish, new_figure
-from rhm_hf.statistics import compare_correlations, exact_correlation, prefix_contexts, token_correlations
-from rhm_hf.statistics.fits import context_curve
+from rhm_hf.statistics import (
+    compare_correlations,
+    context_curve,
+    exact_correlation,
+    prefix_contexts,
+    token_correlations,
+)
 from rhm_hf.training.data import load_text
 from rhm_hf.training.recipe import Tables, best_runs, data_name, recipe_main
 from rhm_hf.training.results import versions

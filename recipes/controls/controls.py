@@ -9,6 +9,7 @@ hidden Markov source, exact and measured) and `_decays.csv` (which law fits the 
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def classifiers(rows: list[dict]) -> list[dict]:
     found = []
     for row in classified(rows):
         p = GrammarParameters.from_name(row["data"])
-        scaled = row["num_train"] / theory.sample_complexity(p, task="classification")
+        scaled = row["num_train"] / theory.sample_complexity(replace(p, uncorrelated=False), task="classification")
         kind = "uncorrelated" if p.uncorrelated else "ordinary"
         found.append(row | {"kind": kind, "score": 1 - row["relative_error"], "scaled": scaled})
     return found

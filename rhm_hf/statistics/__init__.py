@@ -7,55 +7,60 @@ from .._lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from .accumulator import Accumulator
-    from .agreement import Agreement, compare_correlations
-    from .collapse import Collapse, CollapseFit, collapse_quality, fit_collapse
-    from .correlations import TokenCorrelations, prefix_contexts, token_correlations
-    from .counts import PairCounts
-    from .exact import conditional_entropies, exact_correlation, joint_law, tuple_joint_law
-    from .exponents import (
+    from .curves.collapse import Collapse, collapse_quality
+    from .curves.collapse_fit import CollapseFit, CollapseScan, fit_collapse
+    from .curves.endings import LearningCurves
+    from .curves.exponents import (
         LocalExponents,
-        PlateauPolygon,
         ScalingFit,
         envelope_exponent,
         local_exponents,
-        plateau_polygon,
         synonym_exponent,
     )
-    from .learner import LearnedLatents, learn_latents, synonym_agreement
-    from .learning_curves import HalfWayPoints, half_way_points, last_crossing, mean_half_way_points
-    from .tuples import ngram_ids, tuple_ids
+    from .curves.learning_curves import HalfWayPoints, half_way_points, last_crossing, mean_half_way_points
+    from .curves.polygon import PlateauPolygon, plateau_polygon
+    from .exact import conditional_entropies, exact_correlation, joint_law, tuple_joint_law
+    from .learner.latents import LearnedLatents, learn_latents, synonym_agreement
+    from .pairs.agreement import Agreement, compare_correlations
+    from .pairs.correlations import TokenCorrelations, prefix_contexts, token_correlations
+    from .pairs.counts import PairCounts
+    from .pairs.decay import context_curve
+    from .pairs.tuples import ngram_ids, tuple_ids
 
 _EXPORTS = {  # most submodules import torch or numba
     "Accumulator": "accumulator",
-    "Agreement": "agreement",
-    "Collapse": "collapse",
-    "CollapseFit": "collapse",
-    "HalfWayPoints": "learning_curves",
-    "LearnedLatents": "learner",
-    "LocalExponents": "exponents",
-    "PairCounts": "counts",
-    "PlateauPolygon": "exponents",
-    "ScalingFit": "exponents",
-    "TokenCorrelations": "correlations",
-    "collapse_quality": "collapse",
-    "compare_correlations": "agreement",
+    "Agreement": "pairs.agreement",
+    "Collapse": "curves.collapse",
+    "CollapseFit": "curves.collapse_fit",
+    "CollapseScan": "curves.collapse_fit",
+    "HalfWayPoints": "curves.learning_curves",
+    "LearnedLatents": "learner.latents",
+    "LearningCurves": "curves.endings",
+    "LocalExponents": "curves.exponents",
+    "PairCounts": "pairs.counts",
+    "PlateauPolygon": "curves.polygon",
+    "ScalingFit": "curves.exponents",
+    "TokenCorrelations": "pairs.correlations",
+    "collapse_quality": "curves.collapse",
+    "compare_correlations": "pairs.agreement",
     "conditional_entropies": "exact",
-    "envelope_exponent": "exponents",
+    "context_curve": "pairs.decay",
+    "envelope_exponent": "curves.exponents",
     "exact_correlation": "exact",
-    "fit_collapse": "collapse",
-    "half_way_points": "learning_curves",
+    "fit_collapse": "curves.collapse_fit",
+    "half_way_points": "curves.learning_curves",
     "joint_law": "exact",
-    "last_crossing": "learning_curves",
-    "learn_latents": "learner",
-    "local_exponents": "exponents",
-    "mean_half_way_points": "learning_curves",
-    "ngram_ids": "tuples",
-    "plateau_polygon": "exponents",
-    "prefix_contexts": "correlations",
-    "synonym_agreement": "learner",
-    "synonym_exponent": "exponents",
-    "token_correlations": "correlations",
-    "tuple_ids": "tuples",
+    "last_crossing": "curves.learning_curves",
+    "learn_latents": "learner.latents",
+    "local_exponents": "curves.exponents",
+    "mean_half_way_points": "curves.learning_curves",
+    "ngram_ids": "pairs.tuples",
+    "plateau_polygon": "curves.polygon",
+    "prefix_contexts": "pairs.correlations",
+    "synonym_agreement": "learner.latents",
+    "synonym_exponent": "curves.exponents",
+    "token_correlations": "pairs.correlations",
+    "tuple_ids": "pairs.tuples",
     "tuple_joint_law": "exact",
 }
 
@@ -64,8 +69,10 @@ __all__ = [
     "Agreement",
     "Collapse",
     "CollapseFit",
+    "CollapseScan",
     "HalfWayPoints",
     "LearnedLatents",
+    "LearningCurves",
     "LocalExponents",
     "PairCounts",
     "PlateauPolygon",
@@ -74,6 +81,7 @@ __all__ = [
     "collapse_quality",
     "compare_correlations",
     "conditional_entropies",
+    "context_curve",
     "envelope_exponent",
     "exact_correlation",
     "fit_collapse",

@@ -10,8 +10,8 @@ from ..checks import check_integer
 from ..inference import next_token_probs
 from ..judging.sentences import fresh_sentences, judged_sentences
 from .accumulator import Accumulator
-from .ids import checked_distances
-from .laws import PairLaw
+from .pairs.ids import checked_distances
+from .pairs.pair_laws import PairLaw
 
 
 NUM_SENTENCES = 1024  # by default, where there are too many to visit all

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rhm_hf.statistics import collapse_quality, fit_collapse
+from rhm_hf.statistics.curves.collapse_fit import _Fitter
 
 
 SCALES = np.array([1.0, 2.0, 4.0, 8.0])
@@ -79,14 +80,88 @@ def test_curves_pulled_apart_do_not_count_as_collapsed():
 
 def test_intervals_of_the_fit_cover_the_truth():
     covered, widths = np.zeros(2), []
-    for seed in range(15):
+    for seed in range(20):
         curves = family(2.0, -0.5, noise=0.1, replicates=8, num=12, seed=seed, scales=SCALES[:3])
-        fit = fit_collapse(curves, SCALES[:3], (0.0, 4.0), resamples=30, confidence=0.9, seed=seed)
+        fit = fit_collapse(curves, SCALES[:3], (-2.0, 6.0), confidence=0.9, grid=33, paired=bool(seed % 2))
         truth = zip((2.0, -0.5), (fit.x_interval, fit.y_interval), strict=True)
         covered += [low <= value <= high for value, (low, high) in truth]
         widths.append(np.ptp(fit.x_interval))
-    assert (covered >= 10).all()
-    assert np.mean(widths) < 1.5
+        assert fit.x_interval[0] <= fit.x_exponent <= fit.x_interval[1]
+    assert (covered >= 15).all()
+    assert np.isfinite(np.median(widths))
+
+
+def test_the_cost_has_no_steps_where_points_enter_and_no_dips_where_grids_coincide():
+    """Flat curves with unrelated noise on grids of factors of 4: nothing to be found at ratios of the grid's logs."""
+    scales, minima = np.array([1.0, 7.0]), []
+    resonances = np.log(4) / np.log(7) * np.arange(1, 6)  # shifts by whole steps of the grid
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        curves = [(4.0 ** np.arange(1, 9), np.exp(0.2 * rng.normal(size=8))) for _ in scales]
+        fine = np.linspace(0.05, 4.0, 791)
+        fitter = _Fitter(fine, 0.0, 0.5, 0.0)
+        scan = fitter.fit([(x, y[None]) for x, y in curves], np.log(scales)).scan
+        assert np.abs(np.diff(scan.residuals)).max() < 0.05 * np.ptp(scan.residuals)
+        minima.append(fine[int(np.argmin(np.where(scan.overlaps >= 0.5, scan.residuals, np.inf)))])
+    nearest = np.abs(np.subtract.outer(minima, resonances)).min(1)
+    assert (nearest > 0.02).mean() > 0.6
+    assert len(set(np.round(minima, 2))) > 4
+
+
+def test_a_fit_at_the_cut_off_of_overlap_says_that_it_is_pinned():
+    """z = 6 pulls curves of four decades apart so far that little overlap is left: the fit ends where that counts."""
+    x = np.geomspace(1, 1e4, 40)
+    replicates = np.exp(0.01 * np.random.default_rng(3).normal(size=(3, 4, 40)))
+    curves = [(x, noise / (1 + np.log(1 + 1e3 * x / t**6))) for t, noise in zip(SCALES[:3], replicates, strict=True)]
+    fit = fit_collapse(curves, SCALES[:3], (0.0, 10.0), y_exponent=0.0)
+    assert fit.pinned
+    assert 2 < fit.x_exponent < 5
+    assert fit.x_interval[1] == np.inf
+    last = np.flatnonzero(fit.scan.overlaps >= 0.5)[-1]
+    assert fit.x_exponent == pytest.approx(fit.scan.exponents[last])
+    assert fit.scan.residuals[last + 1] < fit.scan.residuals[last]
+    free = fit_collapse(curves, SCALES[:3], (0.0, 10.0), y_exponent=0.0, min_overlap=0.05)
+    assert not free.pinned
+    assert free.x_exponent == pytest.approx(6, abs=0.1)
+
+
+def test_the_choice_of_curves_is_in_the_interval():
+    """One curve with another exponent: the others alone collapse elsewhere."""
+    curves = family(2.0, 0.0, replicates=5, noise=0.01)
+    x, y = curves[3]
+    curves[3] = x * 4, y
+    fit = fit_collapse(curves, SCALES, (0.0, 6.0), y_exponent=0.0)
+    assert fit.leave_one_out.shape == (4, 2)
+    assert fit.leave_one_out[3, 0] == pytest.approx(2.0, abs=0.05)
+    low, high = fit.x_interval
+    assert (low <= fit.leave_one_out[:, 0]).all()
+    assert (fit.leave_one_out[:, 0] <= high).all()
+
+
+def test_a_shifted_collapse_finds_gamma_and_beta_of_a_text():
+    """(L_n - H_inf) n^γ as a function of P / n^(2β), with γ = .3, β = .9, H_inf = 1.2."""
+    lengths = np.array([1.0, 2, 4, 8, 16])
+    sizes = 2.0 ** np.arange(6, 20)
+    curves = [(sizes, 1.2 + n**-0.3 * ((sizes / n**1.8) ** -0.4 + 0.3)) for n in lengths]
+    fit = fit_collapse(curves, lengths, (0.0, 5.0), limit=1.2)
+    assert fit.x_exponent == pytest.approx(1.8, abs=0.03)
+    assert fit.y_exponent == pytest.approx(-0.3, abs=0.01)
+    assert collapse_quality(curves, lengths**1.8, lengths**-0.3, limit=1.2).ratio < 1e-3
+    plain = fit_collapse(curves, lengths, (0.0, 5.0))
+    assert abs(plain.x_exponent - 1.8) > 0.1 or plain.collapse.residual > 10 * fit.collapse.residual
+
+
+def test_runs_ended_by_their_step_limit_are_refused_or_counted():
+    curves = family(2.0, 0.0)
+    endings = [["converged"] * 40] * 3 + [["converged"] * 38 + ["max_steps"] * 2]
+    for call in (
+        lambda **kwargs: collapse_quality(curves, SCALES**2, stopped_by=endings, **kwargs),
+        lambda **kwargs: fit_collapse(curves, SCALES, (0.0, 5.0), stopped_by=endings, **kwargs).collapse,
+    ):
+        with pytest.raises(ValueError, match="2 of 40 runs were ended by their step limit"):
+            call()
+        assert call(step_limited="keep").num_step_limited == 2
+    assert collapse_quality(curves, SCALES**2).num_step_limited is None
 
 
 CURVE = ([1.0, 2.0], [2.0, 1.0])
@@ -105,6 +180,11 @@ CURVE = ([1.0, 2.0], [2.0, 1.0])
         (lambda: collapse_quality([CURVE, ([1.0], [1.0])], [1.0, 1.0]), "two at least"),
         (lambda: fit_collapse([CURVE, CURVE], [2.0, 2.0], (0, 1)), "two values"),
         (lambda: fit_collapse([CURVE, CURVE], [1.0, 2.0], (1, 0)), "x_range="),
+        (lambda: fit_collapse([CURVE, CURVE], [1.0, 2.0], (0, 1), grid=2), "grid=2"),
+        (lambda: fit_collapse([CURVE, CURVE], [1.0, 2.0], (0, 1), limit=np.nan), "limit=nan"),
+        (lambda: fit_collapse([CURVE, CURVE], [1.0, 2.0], (0, 1), limit=1.5), "above 1.5"),
+        (lambda: collapse_quality([CURVE, CURVE], [1.0, 2.0], stopped_by=[["converged"] * 2]), "of 1 curves"),
+        (lambda: collapse_quality([CURVE, CURVE], [1.0, 2.0], stopped_by=[["bored"] * 2] * 2), "'bored'"),
         (lambda: fit_collapse(family(2.0, 0.0), SCALES, (0.0, 1.0), y_exponent=0.0), "widen it"),
         (lambda: fit_collapse(family(2.0, 0.0), SCALES, (0.0, 1.0)), "widen it"),
         (lambda: fit_collapse([CURVE, ([1e6, 1e7], [2.0, 1.0])], [1.0, 2.0], (0.0, 1.0)), "share a rescaled x"),

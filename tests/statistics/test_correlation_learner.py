@@ -7,8 +7,8 @@ import pytest
 
 from rhm_hf import Grammar, HierarchicalNGramForCausalLM, RHMForCausalLM, load_metric, theory
 from rhm_hf.statistics import learn_latents, synonym_agreement
-from rhm_hf.statistics.kmeans import kmeans
-from rhm_hf.statistics.learner import TupleGroups, _joint_targets
+from rhm_hf.statistics.learner.kmeans import kmeans
+from rhm_hf.statistics.learner.latents import TupleGroups, _joint_targets
 
 
 def sentences(grammar, num, seed=0, split="train"):

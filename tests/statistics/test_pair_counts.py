@@ -89,8 +89,8 @@ def test_pairs_reach_back_into_earlier_pieces(mode):
 def test_large_arrays_are_read_in_pieces(monkeypatch):
     x = text(1000, 4)
     for name in ("PIECE_TOKENS", "SPARSE_PIECE_TOKENS"):
-        monkeypatch.setattr(f"rhm_hf.statistics.counts.{name}", 37)
-    monkeypatch.setattr("rhm_hf.statistics.tables.PENDING_ENTRIES", 50)
+        monkeypatch.setattr(f"rhm_hf.statistics.pairs.counts.{name}", 37)
+    monkeypatch.setattr("rhm_hf.statistics.pairs.count_tables.PENDING_ENTRIES", 50)
     for sparse in (False, True):
         agrees(PairCounts(DISTANCES, V, sparse=sparse).add(x), [x])
         agrees(PairCounts(DISTANCES, V, sparse=sparse).add(x.reshape(-1, 10)), x.reshape(-1, 10))
@@ -237,7 +237,7 @@ def test_counts_on_a_gpu_are_those_of_the_cpu(sparse, anchor):
 
 def test_the_torch_path_counts_like_the_kernel():
     # What CUDA devices run, here on the CPU: keys and bincount instead of the kernel.
-    from rhm_hf.statistics.tables import Layout, Piece
+    from rhm_hf.statistics.pairs.count_tables import Layout, Piece
 
     x, starts = torch.as_tensor(text(200, 3)), torch.tensor([0, 30, 31, 31, 90, 200])
     documents = [x[a:b].numpy() for a, b in itertools.pairwise(starts)]

@@ -16,9 +16,9 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from .count_tables import DenseTables, Layout, Piece, SparseTables
 from .ids import as_tensor, checked_array, checked_distances, compact_ids
-from .laws import BlockTable
-from .tables import DenseTables, Layout, Piece, SparseTables
+from .pair_laws import BlockTable
 
 
 FORMAT = 1

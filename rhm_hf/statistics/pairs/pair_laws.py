@@ -60,15 +60,28 @@ class PairLaw:
         if not self.is_sparse:
             return float(np.einsum("ab,ab->", self.connected, other.connected))
         left, right = (np.einsum("ka,la->kl", a, b) for a, b in ((self.left, other.left), (self.right, other.right)))
-        sums = np.einsum("i,i->", self.values, other.values - other._products)
-        sums -= np.einsum("i,i->", other.values, self._products)
+        sums = np.einsum("i,i->", self.values, other.values - other.products)
+        sums -= np.einsum("i,i->", other.values, self.products)
         return float(sums + (left * right).mean())
 
     @cached_property
-    def _products(self) -> np.ndarray:
-        """mean_k p_k q_k at the entries of a sparse J."""
-        pairs = zip(self.left, self.right, strict=True)
-        return sum(p[self.rows] * q[self.columns] for p, q in pairs) / len(self.left)
+    def products(self) -> np.ndarray:
+        """mean_k p_k q_k at the entries of J."""
+        return self.products_at(slice(None)) if self.is_sparse else self.values - self.connected
+
+    def products_at(self, part: slice) -> np.ndarray:
+        """The same at some of the entries of a sparse J."""
+        rows, columns = self.rows[part], self.columns[part]
+        return sum(p[rows] * q[columns] for p, q in zip(self.left, self.right, strict=True)) / len(self.left)
+
+    @property
+    def unbiased(self) -> float:
+        """What makes C of independent pairs unbiased, n / (n - 1): E p q^T is C / n above the product of the laws.
+
+        Where positions are centred one by one, n is the number of rows. 1 for an exact law.
+        """
+        rows = self.num_pairs / len(self.left)
+        return rows / (rows - 1) if 1 < rows < np.inf else 1.0
 
     @property
     def correlation(self) -> float:
@@ -81,29 +94,22 @@ class PairLaw:
         spread = (1 - (self.left**2).sum(1)) * (1 - (self.right**2).sum(1))
         return float(np.maximum(spread, 0).mean() / (self.num_entries * self.num_pairs))
 
-    def operator_norm(self, tolerance: float = 1e-9, max_steps: int = 200) -> float:
-        """The largest singular value of C: of small dense laws directly, else by Lanczos on C^T C."""
+    def operator_norm(self) -> float:
+        """The largest singular value of C: of small dense laws directly, else by Lanczos iterations on x -> C x."""
         if not self.is_sparse and max(self.values.shape) <= 512:
             return float(np.linalg.norm(self.connected, 2))
-        vector = np.random.default_rng(0).normal(size=self.right.shape[1])  # fixed: the same law, the same figure
-        steps = min(max_steps, len(vector))
-        basis, tridiagonal = np.empty((steps, len(vector))), np.zeros((steps + 1, steps + 1))
-        length, largest = np.linalg.norm(vector), 0.0
-        for k in range(steps):
-            basis[k] = vector / length
-            vector = self._times(self._times(basis[k]), transposed=True)
-            tridiagonal[k, k] = vector @ basis[k]
-            previous, largest = largest, np.linalg.eigvalsh(tridiagonal[: k + 1, : k + 1])[-1]
-            for _ in range(2):  # against all earlier vectors, twice: rounding would let them come back
-                vector = vector - (basis[: k + 1] @ vector) @ basis[: k + 1]
-            length = np.linalg.norm(vector)
-            if length <= 1e-14 * largest or largest - previous <= tolerance * largest:
-                break
-            tridiagonal[k, k + 1] = tridiagonal[k + 1, k] = length
-        return float(np.sqrt(max(largest, 0.0)))
+        from scipy.sparse.linalg import LinearOperator, svds  # here: few need it, and it takes a while to import
+
+        shape = self.left.shape[1], self.right.shape[1]
+        operator = LinearOperator(
+            shape, dtype=np.float64, matvec=self._times, rmatvec=lambda x: self._times(x, transposed=True)
+        )
+        start = np.random.default_rng(0).normal(size=min(shape))  # fixed: the same law, the same figure
+        return float(svds(operator, k=1, v0=start, return_singular_vectors=False)[0])
 
     def _times(self, vector: np.ndarray, transposed: bool = False) -> np.ndarray:
         """C x, or C^T x."""
+        vector = np.ravel(vector)
         left, right = (self.right, self.left) if transposed else (self.left, self.right)
         if not self.is_sparse:
             product = self.values.T @ vector if transposed else self.values @ vector

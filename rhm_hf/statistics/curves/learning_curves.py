@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .bootstrap import FEWEST, check_bootstrap, endless, percentile_interval, resampled_rows
+from ..intervals import FEWEST, check_confidence, endless, jackknife_interval, leaving_out
+from .endings import count_step_limited
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,11 @@ class HalfWayPoints:
         points (`np.ndarray`): `(grammars, L)`, from [`half_way_points`].
         mean (`np.ndarray`): `(L,)`, geometric mean over grammars. A grammar whose step lies outside the range of P
             counts with the nearest end of it, so that the mean is then an upper bound (`num_before`) or a lower one
-            (`num_beyond`).
-        interval (`np.ndarray`): `(L, 2)`, of the mean; 0 to infinity with fewer than four grammars, and open on the
-            side where the mean is only a bound.
+            (`num_beyond`): see `bound`.
+        interval (`np.ndarray`): `(L, 2)`, of the mean, by Student's t in log P; 0 to infinity with fewer than three
+            grammars, and open on the side where the mean is only a bound.
         num_before, num_beyond (`np.ndarray`): `(L,)`, grammars whose step lies below and above the range.
+        num_step_limited (`int` or `None`): runs that their step limit ended; None where that was not said.
     """
 
     points: np.ndarray
@@ -27,6 +29,33 @@ class HalfWayPoints:
     interval: np.ndarray
     num_before: np.ndarray
     num_beyond: np.ndarray
+    num_step_limited: int | None
+
+    @property
+    def bound(self) -> list[str]:
+        """What the mean of every step is: a measurement (`""`), a bound (`"<="`, `">="`), or neither (`"?"`)."""
+        kinds = {(False, False): "", (True, False): "<=", (False, True): ">=", (True, True): "?"}
+        pairs = zip(self.num_before > 0, self.num_beyond > 0, strict=True)
+        return [kinds[bool(before), bool(beyond)] for before, beyond in pairs]
+
+    def rows(self) -> list[dict[str, float | int | str]]:
+        """One row a step for a CSV file, in which a bound stays a bound: columns `level`, `half_way`, `bound`, `low`,
+        `high`, `grammars`, `num_before`, `num_beyond`, `num_step_limited` (empty where it is not known)."""
+        limited = "" if self.num_step_limited is None else self.num_step_limited
+        return [
+            {
+                "level": level,
+                "half_way": float(self.mean[level - 1]),
+                "bound": bound,
+                "low": float(self.interval[level - 1, 0]),
+                "high": float(self.interval[level - 1, 1]),
+                "grammars": len(self.points),
+                "num_before": int(self.num_before[level - 1]),
+                "num_beyond": int(self.num_beyond[level - 1]),
+                "num_step_limited": limited,
+            }
+            for level, bound in enumerate(self.bound, 1)
+        ]
 
 
 def last_crossing(sizes: Sequence[float], values: Sequence[float], threshold: float) -> float:
@@ -53,7 +82,7 @@ def last_crossing(sizes: Sequence[float], values: Sequence[float], threshold: fl
     return _last_crossing(sizes, values - threshold)
 
 
-def half_way_points(sizes: Sequence[float], losses, plateaus) -> np.ndarray:
+def half_way_points(sizes: Sequence[float], losses: np.ndarray, plateaus: np.ndarray) -> np.ndarray:
     """The P at which a learning curve is half way between plateaus L_(ℓ-1) and L_ℓ, ℓ = 1..L: its steps.
 
     Args:
@@ -86,34 +115,40 @@ def half_way_points(sizes: Sequence[float], losses, plateaus) -> np.ndarray:
 
 
 def mean_half_way_points(
-    sizes: Sequence[float], losses, plateaus, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+    sizes: Sequence[float],
+    losses: np.ndarray,
+    plateaus: np.ndarray,
+    confidence: float = 0.95,
+    stopped_by: np.ndarray | None = None,
+    step_limited: str = "refuse",
 ) -> HalfWayPoints:
     """[`half_way_points`] of several grammars, their geometric mean and its interval.
 
     Args:
         sizes, losses, plateaus: as there, with losses `(grammars, sizes)`.
-        resamples (`int`, *optional*, defaults to 1000): bootstraps of grammars; all steps of a curve stay together.
         confidence (`float`, *optional*, defaults to 0.95): of the interval.
-        seed (`int`, *optional*, defaults to 0): of the bootstrap.
+        stopped_by (`np.ndarray`, *optional*): what ended every run, as in [`LearningCurves`].
+        step_limited (`str`, *optional*, defaults to `"refuse"`): what becomes of runs that their step limit ended;
+            with `"keep"` they are counted in the result.
 
     Returns:
         [`HalfWayPoints`]
 
     Raises:
-        `ValueError`: as there, or for losses of one curve only.
+        `ValueError`: as there, for losses of one curve only, or runs that their step limit ended.
     """
-    check_bootstrap(resamples, confidence)
+    confidence = check_confidence(confidence)
     if np.ndim(losses) != 2:
         raise ValueError(f"losses of shape {np.shape(losses)} must be (grammars, sizes); half_way_points takes one")
+    limited = count_step_limited(stopped_by, np.shape(losses), step_limited)
     points = half_way_points(sizes, losses, plateaus)
     logs = np.log(np.clip(points, sizes[0], sizes[-1]))
     interval = endless((points.shape[1],))
     if len(points) >= FEWEST:
-        rows = resampled_rows(len(points), resamples, np.random.default_rng(seed))
-        interval = percentile_interval(logs[rows].mean(1), confidence)
+        interval = jackknife_interval(logs.mean(0), [leaving_out(logs)], confidence)
     before, beyond = (points == 0).sum(0), np.isinf(points).sum(0)
     interval[before > 0, 0], interval[beyond > 0, 1] = -np.inf, np.inf
-    return HalfWayPoints(points, np.exp(logs.mean(0)), np.exp(interval), before, beyond)
+    return HalfWayPoints(points, np.exp(logs.mean(0)), np.exp(interval), before, beyond, limited)
 
 
 def _last_crossing(sizes: np.ndarray, excess: np.ndarray) -> float:
@@ -136,7 +171,7 @@ def checked_sizes(sizes: Sequence[float]) -> np.ndarray:
     return sizes
 
 
-def checked_losses(sizes: np.ndarray, losses, name: str = "losses") -> np.ndarray:
+def checked_losses(sizes: np.ndarray, losses: np.ndarray, name: str = "losses") -> np.ndarray:
     """Finite losses `(.., sizes)` of one curve or of several."""
     losses = np.asarray(losses, dtype=np.float64)
     if losses.ndim not in (1, 2) or losses.shape[-1] != len(sizes) or not losses.size:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..grammar.sentences.philox import compiled
+from ...grammar.sentences.philox import compiled
 
 
 @compiled

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .correlations import TokenCorrelations
-from .laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
+from ...checks import check_number
+from ..intervals import check_confidence, student
+from .correlations import MIN_BLOCKS, TokenCorrelations
+from .pair_laws import BlockTable, PairLaw, leaving_one_out
+from .products import Products
 
 
 TOLERANCE = 0.1  # of the corpus's own signal
-FEWEST_BLOCKS = 4  # two a half, for a jackknife of each
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,15 @@ class Agreement:
 
     Attributes:
         distances (`np.ndarray`): t, tokens.
-        difference, difference_stderr (`np.ndarray`): D, unbiased (it may be negative), and its error by a
-            delete-one-block jackknife of both texts.
+        difference, difference_stderr (`np.ndarray`): D, unbiased (it may be negative), and its error by
+            delete-one-block jackknives of both texts.
         relative_difference (`np.ndarray`): D / max(U_corpus, floor_corpus^2).
         agrees (`np.ndarray`): where that is at most the tolerance, or D at most 2 standard errors.
         t_agree (`int`): tokens, the last distance up to which every one agrees, from the first on; 0 where the first
             does not. Never beyond `t_res`.
+        t_agree_interval (`tuple[float, float]`): up to where the texts agree for sure, every relative difference with
+            its error within the tolerance, and up to where they may; infinite where nothing up to `t_res` shows that
+            they differ.
         t_res (`int`): the last distance up to which the signal of the corpus exceeds both noise floors: beyond it
             nothing can be said.
         censored (`bool`): whether agreement holds up to `t_res`, so that `t_agree` is only a lower bound.
@@ -41,18 +46,20 @@ class Agreement:
     relative_difference: np.ndarray
     agrees: np.ndarray
     t_agree: int
+    t_agree_interval: tuple[float, float]
     t_res: int
     censored: bool
 
 
 def compare_correlations(
-    generated: TokenCorrelations, corpus: TokenCorrelations, tolerance: float = TOLERANCE
+    generated: TokenCorrelations, corpus: TokenCorrelations, tolerance: float = TOLERANCE, confidence: float = 0.95
 ) -> Agreement:
     """Compares two texts over one vocabulary at the same distances.
 
     Args:
         generated, corpus ([`TokenCorrelations`]): with the same distances, vocabulary and anchor.
         tolerance (`float`, *optional*, defaults to 0.1): the relative difference that counts as none.
+        confidence (`float`, *optional*, defaults to 0.95): of the interval of t_agree.
 
     Raises:
         `ValueError`: for other settings, or fewer than 4 blocks of text, which give no errors.
@@ -61,24 +68,41 @@ def compare_correlations(
         ours, theirs = generated.counts.settings[name], corpus.counts.settings[name]
         if ours != theirs:
             raise ValueError(f"{name}={ours!r} of the generated text differs from the corpus's {theirs!r}")
-    if not tolerance > 0:
+    if not check_number("tolerance", tolerance, 0) > 0:
         raise ValueError(f"tolerance={tolerance} must be above 0")
-    measured = [_difference(_blocks(generated, t), _blocks(corpus, t)) for t in corpus.counts.distances]
-    difference, stderr = np.array(measured).T
+    confidence = check_confidence(confidence)
+    difference, stderr, excess, reach = [], [], [], []
+    for index, t in enumerate(corpus.counts.distances):
+        tables = _blocks(generated, t), _blocks(corpus, t)
+        products = _half_products(tables)
+        plain, beyond = (_difference((generated, corpus), products, index, share) for share in (0.0, tolerance))
+        difference.append(plain[0])
+        stderr.append(plain[1])
+        excess.append(beyond[0])
+        reach.append(beyond[1] * student(confidence, sum(len(table.occupied) for table in tables) - 4))
+    difference, stderr, excess, reach = (np.array(values) for values in (difference, stderr, excess, reach))
     relative = difference / np.maximum(corpus.signal, corpus.noise_floor**2)
     agrees = (relative <= tolerance) | (difference <= 2 * stderr)
     floor = np.maximum(corpus.noise_floor, generated.noise_floor) ** 2
     resolved = _leading(corpus.signal > floor)
-    agreeing = min(_leading(agrees), resolved)
+
+    def distance(leading: int) -> int:
+        return int(corpus.distances[leading - 1]) if leading else 0
+
+    agreeing, surely, maybe = (_leading(holds) for holds in (agrees, excess + reach <= 0, excess - reach <= 0))
     return Agreement(
         distances=corpus.distances,
         difference=difference,
         difference_stderr=stderr,
         relative_difference=relative,
         agrees=agrees,
-        t_agree=int(corpus.distances[agreeing - 1]) if agreeing else 0,
-        t_res=int(corpus.distances[resolved - 1]) if resolved else 0,
-        censored=agreeing == resolved,
+        t_agree=distance(min(agreeing, resolved)),
+        t_agree_interval=(
+            distance(min(surely, agreeing, resolved)),
+            np.inf if maybe >= resolved or agreeing >= resolved else distance(max(maybe, agreeing)),
+        ),
+        t_res=distance(resolved),
+        censored=min(agreeing, resolved) == resolved,
     )
 
 
@@ -89,31 +113,36 @@ def _leading(holds: np.ndarray) -> int:
 
 def _blocks(text: TokenCorrelations, distance: int) -> BlockTable:
     table = text.blocks(distance)
-    if len(table.occupied) < FEWEST_BLOCKS:
+    if len(table.occupied) < MIN_BLOCKS:
         raise ValueError(
             f"distance={distance}: the text has pairs in {len(table.occupied)} blocks, and errors need "
-            f"{FEWEST_BLOCKS}: give more text or a larger num_blocks"
+            f"{MIN_BLOCKS}: give more text or a larger num_blocks"
         )
     return table
 
 
-def _difference(generated: BlockTable, corpus: BlockTable) -> tuple[float, float]:
-    """D and its standard error: each half of each text is a jackknife of its own, and their variances add."""
-    tables, entries = (generated, corpus), generated.num_left * generated.num_right
-    weights = [table.halves for table in tables]
+def _half_products(tables: tuple[BlockTable, BlockTable]) -> Products:
+    """Of the halves of both texts, in the order generated, generated, corpus, corpus."""
     pattern = _union(tables)
-    laws = [[_law(t, w, pattern) for w in halves] for t, halves in zip(tables, weights, strict=True)]
-    variance = 0.0
-    for side, half in np.ndindex(2, 2):
-        # The terms of D that hold this half: with the other half of its text, and with both of the other text.
-        fixed = (laws[side][1 - half], laws[1 - side])
-        left_out = (_law(tables[side], kept, pattern) for kept in leaving_one_out(weights[side][half]))
-        variance += jackknife_variance(
-            [law.inner(fixed[0]) - 0.5 * sum(law.inner(other) for other in fixed[1]) for law in left_out]
-        )
-    same = sum(halves[0].inner(halves[1]) for halves in laws)
-    cross = sum(ours.inner(theirs) for ours in laws[0] for theirs in laws[1]) / 2
-    return (same - cross) / entries, float(np.sqrt(variance)) / entries
+    weighted = [(table, weights) for table in tables for weights in table.halves]
+    left_out = [[_law(table, kept, pattern) for kept in leaving_one_out(weights)] for table, weights in weighted]
+    return Products([_law(table, weights, pattern) for table, weights in weighted], left_out)
+
+
+def _difference(
+    texts: tuple[TokenCorrelations, TokenCorrelations], products: Products, index: int, share: float
+) -> tuple[float, float]:
+    """D - share U_corpus at one of the distances, and its standard error."""
+    coefficients = np.full((4, 4), -0.5)
+    coefficients[:2, :2], coefficients[2:, 2:] = 1, 1 - share
+    found, entries = products.sum(coefficients), texts[0].law(texts[0].distances[index]).num_entries
+    value, unseen, kept = found.value / entries, np.repeat([text.unseen for text in texts], 2), np.ones((4, 4))
+    for place, (text, weight) in enumerate(zip(texts, (1, 1 - share), strict=True)):
+        if text.population is not None:  # its own signal is not the product of its halves: see `distinct_rows_square`
+            one, other = 2 * place, 2 * place + 1
+            value += weight * (text.signal[index] - products.whole[one, other] / entries)
+            kept[one, other] = kept[other, one] = 0.5
+    return value, float(np.sqrt(found.variance(unseen, kept))) / entries
 
 
 def _union(tables: tuple[BlockTable, BlockTable]) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from . import kernels
+from .count_kernels import count_pairs
 
 
 # Sparse counts are sorted into the table when more than this many new entries wait, or more than the table has.
@@ -105,7 +105,7 @@ class DenseTables:
             tables = self.counts[index].view(layout.num_blocks, -1).numpy()
             scratch = np.zeros((4, layout.size), np.uint32)
             distance, only_last = layout.distances[index], layout.only_last
-            kernels.count_pairs(left, right, starts, segments, distance, only_last, layout.num_right, tables, scratch)
+            count_pairs(left, right, starts, segments, distance, only_last, layout.num_right, tables, scratch)
 
         indices = range(len(self.layout.distances))
         if num_threads == 1:

@@ -3,7 +3,9 @@
 J_t is the law of two tokens at distance t, C_t = J_t - p q^T its connected part, p and q J's own left and right
 marginals. The correlation function C~(t) is the root mean square of C_t over all pairs of symbols (Cagnetta and Wyart,
 arXiv 2406.00048). n pairs of independent symbols have, on average, C~^2 = floor^2 = (1 - S_p)(1 - S_q) / (v^2 n) with
-S = sum p^2. U = <C, C'> / v^2 of two halves of the corpus estimates C~^2 without that noise.
+S = sum p^2. U = <C, C'> / v^2 of two halves of the corpus estimates C~^2 without that noise. It is unbiased: each C is
+that of independent pairs times n / (n - 1), and of rows drawn without replacement (whose halves are anticorrelated) U
+is the estimate of `products.distinct_rows_square`, exact where all rows were drawn.
 """
 
 from collections.abc import Iterable
@@ -11,11 +13,26 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
+from ...checks import check_integer
+from ..intervals import check_confidence
 from .counts import PairCounts
-from .fits import EffectiveContextCurve, PowerLawFit, context_curve, curve_of, last_above, power_law
-from .laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
-from .reading import count_tokens
+from .decay import (
+    EffectiveContextCurve,
+    PowerLawFit,
+    context_curve,
+    context_interval,
+    curve_of,
+    last_above,
+    power_law,
+)
+from .pair_laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
+from .products import Products, ProductSum, distinct_rows_square
+from .token_inputs import count_tokens
+
+
+MIN_BLOCKS = 4  # two a half, for a jackknife of each
 
 
 class TokenCorrelations:
@@ -24,19 +41,20 @@ class TokenCorrelations:
     Args:
         counts ([`PairCounts`]): of the corpus.
         population (`int`, *optional*): P_max, where the P rows were drawn from so many equiprobable ones without
-            replacement (`sampling="unique"`): noise^2 is smaller by 1 - (P-1)/(P_max-1).
+            replacement (`sampling="unique"`): noise^2, and variances, are smaller by 1 - (P-1)/(P_max-1), and U has
+            another estimator.
 
     Attributes:
         distances (`np.ndarray`): t, tokens.
         num_pairs (`np.ndarray`): n_t.
         correlation, correlation_stderr (`np.ndarray`): C~(t), noise included.
         noise_floor (`np.ndarray`): floor_t.
+        unseen (`float`): the finite-population factor, 1 without `population`.
         signal, signal_stderr (`np.ndarray`): U_t, an estimate of C~^2 without noise; it may be negative. From two
             interleaved halves of the blocks; where only one block holds pairs, C~^2 - floor^2.
 
     Standard errors are those of the delete-one-block jackknife, infinite where there are fewer than four blocks: they
-    hold for text, whose pairs depend on each other, as long as blocks are much longer than that dependence. That of U
-    is up to sqrt(2) too large where there is no signal.
+    hold for text, whose pairs depend on each other, as long as blocks are much longer than that dependence.
     """
 
     def __init__(self, counts: PairCounts, population: int | None = None):
@@ -52,15 +70,44 @@ class TokenCorrelations:
                 )
         self.num_pairs = np.array([round(law.num_pairs) for law in self._laws])
         self.correlation = np.array([law.correlation for law in self._laws])
-        self._unseen = 1.0
+        self.unseen = 1.0
         if population is not None:
-            rows = self._num_rows
-            if population < max(rows, 2):
+            rows, population = self._num_rows, check_integer("population", population, 2)
+            if population < rows:
                 raise ValueError(f"population={population} must be at least the number of distinct rows, {rows:.0f}")
-            self._unseen = 1 - (rows - 1) / (population - 1)
-        self.noise_floor = np.sqrt([law.noise * self._unseen for law in self._laws])
-        estimates = [_estimates(table, law) for table, law in zip(self._tables, self._laws, strict=True)]
-        self.signal, self.signal_stderr, self.correlation_stderr = np.array(estimates).T
+            self.unseen = 1 - (rows - 1) / (population - 1)
+        self.noise_floor = np.sqrt([law.noise * self.unseen for law in self._laws])
+        self._sums = [_half_products(table) for table in self._tables]
+        self.signal = np.array([self._signal(i) for i in range(len(self._laws))])
+        self.signal_stderr = np.array([self._signal_stderr(i) for i in range(len(self._laws))])
+        self.correlation_stderr = np.array([self._correlation_stderr(i) for i in range(len(self._laws))])
+
+    def _signal(self, index: int) -> float:
+        law, sums = self._laws[index], self._sums[index]
+        if self.population is not None and law.num_pairs >= 4:
+            return distinct_rows_square(law, self.population) / law.num_entries
+        if sums is None:
+            return law.correlation**2 - law.noise * self.unseen
+        return sums.value / law.num_entries
+
+    def _signal_stderr(self, index: int) -> float:
+        """Of the product of halves; of distinct rows all pairs of blocks count, not those of two halves only."""
+        sums, unseen = self._sums[index], self.unseen
+        if unseen == 0:
+            return 0.0
+        if sums is None or not len(sums.linear):
+            return np.inf
+        variance = sums.variance(unseen, 1.0 if self.population is None else 0.5)
+        return float(np.sqrt(variance)) / self._laws[index].num_entries
+
+    def _correlation_stderr(self, index: int) -> float:
+        table = self._tables[index]
+        if self.unseen == 0:
+            return 0.0
+        if len(table.occupied) < MIN_BLOCKS:
+            return np.inf
+        correlations = [table.law(kept).correlation for kept in leaving_one_out(table.halves.sum(0))]
+        return float(np.sqrt(jackknife_variance(correlations) * self.unseen))
 
     @property
     def _num_rows(self) -> float:
@@ -97,6 +144,17 @@ class TokenCorrelations:
         """
         return last_above(self.distances, self.signal, self.noise_floor**2)[0]
 
+    def effective_context_interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """An interval of t*: up to where U exceeds floor^2 for sure, and up to where it may.
+
+        From Student's t intervals of U at every distance, by blocks; from 0 to infinity where there are fewer than
+        four blocks, and up to infinity where U may exceed the noise at the largest distance measured.
+        """
+        blocks = min(len(table.occupied) for table in self._tables)
+        return context_interval(
+            self.distances, self.signal, self.signal_stderr, self.noise_floor**2, blocks - 2, confidence
+        )
+
     @property
     def effective_context_is_bound(self) -> bool:
         """Whether `effective_context` is only a lower bound: no measured distance falls below the noise."""
@@ -109,65 +167,66 @@ class TokenCorrelations:
             sizes (`Iterable[float]`): P, numbers of pairs: tokens of a text, sentences where `anchor="last"`.
         """
         sizes = np.asarray(list(sizes), dtype=np.float64)
-        if not len(sizes) or not (sizes >= 1).all():
+        if not len(sizes) or not (np.isfinite(sizes) & (sizes >= 1)).all():
             raise ValueError(f"sizes={sizes.tolist()} must be one or more numbers >= 1")
         noise = np.array([law.noise * law.num_pairs for law in self._laws])
         if self.population is not None:
             sizes_left = np.clip(1 - (sizes - 1) / (self.population - 1), 0, None)
         else:
             sizes_left = np.ones(len(sizes))
-        return context_curve(self.distances, self.signal, sizes, noise / sizes[:, None] * sizes_left[:, None])
+        blocks = min(len(table.occupied) for table in self._tables)
+        noise = noise / sizes[:, None] * sizes_left[:, None]
+        return context_curve(self.distances, self.signal, sizes, noise, self.signal_stderr, blocks - 2)
 
     # Decay.
 
-    def fit(
-        self,
-        t_min: int | None = None,
-        t_max: int | None = None,
-        resamples: int = 200,
-        confidence: float = 0.95,
-        seed: int = 0,
-    ) -> PowerLawFit:
+    def fit(self, t_min: int | None = None, t_max: int | None = None, confidence: float = 0.95) -> PowerLawFit:
         """Fits C~ ~ t^-β to sqrt(U_t).
 
         Args:
             t_min, t_max (`int`, *optional*): the range of distances; by default all from the first one up to t*.
-            resamples (`int`, *optional*, defaults to 200): bootstraps of the blocks, each half in itself, for the
-                interval: distances share their data, so their errors are resampled together.
             confidence (`float`, *optional*, defaults to 0.95): of the interval.
-            seed (`int`, *optional*, defaults to 0): of the bootstrap.
 
         Returns:
-            [`PowerLawFit`]: `.exponent`, `.interval`, `.amplitude`, and the range used.
+            [`PowerLawFit`]: `.exponent`, `.interval`, which holds the choice of range, `.amplitude`, the range used.
 
         Raises:
             `ValueError`: if fewer than two distances of positive signal lie in the range.
         """
-        t_min = int(self.distances[0]) if t_min is None else t_min
-        t_max = int(self.effective_context) if t_max is None else t_max
+        t_min = int(self.distances[0]) if t_min is None else check_integer("t_min", t_min, 1)
+        t_max = int(self.effective_context) if t_max is None else check_integer("t_max", t_max, 1)
+        confidence = check_confidence(confidence)
         chosen = np.flatnonzero((self.distances >= t_min) & (self.distances <= t_max) & (self.signal > 0))
         if len(chosen) < 2:
             raise ValueError(
                 f"t_min={t_min}, t_max={t_max}: {len(chosen)} measured distances of positive signal lie there, a fit "
                 "needs two; widen the range or count more distances"
             )
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence={confidence} must lie between 0 and 1")
-        replicates = self._resampled_signals(chosen, resamples, seed)
-        return power_law(self.distances[chosen], self.signal[chosen], replicates, t_min, t_max, confidence)
+        return power_law(
+            self.distances[chosen],
+            self.signal[chosen],
+            self.signal_stderr[chosen],
+            self._left_out_signals(chosen),
+            t_min,
+            t_max,
+            confidence,
+            np.sqrt(self.unseen),
+        )
 
-    def _resampled_signals(self, chosen: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-        """U_t of bootstraps `(resamples, distances)`: the blocks of each half drawn anew, the same for all t."""
-        occupied = self._tables[chosen[-1]].occupied
-        if len(occupied) < 4:
-            return np.empty((0, len(chosen)))
-        rng = np.random.default_rng(seed)
-        weights = np.zeros((resamples, 2, self._tables[0].num_blocks))
+    def _left_out_signals(self, chosen: np.ndarray) -> list[np.ndarray]:
+        """U_t with one block left out at a time, of either half: `(blocks of the half, distances)`."""
+        halves = []
         for half in range(2):
-            blocks = occupied[half::2]
-            weights[:, half, blocks] = rng.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), resamples)
-        tables = [self._tables[index] for index in chosen]
-        return np.array([[_product(table, *pair) for table in tables] for pair in weights])
+            blocks = sorted({block for i in chosen for block in self._tables[i].occupied[half::2].tolist()})
+            values = np.tile(self.signal[chosen], (len(blocks), 1))
+            for column, index in enumerate(chosen):
+                sums, own = self._sums[index], self._tables[index].occupied[half::2]
+                if sums is None or not len(sums.linear):
+                    return []
+                change = (sums.left_out[half] - sums.value) / self._laws[index].num_entries
+                values[np.searchsorted(blocks, own), column] += change
+            halves.append(values)
+        return halves
 
     def to_dict(self) -> dict[str, list]:
         """The arrays of all distances as lists, for JSON and data frames."""
@@ -239,44 +298,34 @@ def prefix_contexts(
     [`TokenCorrelations.effective_context_curve`] at small P and meet them at the end.
 
     Args:
-        tokens: one text `(n,)` or rows `(n, d)`, as an array.
+        tokens (array): one text `(n,)` or rows `(n, d)`.
         sizes (`Iterable[int]`): P, tokens or rows.
         distances, vocab_size, kwargs: see [`token_correlations`].
         num_blocks (`int`, *optional*, defaults to 4): the fewest that make two interleaved halves of several parts;
             long blocks keep the halves of a short text independent.
     """
-    sizes = np.array(sorted(sizes))
-    if not len(sizes) or sizes[0] < 2 or sizes[-1] > len(tokens):
-        raise ValueError(f"sizes={sizes.tolist()} must be one or more from 2 to what there is, {len(tokens)}")
+    if not isinstance(tokens, np.ndarray | torch.Tensor):
+        tokens = np.asarray(tokens)
+    sizes = np.array(sorted(check_integer("sizes", size, 2, len(tokens) + 1) for size in sizes))
+    if not len(sizes):
+        raise ValueError(f"sizes is empty: give one or more from 2 to what there is, {len(tokens)}")
     vocab_size = int(tokens.max()) + 1 if vocab_size is None else vocab_size
     kwargs["num_blocks"] = num_blocks
     parts = [token_correlations(tokens[:size], distances, vocab_size, **kwargs) for size in sizes.tolist()]
     contexts = np.array([part.effective_context for part in parts])
     bounds = np.array([part.effective_context_is_bound for part in parts])
-    return curve_of(sizes, contexts, bounds, parts[0].distances[0])
+    intervals = np.array([part.effective_context_interval() for part in parts])
+    return curve_of(sizes, contexts, bounds, parts[0].distances[0], intervals)
 
 
-def _product(table: BlockTable, first: np.ndarray, second: np.ndarray) -> float:
-    """U of two weightings of the blocks."""
-    pair = [table.law(weights) for weights in (first, second)]
-    return pair[0].inner(pair[1]) / pair[0].num_entries
-
-
-def _estimates(table: BlockTable, law: PairLaw) -> tuple[float, float, float]:
-    """U, its standard error and that of C~."""
-    occupied = table.occupied
-    if len(occupied) < 2:
-        return law.correlation**2 - law.noise, np.inf, np.inf
+def _half_products(table: BlockTable) -> ProductSum | None:
+    """<C_1, C_2> of two interleaved halves; without a variance of fewer than four blocks, None of a single one."""
+    if len(table.occupied) < 2:
+        return None
     halves = table.halves
     laws = [table.law(weights) for weights in halves]
-    signal = laws[0].inner(laws[1]) / law.num_entries
-    if len(occupied) < 4:
-        return signal, np.inf, np.inf
-    # Leaving one block out of a half, in turn: each half is a jackknife of its own, and their variances add.
-    variance = 0.0
-    for weights, other in zip(halves, reversed(laws), strict=True):
-        variance += jackknife_variance(
-            [table.law(kept).inner(other) / law.num_entries for kept in leaving_one_out(weights)]
-        )
-    correlations = [table.law(kept).correlation for kept in leaving_one_out(halves.sum(0))]
-    return signal, float(np.sqrt(variance)), float(np.sqrt(jackknife_variance(correlations)))
+    if len(table.occupied) < MIN_BLOCKS:
+        value = laws[0].inner(laws[1]) * laws[0].unbiased * laws[1].unbiased
+        return ProductSum(value, np.empty(0), np.empty((0, 0)), [])
+    left_out = [[table.law(kept) for kept in leaving_one_out(weights)] for weights in halves]
+    return Products(laws, left_out).sum(np.ones((2, 2)))

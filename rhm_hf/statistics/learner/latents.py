@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import check_integer
-from ..grammar import Grammar
-from ..grammar.layered.prefix_tree import PrefixTree
+from ...checks import check_integer
+from ...grammar import Grammar
+from ...grammar.layered.prefix_tree import PrefixTree
 from .kmeans import kmeans
 
 

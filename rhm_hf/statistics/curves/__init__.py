@@ -1,0 +1,1 @@
+"""Curves of losses against P: intervals, steps, exponents, collapses."""

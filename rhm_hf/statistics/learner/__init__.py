@@ -1,0 +1,1 @@
+"""The correlation learner: latent symbols from the correlations of tuples."""
