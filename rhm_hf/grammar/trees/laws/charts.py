@@ -88,7 +88,7 @@ def products(frame: Frame, table: torch.Tensor, states: Rows, left, below: Rows,
         Sentence, start, end, exponents and vectors `(pairs', V)` of the pairs that give anything.
     """
     num_states, v, size = table.shape
-    vectors, pairs = [], []
+    vectors, pairs = [table.new_zeros(0, size)], [left[:0]]
     if not states.vectors.requires_grad and not below.vectors.requires_grad:
         (state, is_state), (symbol, is_symbol) = states.peaks, below.peaks
         both = is_state[left] & is_symbol[right]

@@ -9,6 +9,8 @@ the level and V on it:
 - `opening[j]`, `(states, v, V)`: the same for all rules that go on with this symbol, whatever follows.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
@@ -45,6 +47,20 @@ class TreeTables:
         return self.levels[level - 1]
 
 
+class SymbolRules(NamedTuple):
+    """The rules of one arity, symbol by symbol, `(V, rules)` each; symbols with fewer have rules of probability 0.
+
+    Args:
+        states: the state of all children but the last.
+        last: the last child.
+        probs: probabilities.
+    """
+
+    states: torch.Tensor
+    last: torch.Tensor
+    probs: torch.Tensor
+
+
 class LevelTables:
     """The rules that expand the symbols of one level.
 
@@ -70,6 +86,10 @@ class LevelTables:
         for length in range(1, self.longest):
             self._add_states(length, flat, states)
         self.closing: dict[int, torch.Tensor] = {}
+        self.rules_of = {
+            tuples.shape[1]: self._by_symbol(a, own[tuples.shape[1] - 1], tuples[:, -1], p)
+            for (a, tuples, p), own in zip(flat, states, strict=True)
+        }
         self.opening: list[torch.Tensor] = []
         for length in range(self.longest):
             for (a, tuples, p), own in zip(flat, states, strict=True):
@@ -115,3 +135,24 @@ class LevelTables:
         for states, symbols, parents, probs in entries:
             np.add.at(table, (states, symbols, parents), probs)
         return torch.tensor(table, dtype=self.dtype, device=self.device)
+
+    def _by_symbol(self, parents, states, last, probs) -> SymbolRules:
+        counts = np.bincount(parents, minlength=self.num_symbols)
+        column = np.arange(len(parents)) - (np.cumsum(counts) - counts)[parents]  # rules are in their parents' order
+        shape = (self.num_symbols, counts.max())
+        tables = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape)
+        for table, values in zip(tables, (states, last, probs), strict=True):
+            table[parents, column] = values
+        states, last, probs = tables
+        return SymbolRules(
+            torch.tensor(states, device=self.device),
+            torch.tensor(last, device=self.device),
+            torch.tensor(probs, dtype=self.dtype, device=self.device),
+        )
+
+    def split(self, length: int, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """States of `length` children, 2 or more, as the states of one child less and the symbols that they add."""
+        if self.parents[length] is None:
+            v = self.num_child_symbols
+            return torch.div(states, v, rounding_mode="floor"), states % v
+        return self.parents[length][states], self.symbols[length][states]
