@@ -196,7 +196,10 @@ class TreeGrammar(DrawnTrees, Source):
 
     def settings(self) -> dict[str, Any]:
         """The vocabulary size, and the arities of every level, root first."""
-        return {"vocab_size": self.vocab_size, "arities": [[group.shape[2] for group in level] for level in self.rules]}
+        return {
+            "vocab_size": self.vocab_size,
+            "arities": [[group.shape[2] for group in level] for level in self.rules],
+        }
 
     @classmethod
     def from_arrays(cls, arrays, settings, parameters=None) -> "TreeGrammar":

@@ -170,10 +170,7 @@ class TreeParameters:
         if any(None in level and set(level) != {None} for level in probs):
             raise ValueError(f"name={name!r} gives some probabilities of a level and not others: give all or none")
         rules = [[(arity, count) for arity, count, _ in level] for level in levels]
-        laws = [
-            [(arity, 1 / len(level) if p is None else p) for arity, _, p in level]
-            for level in levels
-        ]
+        laws = [[(arity, 1 / len(level) if p is None else p) for arity, _, p in level] for level in levels]
         return cls(vocab_size, rules, depth, laws, classes, rules_seed)
 
     @property
@@ -209,7 +206,9 @@ def _pairs(name: str, level: Any) -> list[tuple[int, Any]]:
         pairs = level.items() if isinstance(level, Mapping) else level
         pairs = [(int(arity) if isinstance(arity, str) else arity, value) for arity, value in pairs]
     except (TypeError, ValueError):
-        raise ValueError(f"{name}={level!r} is not understood: write a value for each arity, {{2: 4, 3: 64}}") from None
+        raise ValueError(
+            f"{name}={level!r} is not understood: write a value for each arity, {{2: 4, 3: 64}}"
+        ) from None
     return [(check_integer(f"{name}: the arity", arity, 1, 2**31), value) for arity, value in pairs]
 
 

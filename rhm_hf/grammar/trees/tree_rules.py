@@ -64,7 +64,9 @@ def checked_trees(rules, rule_probs, root_probs, vocab_size):
         rule_probs = [[np.full(r.shape[:2], 1 / (len(level) * r.shape[1])) for r in level] for level in rules]
     if len(rule_probs) != len(rules):
         raise ValueError(f"rule_probs has {len(rule_probs)} entries but rules has {len(rules)}: give one a level")
-    rule_probs = [_checked_laws(g, level, probs) for g, (level, probs) in enumerate(zip(rules, rule_probs, strict=True))]
+    rule_probs = [
+        _checked_laws(g, level, probs) for g, (level, probs) in enumerate(zip(rules, rule_probs, strict=True))
+    ]
     classes = rules[0][0].shape[0]
     root_probs = np.full(classes, 1 / classes) if root_probs is None else law("root_probs", root_probs, (classes,))
     return rules, rule_probs, root_probs, vocab_size
@@ -101,5 +103,7 @@ def _checked_laws(generation: int, level: list[np.ndarray], probs) -> list[np.nd
         symbol, rule = np.nonzero(p > 0)
         tuples = np.concatenate([symbol[:, None], group[symbol, rule]], axis=1)
         if len(np.unique(tuples, axis=0)) < len(tuples):
-            raise ValueError(f"rules[{generation}] has a rule of arity {group.shape[2]} twice: add their probabilities")
+            raise ValueError(
+                f"rules[{generation}] has a rule of arity {group.shape[2]} twice: add their probabilities"
+            )
     return [np.ascontiguousarray(part) for part in split]

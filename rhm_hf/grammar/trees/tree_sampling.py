@@ -125,9 +125,7 @@ class DrawnTrees:
         Raises:
             `ValueError`: for arguments out of range, and for `sampling="unique"`.
         """
-        parts = [
-            part[:2] for part in self._drawn(num, seed, split, sampling, start, disjoint, with_trees=False)
-        ]
+        parts = [part[:2] for part in self._drawn(num, seed, split, sampling, start, disjoint, with_trees=False)]
         from .tree_kernels import pad_rows
 
         longest = max((int(lengths.max()) for _, lengths in parts if len(lengths)), default=0)

@@ -24,13 +24,12 @@ class Level:
     symbols: Rows
 
 
-def token_rows(frame: Frame, tables: TreeTables, tokens: torch.Tensor, lengths: torch.Tensor) -> Rows:
+def token_rows(tokens: torch.Tensor, lengths: torch.Tensor, dtype: torch.dtype) -> Rows:
     """The tokens of padded sentences `(n, T)` as rows with a single 1 each."""
     inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
     sentence, start = inside.nonzero(as_tuple=True)
-    vectors = torch.zeros(len(sentence), tables.vocab_size, dtype=tables.dtype, device=tokens.device)
-    vectors.scatter_(1, tokens[sentence, start, None], 1.0)
-    return Rows(sentence, start, start + 1, vectors, torch.zeros_like(sentence))
+    ones = torch.ones(len(sentence), 1, dtype=dtype, device=tokens.device)
+    return Rows(sentence, start, start + 1, ones, torch.zeros_like(sentence), tokens[sentence, start])
 
 
 def chart(frame: Frame, tables: TreeTables, tokens: Rows) -> list[Level]:
@@ -64,6 +63,13 @@ def _level(frame: Frame, t: LevelTables, below: Rows, is_root: bool) -> Level:
 def _extended(frame, t: LevelTables, length: int, states: Rows, left, below: Rows, right) -> Rows:
     """States one child longer."""
     parents, symbols = t.parents[length + 1], t.symbols[length + 1]
+    spans = states.sentence[left], states.start[left], below.end[right]
+    exponents = states.exponents[left] + below.exponents[right]
+    if states.single is not None and below.single is not None:  # neighbouring tokens: no two pairs have the same span
+        state = t.join(length + 1, states.single[left], below.single[right])
+        exists = (state >= 0).nonzero().squeeze(1)
+        ones = states.vectors.new_ones(len(exists), 1)
+        return Rows(*(part[exists] for part in spans), ones, exponents[exists], state[exists])
 
     def values_of(part: slice) -> torch.Tensor:
         before, added = states.vectors[left[part]], below.vectors[right[part]]
@@ -71,8 +77,6 @@ def _extended(frame, t: LevelTables, length: int, states: Rows, left, below: Row
             return (before[:, :, None] * added[:, None, :]).flatten(1)
         return before[:, parents] * added[:, symbols]
 
-    spans = states.sentence[left], states.start[left], below.end[right]
-    exponents = states.exponents[left] + below.exponents[right]
     return gathered(frame, spans, exponents, values_of, t.num_states[length + 1], below.vectors.dtype)
 
 
@@ -90,14 +94,14 @@ def products(frame: Frame, table: torch.Tensor, states: Rows, left, below: Rows,
     num_states, v, size = table.shape
     vectors, pairs = [table.new_zeros(0, size)], [left[:0]]
     if not states.vectors.requires_grad and not below.vectors.requires_grad:
-        (state, is_state), (symbol, is_symbol) = states.peaks, below.peaks
+        (state, state_value, is_state), (symbol, symbol_value, is_symbol) = states.peaks, below.peaks
         both = is_state[left] & is_symbol[right]
         hot = both.nonzero().squeeze(1)
         entry = state[left[hot]] * v + symbol[right[hot]]
         flat = table.view(num_states * v, size)
-        exists = (flat != 0).any(1)[entry].nonzero().squeeze(1)
+        exists = (flat.index_select(0, entry) != 0).any(1).nonzero().squeeze(1)
         hot, entry = hot[exists], entry[exists]
-        scale = states.vectors[left[hot], state[left[hot]]] * below.vectors[right[hot], symbol[right[hot]]]
+        scale = state_value[left[hot]] * symbol_value[right[hot]]
         vectors.append(flat[entry] * scale[:, None])
         pairs.append(hot)
         rest = (~both).nonzero().squeeze(1)
@@ -107,7 +111,9 @@ def products(frame: Frame, table: torch.Tensor, states: Rows, left, below: Rows,
         needed, inverse = torch.unique(left[rest], return_inverse=True)
         frame.check(len(needed), v * size, table.element_size())
         applied = states.select(needed).times(table.view(num_states, v * size), frame.maximise).view(-1, v, size)
-        chunk = max(1, CHUNK_BYTES["cpu" if table.device.type == "cpu" else "cuda"] // (v * size * table.element_size()))
+        chunk = max(
+            1, CHUNK_BYTES["cpu" if table.device.type == "cpu" else "cuda"] // (v * size * table.element_size())
+        )
         for part in torch.arange(len(rest), device=left.device).split(chunk):
             factor = below.vectors[right[rest[part]]]
             if frame.maximise:

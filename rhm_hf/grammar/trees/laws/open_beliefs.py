@@ -48,7 +48,10 @@ def _opened(frame: Frame, tables: TreeTables, level: int, states: list[Rows], be
 
 def _joined(frame: Frame, rows: Rows, starts: Starts) -> torch.Tensor:
     place = frame.places(rows.sentence, rows.start)
-    values, exponents = rows.vectors * starts.vectors[place], rows.exponents + starts.exponents[place]
+    values, exponents = (
+        rows.dense(starts.vectors.shape[1]) * starts.vectors[place],
+        rows.exponents + starts.exponents[place],
+    )
     last = frame.places(rows.sentence, rows.end - 1)
     width = values.shape[1]
     sums, _ = summed(frame, last, frame.num_places, exponents, lambda part: values[part], width, values.dtype)

@@ -53,7 +53,9 @@ def _children(frame: Frame, t: LevelTables, above: Starts, states: list[Rows]) -
         rows = rows.select(alive(frame, rows, above))
         place = frame.places(rows.sentence, rows.start)
         table = t.opening[length].view(t.num_states[length], -1)
-        size = max(1, CHUNK_BYTES["cpu" if table.device.type == "cpu" else "cuda"] // (table.shape[1] * table.element_size()))
+        size = max(
+            1, CHUNK_BYTES["cpu" if table.device.type == "cpu" else "cuda"] // (table.shape[1] * table.element_size())
+        )
         for part in torch.arange(len(rows), device=place.device).split(size):
             opened = rows.select(part).times(table).view(-1, t.num_child_symbols, t.num_symbols)
             values.append(torch.bmm(opened, above.vectors[place[part], :, None]).squeeze(2))
@@ -61,7 +63,13 @@ def _children(frame: Frame, t: LevelTables, above: Starts, states: list[Rows]) -
         exponents.append(above.exponents[place] + rows.exponents)
     values, exponents = torch.cat(values), torch.cat(exponents)
     sums, top = summed(
-        frame, torch.cat(places), frame.num_places, exponents, lambda part: values[part], t.num_child_symbols, values.dtype
+        frame,
+        torch.cat(places),
+        frame.num_places,
+        exponents,
+        lambda part: values[part],
+        t.num_child_symbols,
+        values.dtype,
     )
     largest = sums.amax(1)
     is_zero = largest == 0
@@ -80,7 +88,9 @@ def ends(frame: Frame, tables: TreeTables, top: Rows) -> tuple[torch.Tensor, tor
     return values, exponents
 
 
-def next_laws(frame: Frame, tables: TreeTables, levels: list[Level]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def next_laws(
+    frame: Frame, tables: TreeTables, levels: list[Level]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Laws `(n, T + 1, v + 1)` of the next token or END, whether they exist `(n, T + 1)`, and log P(x_<i) in nats."""
     tokens = prefix_pass(frame, tables, levels)[0]
     end, end_exponents = ends(frame, tables, levels[-1].symbols)

@@ -49,37 +49,51 @@ class Frame:
 
 @dataclass(frozen=True)
 class Rows:
-    """Vectors of spans `[start, end)` of sentences, see the module."""
+    """Vectors of spans `[start, end)` of sentences, see the module.
+
+    Where all vectors have one entry only, as those of observed tokens, `single` says where it is, and `vectors` is
+    `(rows, 1)`.
+    """
 
     sentence: torch.Tensor
     start: torch.Tensor
     end: torch.Tensor
     vectors: torch.Tensor
     exponents: torch.Tensor
+    single: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.sentence)
 
     def select(self, index: torch.Tensor) -> "Rows":
-        fields = (self.sentence, self.start, self.end, self.vectors, self.exponents)
-        return Rows(*(field[index] for field in fields))
+        fields = (self.sentence, self.start, self.end, self.vectors, self.exponents, self.single)
+        return Rows(*(field if field is None else field.index_select(0, index) for field in fields))
+
+    def dense(self, width: int) -> torch.Tensor:
+        """The vectors with all their entries, `(rows, width)`."""
+        if self.single is None:
+            return self.vectors
+        return self.vectors.new_zeros(len(self), width).scatter_(1, self.single[:, None], self.vectors)
 
     @cached_property
-    def peaks(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where each vector is largest, and whether it is zero elsewhere."""
+    def peaks(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Where each vector is largest, how large, and whether it is zero elsewhere."""
+        if self.single is not None:
+            return self.single, self.vectors[:, 0], torch.ones_like(self.single, dtype=torch.bool)
         vectors = self.vectors.detach()
-        return vectors.argmax(1), (vectors != 0).sum(1) == 1
+        largest, peak = vectors.max(1)
+        return peak, largest, (vectors != 0).sum(1) == 1
 
     def times(self, table: torch.Tensor, maximise: bool = False) -> torch.Tensor:
         """Every vector times the matrix `(width, columns)`; one look-up for vectors with a single entry."""
         if self.vectors.requires_grad:
             return self.vectors @ table
-        peak, is_hot = self.peaks
-        if bool(is_hot.all()):
-            return table.index_select(0, peak) * self.vectors.gather(1, peak[:, None])
+        peak, largest, is_hot = self.peaks
+        if self.single is not None or bool(is_hot.all()):
+            return table.index_select(0, peak).mul_(largest[:, None])
         result = self.vectors.new_empty(len(self), table.shape[1])
         hot, rest = is_hot.nonzero().squeeze(1), (~is_hot).nonzero().squeeze(1)
-        result[hot] = table.index_select(0, peak[hot]) * self.vectors[hot].gather(1, peak[hot, None])
+        result[hot] = table.index_select(0, peak[hot]).mul_(largest[hot, None])
         if not maximise:
             result[rest] = self.vectors[rest] @ table
             return result
@@ -128,9 +142,7 @@ def gathered(
         cells, sums, top, largest = cells[kept], sums[kept], top[kept], largest[kept]
     sums, top = rescaled(sums, top, largest)
     place = cells // (frame.longest + 1)
-    return Rows(
-        place // (frame.longest + 1), place % (frame.longest + 1), cells % (frame.longest + 1), sums, top
-    )
+    return Rows(place // (frame.longest + 1), place % (frame.longest + 1), cells % (frame.longest + 1), sums, top)
 
 
 def summed(frame, inverse, num_cells: int, exponents, values_of, width: int, dtype):

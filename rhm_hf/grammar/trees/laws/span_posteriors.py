@@ -29,8 +29,17 @@ class SpanLaws:
     end: torch.Tensor
     probs: torch.Tensor
 
+    @classmethod
+    def joined(cls, parts: list["SpanLaws"], like: torch.Tensor) -> "SpanLaws":
+        """Several lists in one; an empty one on the device of `like` for none."""
+        names = ("sentence", "start", "end", "probs")
+        if not parts:
+            empty = torch.zeros(0, dtype=torch.int64, device=like.device)
+            return cls(empty, empty, empty, like.new_zeros(0, 0))
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
-def evidence_rows(frame: Frame, evidence: torch.Tensor, lengths: torch.Tensor) -> Rows:
+
+def evidence_rows(evidence: torch.Tensor, lengths: torch.Tensor) -> Rows:
     """Likelihoods `(n, T, v)` of the tokens as rows; those of impossible tokens are left out."""
     inside = torch.arange(evidence.shape[1], device=evidence.device) < lengths[:, None]
     inside &= (evidence > 0).any(2)
@@ -40,19 +49,19 @@ def evidence_rows(frame: Frame, evidence: torch.Tensor, lengths: torch.Tensor) -
     return Rows(sentence, start, start + 1, vectors * torch.exp2(-shift.to(vectors.dtype))[:, None], shift)
 
 
-def whole_sentences(frame: Frame, top: Rows, lengths: torch.Tensor) -> torch.Tensor:
+def whole_sentences(top: Rows, lengths: torch.Tensor) -> torch.Tensor:
     """The rows of level L that end with their sentences."""
     return (top.end == lengths[top.sentence]).nonzero().squeeze(1)
 
 
 def span_posteriors(frame: Frame, tables: TreeTables, evidence: torch.Tensor, lengths: torch.Tensor):
     """Tokens' laws `(n, T, v)`, the [`SpanLaws`] of the levels 1 .. L - 1, the root's law `(n, V)`, and log Z in nats."""
-    tokens = evidence_rows(frame, evidence, lengths)
+    tokens = evidence_rows(evidence, lengths)
     with torch.enable_grad():
         tokens.vectors.requires_grad_()
         levels = chart(frame, tables, tokens)
         top = levels[-1].symbols
-        whole = whole_sentences(frame, top, lengths)
+        whole = whole_sentences(top, lengths)
         joint = top.vectors[whole] * tables.root_probs
         total = joint.sum(1)
         rows = [tokens, *(level.symbols for level in levels[:-1])]

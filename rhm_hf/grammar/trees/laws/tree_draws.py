@@ -73,7 +73,7 @@ def trees(
     """One tree a sentence; None where no tree derives it."""
     chooser = Chooser(generator, best)
     top = levels[-1].symbols
-    whole = whole_sentences(frame, top, lengths)
+    whole = whole_sentences(top, lengths)
     joint = top.vectors[whole] * tables.root_probs
     possible = (joint > 0).any(1)
     row, joint = whole[possible], joint[possible]
@@ -106,7 +106,15 @@ def _children(frame, t: LevelTables, level: Level, below: Rows, row, symbol, cho
             last = index.find(sentence[node], states.end[left], end[node])
             kept = (last >= 0).nonzero().squeeze(1)
             node, left, last = node[kept], left[kept], last[kept]
-        parts.append((torch.full_like(node, arity), node, left, last, *_rule_choice(t, level, below, arity, nodes, row, symbol, node, left, last, chooser)))
+        parts.append(
+            (
+                torch.full_like(node, arity),
+                node,
+                left,
+                last,
+                *_rule_choice(t, level, below, arity, nodes, row, symbol, node, left, last, chooser),
+            )
+        )
     arity, node, left, last, rule, score = (torch.cat(column) for column in zip(*parts, strict=True))
     lowest = torch.full((len(row),), torch.inf, dtype=score.dtype, device=score.device)
     lowest.scatter_reduce_(0, node, score, "amin")
@@ -179,5 +187,6 @@ def _as_trees(num_sentences: int, found) -> list[Tree | None]:
                 counts[i][depth - below_root + 1] = part.cpu().numpy()
     empty = torch.zeros(0, dtype=torch.int64).numpy()
     return [
-        Tree(level, [empty, *count[1:]]) if len(level[depth]) else None for level, count in zip(levels, counts, strict=True)
+        Tree(level, [empty, *count[1:]]) if len(level[depth]) else None
+        for level, count in zip(levels, counts, strict=True)
     ]

@@ -1,101 +1,177 @@
 """Exact laws of trees of every shape: next tokens with END, sentences, hidden symbols given prefixes and sentences."""
 
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
-from ...laws.inputs import checked_dtype, checked_mask
+from ...laws.inputs import checked_dtype
 from ..tree_sampling import Tree
-from .charts import chart, token_rows
+from .charts import Level, chart, token_rows
 from .open_beliefs import beliefs
 from .prefixes import LN2, ends, next_laws
 from .rows import Frame, Rows, TooLarge
 from .span_posteriors import SpanLaws, evidence_rows, span_posteriors, whole_sentences
 from .tree_draws import trees
+from .tree_inputs import checked_rows, given_evidence, refuse_impossible
 from .tree_tables import TreeTables
 
 
-CHUNK_TOKENS = {"cpu": 2**13, "cuda": 2**16}
-BUDGET_BYTES = {"cpu": 2**28, "cuda": 2**31}  # of the rows of one kind: a batch that needs more is cut in two
+CHUNK_TOKENS = {"cpu": 2**14, "cuda": 2**18}
+BUDGET_BYTES = {"cpu": 2**28, "cuda": 2**31}
 
 
 class TreeLaws:
-    """The exact laws of a [`TreeGrammar`]. Tables are kept for every device and dtype."""
+    """The exact laws of a [`TreeGrammar`] (algorithm: a chart with a grammar of its own for every level).
+
+    Rows of tokens are lists of lists, arrays or tensors `(n, T)`; a row's length is the number of ids before its first
+    PAD = v + 1. Results are on the tokens' device, float64 by default, float32 on request; neither underflows at any
+    length. `END` is the outcome v, the last column of next-token laws.
+
+    Memory: a sentence of n tokens has at most n (a^l - b^l + 1) spans on level l, a and b the largest and the smallest
+    arity, and random grammars make few of them possible. A possible one takes V numbers for the symbols of its level
+    and, for each j < a, up to v^j for beginnings of j children. Sentences are handled in chunks of 2^14 tokens (2^18 on
+    CUDA); a chunk with more than 256 MiB (2 GiB) of one kind is cut in two, down to one sentence. Products of pairs take
+    4 MiB (256 MiB) at a time. `posteriors` keeps all of a chunk's products for automatic differentiation. Tables take
+    v^a numbers a level, a the largest arity; more than 2^27 are refused.
+    """
 
     def __init__(self, source):
         self.source = source
         self._tables: dict[tuple, TreeTables] = {}
 
     def tables(self, device: torch.device, dtype: torch.dtype, counting: bool = False) -> TreeTables:
+        """The rules as tensors, made once."""
         key = (str(device), dtype, counting)
         if key not in self._tables:
             self._tables[key] = TreeTables(self.source, device, dtype, counting)
         return self._tables[key]
 
     @torch.no_grad()
-    def token_laws(self, tokens: Any, positions: int | None = None, context_level=None, context_length=None, dtype=None):
-        """The laws of the next token, or END, at the positions 0 .. positions - 1 of padded sentences or prefixes."""
+    def token_laws(
+        self,
+        tokens: Any,
+        positions: int | None = None,
+        context_level: int | None = None,
+        context_length: int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The laws of the next token, or END, given the tokens before, from one sweep over the sentences.
+
+        Args:
+            tokens (tensor, array or list): sentences or prefixes `(n, T)`.
+            positions (`int`, *optional*, defaults to T + 1): how many laws of each row.
+            context_level, context_length: truncated contexts, which are not defined here: lengths vary, so that blocks
+                and positions are hidden.
+            dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation.
+
+        Returns:
+            Laws `(n, positions, v + 1)`: entry `[b, i]` is P(x_i = . or END | x_<i), and bool `(n, positions)`: whether
+            i is within the row and x_<i has positive probability. Elsewhere the law does not exist and is uniform.
+        """
+        if context_level is not None or context_length is not None:
+            raise ValueError(
+                f"context_level={context_level!r} and context_length={context_length!r} are not defined for "
+                f"{self.source.name}: its lengths vary, so that blocks and positions are hidden; use the full context"
+            )
         tokens, lengths = checked_rows(self.source, tokens)
         positions = tokens.shape[1] + 1 if positions is None else positions
-        dtype = checked_dtype(dtype)
-        v = self.source.vocab_size
-        laws = torch.full((len(tokens), positions, v + 1), 1 / (v + 1), dtype=dtype, device=tokens.device)
+        outcomes, dtype = self.source.vocab_size + 1, checked_dtype(dtype)
+        laws = torch.full((len(tokens), positions, outcomes), 1 / outcomes, dtype=dtype, device=tokens.device)
         valid = torch.zeros(len(tokens), positions, dtype=torch.bool, device=tokens.device)
 
-        def compute(part, frame, tables):
-            own = lengths[part]
-            levels = chart(frame, tables, token_rows(frame, tables, tokens[part], own))
+        def compute(part, frame, tables, rows, levels):
             probs, exists, _ = next_laws(frame, tables, levels)
             size = min(positions, frame.longest + 1)
-            inside = torch.arange(size, device=own.device) <= own[:, None]
+            inside = torch.arange(size, device=tokens.device) <= lengths[part, None]
             valid[part, :size] = exists[:, :size] & inside
-            laws[part, :size] = torch.where(valid[part, :size, None], probs[:, :size], 1 / (v + 1))
+            laws[part, :size] = torch.where(valid[part, :size, None], probs[:, :size], 1 / outcomes)
 
-        self._in_chunks(compute, tokens, lengths, dtype)
+        self._over_charts(compute, tokens, lengths, dtype)
         return laws, valid
 
     @torch.no_grad()
-    def log_prob(self, tokens: Any, dtype=None) -> torch.Tensor:
+    def log_prob(self, tokens: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
         """log P(x) in nats, END included: float64 `(n,)`, -inf where no tree derives the sentence."""
         tokens, lengths = checked_rows(self.source, tokens)
         logs = torch.empty(len(tokens), dtype=torch.float64, device=tokens.device)
 
-        def compute(part, frame, tables):
-            levels = chart(frame, tables, token_rows(frame, tables, tokens[part], lengths[part]))
+        def compute(part, frame, tables, rows, levels):
             end, exponents = ends(frame, tables, levels[-1].symbols)
             place = frame.places(torch.arange(frame.num_sentences, device=end.device), lengths[part])
             logs[part] = end[place].double().log() + LN2 * exponents[place].double()
 
-        self._in_chunks(compute, tokens, lengths, checked_dtype(dtype))
+        self._over_charts(compute, tokens, lengths, checked_dtype(dtype))
         return logs
 
     @torch.no_grad()
-    def causal_posteriors(self, tokens: Any, dtype=None) -> list[torch.Tensor]:
-        """The law of the ancestors of every token given the tokens up to it."""
+    def prefix_log_prob(self, tokens: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """log P(a sentence begins with x_<i) in nats: float64 `(n, T + 1)`, -inf where impossible and beyond the row."""
         tokens, lengths = checked_rows(self.source, tokens)
-        dtype, n = checked_dtype(dtype), len(tokens)
-        laws = [
-            torch.zeros(n, tokens.shape[1], self.source.num_symbols_at(level), dtype=dtype, device=tokens.device)
-            for level in range(self.source.depth + 1)
-        ]
+        shape = len(tokens), tokens.shape[1] + 1
+        logs = torch.full(shape, -torch.inf, dtype=torch.float64, device=tokens.device)
 
-        def compute(part, frame, tables):
-            rows = token_rows(frame, tables, tokens[part], lengths[part])
-            for law, found in zip(laws, beliefs(frame, tables, rows, chart(frame, tables, rows)), strict=True):
+        def compute(part, frame, tables, rows, levels):
+            inside = torch.arange(frame.longest + 1, device=tokens.device) <= lengths[part, None]
+            found = next_laws(frame, tables, levels)[2]
+            logs[part, : frame.longest + 1] = torch.where(inside, found, -torch.inf)
+
+        self._over_charts(compute, tokens, lengths, checked_dtype(dtype))
+        return logs
+
+    @torch.no_grad()
+    def causal_posteriors(self, tokens: Any, dtype: torch.dtype | None = None) -> list[torch.Tensor]:
+        """The law of every token's ancestors given the tokens up to it: what a reader of the prefix can believe.
+
+        Returns:
+            Entry ℓ = 0..L, `(n, T, symbols of level ℓ)`: row i is the law of the level-ℓ node above token i given
+            x_0 .. x_i, whatever its span; zero beyond a row's length and where the prefix is impossible.
+        """
+        tokens, lengths = checked_rows(self.source, tokens)
+        dtype, sizes = (
+            checked_dtype(dtype),
+            [self.source.num_symbols_at(level) for level in range(self.source.depth + 1)],
+        )
+        laws = [torch.zeros(*tokens.shape, size, dtype=dtype, device=tokens.device) for size in sizes]
+
+        def compute(part, frame, tables, rows, levels):
+            for law, found in zip(laws, beliefs(frame, tables, rows, levels), strict=True):
                 law[part, : frame.longest] = found
 
-        self._in_chunks(compute, tokens, lengths, dtype)
+        self._over_charts(compute, tokens, lengths, dtype)
         return laws
 
     @torch.no_grad()
-    def posteriors(self, tokens: Any = None, mask: Any = None, evidence: Any = None, lengths: Any = None, dtype=None, return_log_evidence: bool = False):
-        """The law of every node that a sentence may have, given evidence on its tokens."""
+    def posteriors(
+        self,
+        tokens: Any = None,
+        mask: Any = None,
+        evidence: Any = None,
+        dtype: torch.dtype | None = None,
+        return_log_evidence: bool = False,
+        lengths: Any = None,
+    ) -> list[torch.Tensor | SpanLaws] | tuple[list[torch.Tensor | SpanLaws], torch.Tensor]:
+        """The law of every node that a sentence of known length may have, given evidence on its tokens.
+
+        Args:
+            tokens (tensor, array or list, *optional*): `(n, T)`, padded; hidden entries may hold anything but PAD.
+            mask (tensor, array or list, *optional*): bool `(n, T)`, True where a token is hidden.
+            evidence (tensor, array or list, *optional*): instead of tokens, likelihoods >= 0 `(n, T, v)`.
+            dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation.
+            return_log_evidence (`bool`, *optional*, defaults to `False`): also return log P(evidence, length) in nats.
+            lengths (*optional*): integers `(n,)`, the lengths of the rows of evidence; T by default.
+
+        Returns:
+            Entry 0: the tokens' laws `(n, T, v)`; entries 1 .. L - 1: [`SpanLaws`]; entry L: the root's law
+            `(n, 1, symbols)`. Where there is no token, and where the evidence is impossible, laws are zero.
+
+        Raises:
+            `ValueError`: for bad input, and for impossible evidence unless `return_log_evidence` is set.
+        """
         dtype = checked_dtype(dtype)
-        given, lengths = self._evidence(tokens, mask, evidence, lengths, dtype)
-        n, length, v = given.shape
-        token_laws, root = torch.zeros_like(given), given.new_zeros(n, 1, self.source.num_classes)
-        logs = torch.empty(n, dtype=torch.float64, device=given.device)
+        given, lengths = given_evidence(self.source, tokens, mask, evidence, lengths, dtype)
+        token_laws, root = torch.zeros_like(given), given.new_zeros(len(given), 1, self.source.num_classes)
+        logs = torch.empty(len(given), dtype=torch.float64, device=given.device)
         spans: list[list[SpanLaws]] = [[] for _ in range(self.source.depth - 1)]
 
         def compute(part, frame, tables):
@@ -104,189 +180,98 @@ class TreeLaws:
             for collected, laws in zip(spans, inner, strict=True):
                 collected.append(SpanLaws(laws.sentence + part.start, laws.start, laws.end, laws.probs))
 
-        self._in_chunks(compute, given, lengths, dtype)
-        middle = [
-            SpanLaws(*(torch.cat([getattr(laws, name) for laws in level]) for name in ("sentence", "start", "end", "probs")))
-            for level in spans
-        ]
-        laws = [token_laws, *middle, root]
+        self._in_chunks(compute, lengths, given.shape[1], dtype)
+        laws = [token_laws, *(SpanLaws.joined(parts, given) for parts in spans), root]
         if return_log_evidence:
             return laws, logs
         refuse_impossible(logs)
         return laws
 
     @torch.no_grad()
-    def sample_posterior(self, tokens: Any = None, mask: Any = None, evidence: Any = None, lengths: Any = None, generator: torch.Generator | None = None) -> list[Tree]:
-        """One tree for every row of evidence, drawn from its exact posterior."""
-        return self._trees(*self._evidence(tokens, mask, evidence, lengths, torch.float64), generator=generator)
+    def sample_posterior(
+        self,
+        tokens: Any = None,
+        mask: Any = None,
+        evidence: Any = None,
+        generator: torch.Generator | None = None,
+        lengths: Any = None,
+    ) -> list[Tree]:
+        """One tree for every row of evidence, drawn from its exact posterior; arguments as in [`posteriors`]."""
+        given, lengths = given_evidence(self.source, tokens, mask, evidence, lengths, torch.float64)
+        return self._trees(given, lengths, generator, best=False)
 
     @torch.no_grad()
     def most_probable_parse(self, tokens: Any) -> list[Tree]:
-        """The most probable tree of every sentence; of equally probable ones the same one every time."""
-        return self._trees(*self._evidence(tokens, None, None, None, torch.float64), best=True)
-
-    def _trees(self, given, lengths, generator=None, best=False) -> list[Tree]:
-        found: list[Tree | None] = [None] * len(given)
-
-        def compute(part, frame, tables):
-            rows = evidence_rows(frame, given[part, : frame.longest], lengths[part])
-            found[part] = trees(frame, tables, rows, chart(frame, tables, rows), lengths[part], generator, best)
-
-        self._in_chunks(compute, given, lengths, torch.float64, maximise=best)
-        refuse_impossible(torch.tensor([-torch.inf if tree is None else 0.0 for tree in found]))
-        return found
+        """The most probable tree of every sentence `(n, T)`; of equally probable ones the same one every time."""
+        given, lengths = given_evidence(self.source, tokens, None, None, None, torch.float64)
+        return self._trees(given, lengths, None, best=True)
 
     @torch.no_grad()
     def log_num_derivations(self, tokens: Any) -> torch.Tensor:
         """The logarithm of the number of trees that derive each sentence: float64 `(n,)`, -inf for none."""
-        mantissas, exponents = self._counted(tokens)
-        return mantissas.log() + LN2 * exponents
+        mantissas, exponents, _ = self._counted(tokens)
+        return mantissas.log() + LN2 * exponents.double()
 
     @torch.no_grad()
     def num_derivations(self, tokens: Any) -> torch.Tensor:
-        """The number of trees (root symbol and rules) that derive each sentence: int64 `(n,)`."""
-        mantissas, exponents = self._counted(tokens)
+        """The number of trees (root and rules) that derive each sentence, exact: int64 `(n,)`; refused beyond 2^53."""
+        mantissas, exponents, _ = self._counted(tokens)
         if bool((exponents > 53).any()):
-            raise ValueError("a sentence has more than 2^53 derivations: use log_num_derivations, which is not exact")
-        return torch.exp2(exponents.clamp(min=0).double()).mul_(mantissas).round_().to(torch.int64)
+            raise ValueError("a sentence has more than 2^53 derivations: use log_num_derivations, which is rounded")
+        return torch.exp2(exponents.double()).mul_(mantissas).round_().to(torch.int64)
 
     @torch.no_grad()
     def num_roots(self, tokens: Any) -> torch.Tensor:
         """How many symbols of the root can derive each sentence: int64 `(n,)`."""
-        tokens, lengths = checked_rows(self.source, tokens)
-        counts = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+        return self._counted(tokens)[2]
 
-        def compute(part, frame, tables):
-            top = chart(frame, tables, token_rows(frame, tables, tokens[part], lengths[part]))[-1].symbols
-            whole = whole_sentences(frame, top, lengths[part])
-            counts[part.start + top.sentence[whole]] = (top.vectors[whole] * tables.root_probs > 0).sum(1)
-
-        self._in_chunks(compute, tokens, lengths, torch.float64, counting=True)
-        return counts
-
-    def _counted(self, tokens: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def _counted(self, tokens: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Numbers of derivations, as mantissas and exponents, and of roots."""
         tokens, lengths = checked_rows(self.source, tokens)
         mantissas = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
-        exponents = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+        exponents, roots = torch.zeros(2, len(tokens), dtype=torch.int64, device=tokens.device)
+
+        def compute(part, frame, tables, rows, levels):
+            top = levels[-1].symbols
+            whole = whole_sentences(top, lengths[part])
+            at, weights = part.start + top.sentence[whole], top.vectors[whole] * tables.root_probs
+            mantissas[at], exponents[at], roots[at] = weights.sum(1), top.exponents[whole], (weights > 0).sum(1)
+
+        self._over_charts(compute, tokens, lengths, torch.float64, counting=True)
+        return mantissas, exponents, roots
+
+    def _trees(self, given, lengths, generator: torch.Generator | None, best: bool) -> list[Tree]:
+        found: list[Tree | None] = [None] * len(given)
 
         def compute(part, frame, tables):
-            top = chart(frame, tables, token_rows(frame, tables, tokens[part], lengths[part]))[-1].symbols
-            whole = whole_sentences(frame, top, lengths[part])
-            at = part.start + top.sentence[whole]
-            mantissas[at] = (top.vectors[whole] * tables.root_probs).sum(1)
-            exponents[at] = top.exponents[whole]
+            rows = evidence_rows(given[part, : frame.longest], lengths[part])
+            found[part] = trees(frame, tables, rows, chart(frame, tables, rows), lengths[part], generator, best)
 
-        self._in_chunks(compute, tokens, lengths, torch.float64, counting=True)
-        return mantissas, exponents
+        self._in_chunks(compute, lengths, given.shape[1], torch.float64, maximise=best)
+        refuse_impossible(torch.tensor([-torch.inf if tree is None else 0.0 for tree in found]))
+        return found
 
-    def _evidence(self, tokens, mask, evidence, lengths, dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Likelihoods `(n, T, v)` and lengths."""
-        if (tokens is None) == (evidence is None):
-            raise ValueError("give either tokens (with or without a mask) or evidence, of shape (sentences, T, vocab_size)")
-        v = self.source.vocab_size
-        if evidence is None:
-            if lengths is not None:
-                raise ValueError("lengths goes with evidence; the length of a row of tokens is where PAD begins")
-            tokens, lengths, mask = masked_rows(self.source, tokens, mask)
-            given = torch.zeros(*tokens.shape, v, dtype=dtype, device=tokens.device)
-            given.scatter_(2, tokens[..., None], 1.0)
-            if mask is not None:
-                given[mask] = 1.0
-            return given, lengths
-        if mask is not None:
-            raise ValueError("mask goes with tokens; in evidence a hidden token is a row of ones")
-        given = checked_evidence(self.source, evidence).to(dtype)
-        if lengths is None:
-            lengths = torch.full((len(given),), given.shape[1], device=given.device)
-        lengths = torch.as_tensor(lengths, device=given.device).to(torch.int64)
-        if lengths.shape != given.shape[:1] or (len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= given.shape[1]):
-            raise ValueError(f"lengths must be {len(given)} integers of 0..{given.shape[1]}, one a row of evidence")
-        return given, lengths
+    def _over_charts(self, compute: Callable, tokens, lengths, dtype, counting: bool = False) -> None:
+        """Calls `compute(part, frame, tables, rows, levels)` with the charts of observed tokens."""
 
-    def _in_chunks(self, compute, tokens, lengths, dtype, counting=False, maximise=False) -> None:
+        def with_chart(part: slice, frame: Frame, tables: TreeTables) -> None:
+            rows: Rows = token_rows(tokens[part], lengths[part], tables.dtype)
+            levels: list[Level] = chart(frame, tables, rows)
+            compute(part, frame, tables, rows, levels)
+
+        self._in_chunks(with_chart, lengths, tokens.shape[1], dtype, counting)
+
+    def _in_chunks(self, compute: Callable, lengths, longest: int, dtype, counting=False, maximise=False) -> None:
         """Calls `compute(part, frame, tables)` for slices of the sentences that fit the memory."""
-        tables = self.tables(tokens.device, dtype, counting)
-        kind = "cpu" if tokens.device.type == "cpu" else "cuda"
-        size = max(1, CHUNK_TOKENS[kind] // (tokens.shape[1] + 1))
-        parts = [slice(first, min(first + size, len(tokens))) for first in range(0, len(tokens), size)][::-1]
+        tables = self.tables(lengths.device, dtype, counting)
+        kind = "cpu" if lengths.device.type == "cpu" else "cuda"
+        size = max(1, CHUNK_TOKENS[kind] // (longest + 1))
+        parts = [slice(first, min(first + size, len(lengths))) for first in range(0, len(lengths), size)][::-1]
         while parts:
             part = parts.pop()
-            longest = int(lengths[part].max())
-            frame = Frame(part.stop - part.start, longest, BUDGET_BYTES[kind], maximise)
+            frame = Frame(part.stop - part.start, int(lengths[part].max()), BUDGET_BYTES[kind], maximise)
             try:
                 compute(part, frame, tables)
             except TooLarge:
                 middle = (part.start + part.stop) // 2
                 parts += [slice(middle, part.stop), slice(part.start, middle)]
-
-
-def checked_rows(source, tokens: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sentences or prefixes of any type as int64 `(n, T)`, and their lengths `(n,)`.
-
-    A row's length is the number of ids before its first PAD = v + 1; lists of lists may have different lengths.
-    """
-    pad, v = source.vocab_size + 1, source.vocab_size
-    if not isinstance(tokens, torch.Tensor | np.ndarray):
-        rows = [np.asarray(row) for row in tokens]
-        if any(row.ndim != 1 or (row.size and row.dtype.kind not in "iu") for row in rows):
-            raise ValueError("tokens must be rows of integers: one sentence is [tokens]")
-        filled = np.full((len(rows), max(map(len, rows), default=0)), pad, dtype=np.int64)
-        for row, given in zip(filled, rows, strict=True):
-            row[: len(given)] = given
-        tokens = filled
-    if isinstance(tokens, np.ndarray):
-        if tokens.dtype.kind not in "iu":
-            raise ValueError(f"tokens has dtype {tokens.dtype}: symbols must be integers")
-        tokens = torch.from_numpy(tokens.astype(np.int64))
-    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-        raise ValueError(f"tokens has dtype {tokens.dtype}: symbols must be integers")
-    if tokens.ndim != 2:
-        raise ValueError(f"tokens has shape {tuple(tokens.shape)}: it must be (sentences, T); one sentence is tokens[None]")
-    tokens = tokens.to(torch.int64)
-    inside = (tokens != pad).cumprod(1).bool()
-    tokens = torch.where(inside, tokens, 0)
-    if tokens.numel():
-        lowest, highest = torch.stack(tokens.aminmax()).tolist()
-        if lowest < 0 or highest >= v:
-            raise ValueError(
-                f"tokens holds {lowest if lowest < 0 else highest}, out of range: vocab_size={v}, so symbols are 0 to "
-                f"{v - 1} and PAD is {pad}; other special ids such as BOS must be removed"
-            )
-    return tokens, inside.sum(1)
-
-
-def masked_rows(source, tokens: Any, mask: Any):
-    """Checked tokens, lengths and mask; hidden tokens may hold anything but PAD and become 0."""
-    if mask is None:
-        return *checked_rows(source, tokens), None
-    tokens = tokens if isinstance(tokens, torch.Tensor) else torch.as_tensor(np.asarray(tokens).astype(np.int64))
-    mask = checked_mask(mask, tokens)
-    hidden = mask & (tokens != source.vocab_size + 1)
-    tokens, lengths = checked_rows(source, torch.where(hidden, 0, tokens))
-    inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
-    return tokens, lengths, mask & inside
-
-
-def checked_evidence(source, evidence: Any) -> torch.Tensor:
-    """Soft evidence `(sentences, T, v)`: floating point, finite and nowhere negative."""
-    evidence = torch.as_tensor(np.asarray(evidence)) if not isinstance(evidence, torch.Tensor) else evidence
-    if evidence.ndim != 3 or evidence.shape[2] != source.vocab_size:
-        raise ValueError(
-            f"evidence has shape {tuple(evidence.shape)}: it must be (sentences, T, {source.vocab_size})"
-        )
-    evidence = evidence.to(torch.float64)
-    if evidence.numel() and not bool(((evidence >= 0) & (evidence < torch.inf)).all()):
-        bad = evidence[~((evidence >= 0) & (evidence < torch.inf))][0].item()
-        raise ValueError(f"evidence holds {bad}: likelihoods must be finite and >= 0")
-    return evidence
-
-
-def refuse_impossible(logs: torch.Tensor) -> None:
-    """Raises the `ValueError` that names the first row without any tree."""
-    impossible = logs.isneginf()
-    if bool(impossible.any()):
-        row = int(impossible.nonzero()[0])
-        raise ValueError(
-            f"row {row} has no derivation: its evidence is impossible under this grammar; leave such rows out "
-            "(log_prob is -inf there)"
-        )

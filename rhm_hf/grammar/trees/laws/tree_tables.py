@@ -156,3 +156,12 @@ class LevelTables:
             v = self.num_child_symbols
             return torch.div(states, v, rounding_mode="floor"), states % v
         return self.parents[length][states], self.symbols[length][states]
+
+    def join(self, length: int, states: torch.Tensor, symbols: torch.Tensor) -> torch.Tensor:
+        """The states of `length` children, 2 or more, that states and symbols make; -1 where there is none."""
+        key = states * self.num_child_symbols + symbols
+        if self.parents[length] is None:
+            return key
+        known = self.parents[length] * self.num_child_symbols + self.symbols[length]
+        at = torch.searchsorted(known, key).clamp_(max=len(known) - 1)
+        return torch.where(known[at] == key, at, -1)
