@@ -10,8 +10,8 @@ import numpy as np
 def length_laws(levels, vocab_size: int) -> np.ndarray:
     """The exact law of a sentence's length given the root's symbol.
 
-    Generating functions: G_0(z) = z and G_l,a(z) = sum over rules p_r prod_i G_(l-1),r_i(z). Where the symbols of every
-    level use arities with the same probabilities, all symbols of a level have one law, and one is computed.
+    Generating functions: G_0(z) = z and G_l,a(z) = sum over rules p_r prod_i G_(l-1),r_i(z). Where the symbols of a
+    level use arities with the same probabilities, and so below, all of them have one law, and one is computed.
 
     Args:
         levels: pairs (rules by arity, probabilities by arity), root first.

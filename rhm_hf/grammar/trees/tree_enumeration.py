@@ -26,15 +26,10 @@ def sentence_law(grammar) -> dict[tuple[int, ...], float]:
     return law
 
 
-def enumerated(grammar, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """See [`TreeGrammar.enumerate_sentences`]."""
-    if grammar.num_derivations > limit:
-        raise ValueError(
-            f"{grammar.name} has {grammar.num_derivations} derivations, more than limit={limit}: raise the limit, or "
-            "draw sentences with sample()"
-        )
-    law = sorted(sentence_law(grammar).items())
-    rows = np.full((len(law), max(len(t) for t, _ in law)), grammar.vocab_size + 1, dtype=grammar.token_dtype)
-    for row, (tokens, _) in zip(rows, law, strict=True):
+def listed(grammar, law: dict[tuple[int, ...], float]) -> tuple[np.ndarray, np.ndarray]:
+    """The sentences in lexicographic order as rows padded with PAD, and their probabilities."""
+    ordered = sorted(law.items())
+    rows = np.full((len(law), max(map(len, law))), grammar.vocab_size + 1, dtype=grammar.token_dtype)
+    for row, (tokens, _) in zip(rows, ordered, strict=True):
         row[: len(tokens)] = tokens
-    return rows, np.array([p for _, p in law])
+    return rows, np.array([p for _, p in ordered])

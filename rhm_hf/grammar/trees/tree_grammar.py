@@ -1,34 +1,36 @@
 """Layered trees of every shape: all leaves at depth L, and rules of several arities on every level."""
 
+import math
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ...checks import smallest_dtype
+from .. import registry
+from ..refusal import NotSupported
 from ..source import Source
 from .tree_counts import count_derivations, derivation_entropy, expected_symbols, length_bounds, length_laws
 from .tree_parameters import TreeParameters
 from .tree_rules import checked_trees, random_tree_rules, rule_laws
-from .tree_sampling import DrawnTrees
+from .tree_sampling import Tree, TreePlan, drawn_derivations
 
 
 ENUMERATION_LIMIT = 2**14  # derivations, up to which the number and the entropy of sentences are counted exactly
 ENTROPY_SENTENCES = 4096  # of the estimate elsewhere
 
 
-class TreeGrammar(DrawnTrees, Source):
+class TreeGrammar(Source):
     """A layered grammar whose nodes have varying numbers of children (arXiv 2602.06065), so that lengths vary.
 
     Rules may be ambiguous, and even random ones are: a sentence may have several trees. Tokens determine no hidden
     symbol; their exact laws are in `laws`.
 
     Args:
-        rules (`list[list[array]]`): for every level, root first, one integer array `(symbols, rules per symbol, arity)`
-            for each arity, arities ascending. Arities may differ between levels and may be 1.
-        rule_probs (`list[list[array]]`, *optional*): their probabilities `(symbols, rules per symbol)`; for each symbol
-            they sum to one over all arities. By default all arities, and all rules of an arity, are equally likely. A
-            rule of probability 0 counts as absent.
+        rules (`list[list[array]]`): for every level, root first, one integer array for each arity, arities ascending,
+            of shape `(symbols, rules per symbol, arity)`. Arities may differ between levels and may be 1.
+        rule_probs (`list[list[array]]`, *optional*): their probabilities `(symbols, rules per symbol)`; for each
+            symbol they sum to one over all arities. By default all arities, and all rules of an arity, are equally
+            likely. A rule of probability 0 counts as absent.
         root_probs (array, *optional*): the law of the root; uniform by default.
         vocab_size (`int`, *optional*): v, tokens; by default the largest one in the rules plus 1.
         parameters ([`TreeParameters`], *optional*): of the ensemble it was drawn from.
@@ -36,7 +38,6 @@ class TreeGrammar(DrawnTrees, Source):
     Attributes:
         min_length, max_length (`int`): the shortest and the longest sentence, in tokens.
         mean_length (`float`): their mean, exact; (2 p2 + 3 p3)^L for the paper's ensemble.
-        num_outcomes (`int`): v + 1, columns of next-token laws: the last one is the end of the sentence.
 
     Raises:
         `ValueError`: for shapes that do not fit, symbols out of range, or laws that do not sum to one.
@@ -44,31 +45,30 @@ class TreeGrammar(DrawnTrees, Source):
 
     family = "trees"
     lengths_vary = True
-    has_blocks = False
-    is_equiprobable = False
-    parsed_depth = 0  # tokens determine themselves alone
+    depth: int = 0
 
     def __init__(self, rules, rule_probs=None, root_probs=None, vocab_size: int | None = None, parameters: Any = None):
         checked = checked_trees(rules, rule_probs, root_probs, vocab_size)
         self.rules, self.rule_probs, self.root_probs, self.vocab_size = checked
         self.parameters = parameters
         self.depth = len(self.rules)
-        for array in [*sum(self.rules, []), *sum(self.rule_probs, []), self.root_probs]:
-            array.flags.writeable = False
+        self.num_classes = len(self.root_probs)
         self._levels = list(zip(self.rules, self.rule_probs, strict=True))
+        for array in self.arrays().values():
+            array.flags.writeable = False
         self.min_length, self.max_length = length_bounds(self._levels, self.root_probs, self.vocab_size)
         self.mean_length = float(expected_symbols(self._levels, self.root_probs, self.vocab_size)[-1].sum())
 
     @classmethod
-    def from_parameters(cls, parameters: TreeParameters) -> "TreeGrammar":
-        """Draws the grammar that `parameters.rules_seed` picks from its ensemble."""
+    def drawn_from(cls, parameters: TreeParameters) -> "TreeGrammar":
+        """The grammar that `parameters.rules_seed` picks from its ensemble."""
         rules, probs = random_tree_rules(parameters), rule_laws(parameters)
         return cls(rules, probs, None, parameters.vocab_size, parameters)
 
     @classmethod
     def from_name(cls, name: str, rules_seed: int = 0) -> "TreeGrammar":
         """The grammar of a short name such as `trees-v16-s2m4-s3m64-L3`."""
-        return cls.from_parameters(TreeParameters.from_name(name, rules_seed))
+        return cls.drawn_from(TreeParameters.from_name(name, rules_seed))
 
     # Shape.
 
@@ -89,19 +89,19 @@ class TreeGrammar(DrawnTrees, Source):
         """Their probabilities, by arity."""
         return self.rule_probs[self.depth - self._checked_level(level, 1)]
 
-    @property
-    def num_outcomes(self) -> int:
-        """v + 1: the tokens and END."""
-        return self.vocab_size + 1
+    def _checked_level(self, level: int, lowest: int) -> int:
+        if not lowest <= level <= self.depth:
+            raise ValueError(f"level={level} is out of range: this grammar has levels {lowest} to {self.depth}")
+        return level
 
-    @property
-    def token_dtype(self) -> np.dtype:
-        """The smallest of uint8, uint16 and int32 that holds the tokens and PAD = v + 1."""
-        return smallest_dtype(self.vocab_size + 2)
-
-    def __repr__(self) -> str:
-        seed = "" if self.parameters is None else f", rules_seed={self.parameters.rules_seed}"
-        return f"{type(self).__name__}({self.name!r}{seed}, lengths={self.min_length}..{self.max_length})"
+    def shape(self) -> dict[str, str]:
+        """Depth, arities and lengths."""
+        arities = sorted({group.shape[2] for level in self.rules for group in level})
+        return {
+            "depth": str(self.depth),
+            "children of a node": ", ".join(map(str, arities)),
+            "tokens": f"{self.min_length} to {self.max_length}, {self.mean_length:.6g} on average",
+        }
 
     # Law.
 
@@ -118,12 +118,12 @@ class TreeGrammar(DrawnTrees, Source):
         return sum(count for count, p in zip(counts, self.root_probs, strict=True) if p > 0)
 
     @cached_property
-    def num_sentences(self) -> int | None:
-        """The number of sentences, counted where there are at most 2^14 derivations; None elsewhere.
+    def num_sentences(self) -> int | float:
+        """The number of sentences, counted where there are at most 2^14 derivations; `math.inf`, unknown, elsewhere.
 
         No closed form is known: sentences with several derivations count once. `num_derivations` is an upper bound.
         """
-        return None if self._sentences is None else len(self._sentences)
+        return math.inf if self._sentences is None else len(self._sentences)
 
     @cached_property
     def derivation_entropy(self) -> float:
@@ -150,27 +150,31 @@ class TreeGrammar(DrawnTrees, Source):
             p = np.array(list(self._sentences.values()))
             return float(-(p * np.log(p)).sum()), 0.0
         tokens = self.sample(ENTROPY_SENTENCES, split="evaluation")
-        bits = -self.laws.log_prob(tokens).numpy()
-        return float(bits.mean()), float(bits.std(ddof=1) / np.sqrt(len(bits)))
+        nats = -self.laws.log_prob(self.laws.checked(tokens)).numpy()
+        return float(nats.mean()), float(nats.std(ddof=1) / math.sqrt(len(nats)))
 
     @cached_property
-    def _sentences(self) -> dict[bytes, float] | None:
+    def _sentences(self) -> dict[tuple[int, ...], float] | None:
         from .tree_enumeration import sentence_law
 
         return sentence_law(self) if self.num_derivations <= ENUMERATION_LIMIT else None
 
-    def enumerate_sentences(self, limit: int = 2**16) -> tuple[np.ndarray, np.ndarray]:
+    def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
         """All sentences `(sentences, longest)`, padded with PAD, in lexicographic order, and their probabilities.
 
-        Args:
-            limit (`int`, *optional*, defaults to 2^16): of derivations; more are refused.
-
         Raises:
-            `ValueError`: if there are more derivations than `limit`.
+            [`NotSupported`]: if there are more than 2^14 derivations.
         """
-        from .tree_enumeration import enumerated
+        from .tree_enumeration import listed
 
-        return enumerated(self, limit)
+        if self._sentences is None:
+            raise NotSupported(
+                "the list of all sentences",
+                self,
+                f"{self.num_derivations} derivations are more than {ENUMERATION_LIMIT}",
+                "draw some with sample",
+            )
+        return listed(self, self._sentences)
 
     @cached_property
     def laws(self):
@@ -179,9 +183,46 @@ class TreeGrammar(DrawnTrees, Source):
 
         return TreeLaws(self)
 
-    def parse(self, tokens: np.ndarray) -> list[np.ndarray]:
-        """The levels that tokens determine: the tokens alone, as their trees are hidden."""
-        return [np.asarray(tokens)]
+    # Sentences.
+
+    @cached_property
+    def _plan(self) -> TreePlan:
+        return TreePlan(self)
+
+    def draw_sentences(self, key: np.ndarray, attempt: int, indices: np.ndarray) -> np.ndarray:
+        """See [`Source.draw_sentences`]."""
+        from .tree_kernels import pad_rows
+
+        flat, lengths, _, _ = self._plan.draw(key, attempt, np.asarray(indices), False, self.token_dtype)
+        rows = np.empty((len(lengths), lengths.max(initial=0)), dtype=self.token_dtype)
+        pad_rows(flat, lengths, self.token_dtype.type(self.vocab_size + 1), rows)
+        return rows
+
+    def derivations(
+        self,
+        num: int,
+        seed: int = 0,
+        split: str = "train",
+        sampling: str | None = None,
+        start: int = 0,
+        disjoint: bool = False,
+    ) -> list[Tree]:
+        """The trees from which the sentences of `sample` were drawn: what tokens alone do not determine."""
+        sentences = self.sample(num, seed, split, sampling, start, disjoint)
+        return drawn_derivations(self, self._plan, sentences, seed, split, start)
+
+    def classes(
+        self,
+        num: int,
+        seed: int = 0,
+        split: str = "train",
+        sampling: str | None = None,
+        start: int = 0,
+        disjoint: bool = False,
+    ) -> np.ndarray:
+        """The root's symbols of the same sentences: int64 `(num,)`."""
+        trees = self.derivations(num, seed, split, sampling, start, disjoint)
+        return np.array([tree.levels[-1][0] for tree in trees], dtype=np.int64)
 
     # Identity.
 
@@ -207,3 +248,6 @@ class TreeGrammar(DrawnTrees, Source):
         rules = [[arrays[f"rules_{g}_{k}"] for k in level] for g, level in enumerate(settings["arities"])]
         probs = [[arrays[f"probs_{g}_{k}"] for k in level] for g, level in enumerate(settings["arities"])]
         return cls(rules, probs, arrays["root_probs"], settings["vocab_size"], parameters)
+
+
+registry.register(TreeGrammar, TreeParameters)

@@ -1,7 +1,7 @@
 """Parameters and short names of trees of every shape: `trees-v16-s2m4-s3m64-L3`.
 
-Every part `s<arity>m<rules>[p<probability>][@<level>]` gives each symbol of a level that many rules of this arity, used
-with this probability (all arities equally often where no probability is written). Parts with a level, counted from the
+Every part `s<arity>m<rules>[p<probability>][@<level>]` gives each symbol of a level that many rules of this arity,
+used with this probability (all arities equally often where none is written). Parts with a level, counted from the
 leaves, stand for that level alone and replace the others there. `trees-v16-f0.25-L3` is short for the paper's choice.
 """
 
@@ -10,19 +10,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
-from ...checks import SEED_LIMIT, check_integer, check_number
-from ..layered.parameters import MAX_VOCAB_SIZE, NUMBER
+from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number
+from ..names import FLOAT
 
 
 _NAME = re.compile(r"trees-v(\d+)((?:-[sf](?:[^-]|(?<=e)-)+)+)-L(\d+)(?:-c(\d+))?")
-_PART = re.compile(rf"s(\d+)m(\d+)(?:p({NUMBER}))?(?:@(\d+))?")
-_FRACTION = re.compile(rf"f({NUMBER})")
-_WRITING = (
-    "write trees-v<vocab_size>-s<arity>m<rules>[p<probability>][@<level>]-..-L<depth>[-c<num_classes>], for example "
-    "trees-v16-s2m4-s3m64-L3 or trees-v8-s2m2p0.25-s3m8p0.75@1-s2m2@2-s2m2@3-L3; trees-v16-f0.25-L3 has m2 = f v, m3 = f v^2"
-)
+_PART = re.compile(rf"s(\d+)m(\d+)(?:p({FLOAT}))?(?:@(\d+))?")
+_FRACTION = re.compile(rf"f({FLOAT})")
 SUM_TOLERANCE = 1e-9
 
 Choices = tuple[tuple[int, int], ...]
@@ -60,6 +56,14 @@ class TreeParameters:
     num_classes: int | None = None
     rules_seed: int = 0
 
+    kind: ClassVar[str] = "trees"
+    names: ClassVar[re.Pattern] = re.compile(r"trees-.*")
+    form: ClassVar[str] = (
+        "trees-v<vocab_size>-s<arity>m<rules>[p<probability>][@<level>]-..-L<depth>[-c<num_classes>], for example "
+        "trees-v16-s2m4-s3m64-L3, or trees-v16-f0.25-L3 for m2 = f v and m3 = f v^2"
+    )
+    wraps: ClassVar[bool] = False
+
     def __post_init__(self):
         def set_value(name, value):
             object.__setattr__(self, name, value)
@@ -77,8 +81,8 @@ class TreeParameters:
             for arity, count in choices:
                 if symbols * count > self.vocab_size**arity:
                     raise ValueError(
-                        f"num_rules={count} of arity {arity} are too many on level {self.depth - g}: {symbols} symbols "
-                        f"with tuples of {arity} out of {self.vocab_size} symbols have room for "
+                        f"num_rules={count} of arity {arity} are too many on level {self.depth - g}: {symbols} "
+                        f"symbols with tuples of {arity} out of {self.vocab_size} symbols have room for "
                         f"{self.vocab_size**arity // symbols} unambiguous rules each"
                     )
         if self.max_length >= 2**31:
@@ -117,8 +121,8 @@ class TreeParameters:
         pairs = Fraction(repr(fraction)) * vocab_size
         if pairs.denominator != 1 or pairs < 1:
             raise ValueError(
-                f"fraction={fraction!r} with vocab_size={vocab_size} asks for {float(pairs):g} binary rules per symbol: "
-                "their product must be a whole number; give num_rules instead"
+                f"fraction={fraction!r} with vocab_size={vocab_size} asks for {float(pairs):g} binary rules per "
+                "symbol: their product must be a whole number; give num_rules instead"
             )
         m2 = int(pairs)
         return cls(vocab_size, {2: m2, 3: m2 * vocab_size}, depth, rules_seed=rules_seed)
@@ -146,7 +150,7 @@ class TreeParameters:
         """Parses a short name."""
         match = _NAME.fullmatch(name)
         if match is None:
-            raise ValueError(f"name={name!r} is not the short name of trees: {_WRITING}")
+            raise ValueError(f"name={name!r} is not the short name of trees: write {cls.form}")
         vocab_size, depth = int(match[1]), int(match[3])
         classes = None if match[4] is None else int(match[4])
         parts = re.split("-(?=[sf])", match[2][1:])
@@ -157,7 +161,7 @@ class TreeParameters:
         for part in parts:
             found = _PART.fullmatch(part)
             if found is None:
-                raise ValueError(f"name={name!r} has the part {part!r}, which is not understood: {_WRITING}")
+                raise ValueError(f"name={name!r} has the part {part!r}, which is not understood: write {cls.form}")
             level = None if found[4] is None else int(found[4])
             if level is not None and not 1 <= level <= depth:
                 raise ValueError(f"name={name!r} has the part {part!r}: levels are 1 to L={depth}")
@@ -165,7 +169,7 @@ class TreeParameters:
             (common if level is None else own.setdefault(level, [])).append(entry)
         levels = [own.get(level, common) for level in range(depth, 0, -1)]
         if [] in levels:
-            raise ValueError(f"name={name!r} has no rules for level {depth - levels.index([])}: {_WRITING}")
+            raise ValueError(f"name={name!r} has no rules for level {depth - levels.index([])}: write {cls.form}")
         probs = [[p for _, _, p in level] for level in levels]
         if any(None in level and set(level) != {None} for level in probs):
             raise ValueError(f"name={name!r} gives some probabilities of a level and not others: give all or none")
@@ -190,7 +194,7 @@ class TreeParameters:
     def to_dict(self) -> dict[str, Any]:
         """The parameters, ready for JSON."""
         return {
-            "kind": "trees",
+            "kind": self.kind,
             "vocab_size": self.vocab_size,
             "num_rules": [[list(pair) for pair in choices] for choices in self.num_rules],
             "depth": self.depth,

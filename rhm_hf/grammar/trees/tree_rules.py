@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...checks import check_integer
-from ..layered.parameters import MAX_VOCAB_SIZE
-from ..layered.random_rules import distinct_tuples
+from ...checks import MAX_VOCAB_SIZE, check_integer
+from ..layered.random_rules import distinct_tuples, raw_stream
 from ..layered.validation import law
 from .tree_parameters import TreeParameters
 
@@ -24,7 +23,7 @@ def random_tree_rules(parameters: TreeParameters) -> list[list[np.ndarray]]:
     for generation, choices in enumerate(p.num_rules):
         symbols, groups = p.num_classes if generation == 0 else p.vocab_size, []
         for rank, (arity, count) in enumerate(choices):
-            stream = np.random.Philox(key=np.array([p.rules_seed, generation + (rank << 32)], dtype=np.uint64))
+            stream = raw_stream(p.rules_seed, generation + (rank << 32))
             tuples = distinct_tuples(p.vocab_size, arity, symbols * count, stream)
             groups.append(tuples.reshape(symbols, count, arity))
         levels.append(groups)

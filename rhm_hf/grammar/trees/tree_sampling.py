@@ -1,17 +1,12 @@
 """Sentences of varying length and their trees as a pure function of (grammar, seed, split, index)."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from ...checks import SEED_LIMIT, check_integer
 from ..sentences.expansion import alias_tables
 from ..sentences.permutation import philox_key
-from ..sentences.sampling import MAX_ATTEMPTS, REGIONS, SPLITS, resolve_sampling
-
-
-BATCH_TOKENS = 2**22  # drawn at once, about: bounds the memory beside the result
+from ..sentences.sampling import MAX_ATTEMPTS
 
 
 @dataclass(frozen=True)
@@ -68,13 +63,14 @@ class TreePlan:
         widest = [max(group.shape[2] for group in rules) for rules in grammar.rules]
         self.numbers_per_sentence = 1 + sum(int(np.prod(widest[:g], dtype=object)) for g in range(len(widest)))
 
-    def draw(self, key, first: int, num: int, region, hash_key, with_trees: bool, dtype: np.dtype):
+    def draw(self, key: np.ndarray, attempt: int, indices: np.ndarray, with_trees: bool, dtype: np.dtype):
+        """What [`~rhm_hf.grammar.trees.tree_kernels.draw_trees`] returns for some sentences."""
         from .tree_kernels import draw_trees
 
         return draw_trees(
             key,
-            first,
-            num,
+            attempt,
+            indices,
             self.numbers_per_sentence,
             self.row_starts,
             self.rule_counts,
@@ -82,109 +78,40 @@ class TreePlan:
             self.aliases,
             self.child_starts,
             self.children,
-            region,
-            hash_key,
-            1 if region == (0, 10) else MAX_ATTEMPTS,
             with_trees,
             np.empty(0, dtype),
         )
 
-
-class DrawnTrees:
-    """How a source of trees draws sentences and derivations; a mixin of [`TreeGrammar`]."""
-
-    @cached_property
-    def _plan(self) -> TreePlan:
-        return TreePlan(self)
-
-    def sample(
-        self,
-        num: int,
-        seed: int = 0,
-        split: str = "train",
-        sampling: str | None = None,
-        start: int = 0,
-        disjoint: bool = False,
-        return_lengths: bool = False,
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Sentences `start .. start + num - 1` of a split, padded with PAD = v + 1.
-
-        Args:
-            num (`int`): number of sentences.
-            seed (`int`, *optional*, defaults to 0): picks the sentences, in `[0, 2^63)`.
-            split (`str`, *optional*, defaults to `"train"`): `"train"`, `"validation"`, `"test"` or `"evaluation"`.
-            sampling (`str`, *optional*): `"iid"`, the default and the only choice: sentences are not equiprobable.
-            start (`int`, *optional*, defaults to 0): index of the first sentence.
-            disjoint (`bool`, *optional*, defaults to `False`): keeps the splits from sharing any sentence: each owns a
-                region of a keyed hash, and a sentence is the first of its draws that falls into it.
-            return_lengths (`bool`, *optional*, defaults to `False`): also return the numbers of tokens.
-
-        Returns:
-            `np.ndarray` of shape `(num, longest of these)` and `token_dtype`; with `return_lengths` also int64 `(num,)`.
-
-        Raises:
-            `ValueError`: for arguments out of range, and for `sampling="unique"`.
-        """
-        parts = [part[:2] for part in self._drawn(num, seed, split, sampling, start, disjoint, with_trees=False)]
-        from .tree_kernels import pad_rows
-
-        longest = max((int(lengths.max()) for _, lengths in parts if len(lengths)), default=0)
-        rows, at = np.empty((num, longest), dtype=self.token_dtype), 0
-        for flat, lengths in parts:
-            pad_rows(flat, lengths, self.token_dtype.type(self.vocab_size + 1), rows[at : at + len(lengths)])
-            at += len(lengths)
-        if not return_lengths:
-            return rows
-        return rows, np.concatenate([np.zeros(0, np.int64), *(lengths for _, lengths in parts)])
-
-    def derivations(
-        self,
-        num: int,
-        seed: int = 0,
-        split: str = "train",
-        sampling: str | None = None,
-        start: int = 0,
-        disjoint: bool = False,
-    ) -> list[Tree]:
-        """The trees that were drawn for the same sentences: what tokens alone do not determine."""
-        trees = []
-        for flat, _, sizes, arities in self._drawn(num, seed, split, sampling, start, disjoint, with_trees=True):
-            symbols = np.split(flat, np.cumsum(sizes.ravel())[:-1])
-            inner = np.split(arities, np.cumsum(sizes[:, :-1].ravel())[:-1])
-            per_tree = self.depth + 1
-            for i in range(len(sizes)):
-                levels = symbols[i * per_tree : (i + 1) * per_tree][::-1]
-                counts = inner[i * self.depth : (i + 1) * self.depth][::-1]
-                trees.append(Tree(levels, [np.zeros(0, np.int32), *counts]))
-        return trees
-
-    def _drawn(self, num, seed, split, sampling, start, disjoint, with_trees):
-        num, start = check_integer("num", num, 0), check_integer("start", start, 0)
-        seed = check_integer("seed", seed, 0, SEED_LIMIT)
-        if split not in SPLITS:
-            raise ValueError(f"split={split!r} is unknown: use one of {', '.join(SPLITS)}")
-        if split == "evaluation" and disjoint:
-            raise ValueError(
-                "split='evaluation' is sampled with replacement: it cannot have disjoint=True; use 'test'"
+    def trees(self, key: np.ndarray, attempt: int, indices: np.ndarray, dtype: np.dtype) -> list[Tree]:
+        """The derivations of the same sentences."""
+        flat, _, sizes, arities = self.draw(key, attempt, indices, True, dtype)
+        depth = len(self.rule_counts) - 1
+        symbols = np.split(flat, np.cumsum(sizes.ravel())[:-1])
+        inner = np.split(arities, np.cumsum(sizes[:, :-1].ravel())[:-1])
+        none = np.zeros(0, np.int32)
+        return [
+            Tree(
+                symbols[i * (depth + 1) : (i + 1) * (depth + 1)][::-1],
+                [none, *inner[i * depth : (i + 1) * depth][::-1]],
             )
-        resolve_sampling(self, sampling)
-        plan = self._plan
-        if (start + num) * plan.numbers_per_sentence >= 2**63:
-            raise ValueError(
-                f"start={start} with num={num} is too large: a split has "
-                f"{2**63 // plan.numbers_per_sentence} sentences at most"
-            )
-        region = REGIONS[split] if disjoint else (0, 10)
-        keys = philox_key(seed, split), philox_key(seed, "disjoint")
-        size = max(int(BATCH_TOKENS / self.mean_length), 1)
-        parts = []
-        for begin in range(0, num, size):
-            count = min(size, num - begin)
-            part = plan.draw(keys[0], start + begin, count, region, keys[1], with_trees, self.token_dtype)
-            if (part[1] < 0).any():
-                raise ValueError(
-                    f"disjoint=True leaves split={split!r} (almost) without sentences: none of {MAX_ATTEMPTS} draws "
-                    f"from {self.name} with seed={seed} fell into its region; use disjoint=False or a larger grammar"
-                )
-            parts.append(part)
-        return parts
+            for i in range(len(sizes))
+        ]
+
+
+def drawn_derivations(source, plan: TreePlan, sentences: np.ndarray, seed: int, split: str, start: int) -> list[Tree]:
+    """The trees from which the sentences of `sample` were drawn.
+
+    With `disjoint=True` a sentence is the first of several draws that falls into its split's region: the first draw
+    that gives these tokens.
+    """
+    key, lengths = philox_key(seed, split), source.lengths_of(sentences)
+    found: list[Tree | None] = [None] * len(sentences)
+    missing = np.arange(len(sentences))
+    for attempt in range(MAX_ATTEMPTS):
+        if not len(missing):
+            break
+        for i, tree in zip(missing, plan.trees(key, attempt, start + missing, source.token_dtype), strict=True):
+            if np.array_equal(tree.levels[0], sentences[i, : lengths[i]]):
+                found[i] = tree
+        missing = np.array([i for i in missing if found[i] is None], dtype=np.int64)
+    return found

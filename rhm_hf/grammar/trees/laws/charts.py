@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .rows import CHUNK_BYTES, Frame, Rows, gathered, meeting
+from .rows import Frame, Rows, chunk_of, gathered, meeting
 from .tree_tables import LevelTables, TreeTables
 
 
@@ -111,9 +111,7 @@ def products(frame: Frame, table: torch.Tensor, states: Rows, left, below: Rows,
         needed, inverse = torch.unique(left[rest], return_inverse=True)
         frame.check(len(needed), v * size, table.element_size())
         applied = states.select(needed).times(table.view(num_states, v * size), frame.maximise).view(-1, v, size)
-        chunk = max(
-            1, CHUNK_BYTES["cpu" if table.device.type == "cpu" else "cuda"] // (v * size * table.element_size())
-        )
+        chunk = chunk_of(table, v * size)
         for part in torch.arange(len(rest), device=left.device).split(chunk):
             factor = below.vectors[right[rest[part]]]
             if frame.maximise:

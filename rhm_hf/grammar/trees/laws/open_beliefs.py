@@ -4,9 +4,12 @@ Token i has one ancestor on every level. Given the tokens up to i, the ancestor 
 
     sum over k of O_l[a, k] G_l[a, k, i],   normalised,
 
-where G_l[a, k, i] is the probability that a node a which starts at k derives x_k .. x_i as the beginning of its tokens:
-G_0 is 1 for the token itself, and G_l[a, k, i] = sum over k', states s and symbols x of S[s, k, k'] opening[s, x, a]
-G_(l-1)[x, k', i]: what is finished before k', the child that holds i, and anything after it.
+where G_l[a, k, i] is the probability that a node a which starts at k derives x_k .. x_i as the beginning of its
+tokens: G_0 is 1 for the token itself, and
+
+    G_l[a, k, i] = sum over k', states s and symbols x of S[s, k, k'] opening[s, x, a] G_(l-1)[x, k', i]:
+
+what is finished before k', the child that holds i, and anything after it.
 """
 
 import torch

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from .charts import Level
-from .rows import CHUNK_BYTES, NOWHERE, Frame, Rows, rescaled, summed
+from .rows import NOWHERE, Frame, Rows, chunk_of, rescaled, summed
 from .tree_tables import LevelTables, TreeTables
 
 
@@ -53,24 +53,15 @@ def _children(frame: Frame, t: LevelTables, above: Starts, states: list[Rows]) -
         rows = rows.select(alive(frame, rows, above))
         place = frame.places(rows.sentence, rows.start)
         table = t.opening[length].view(t.num_states[length], -1)
-        size = max(
-            1, CHUNK_BYTES["cpu" if table.device.type == "cpu" else "cuda"] // (table.shape[1] * table.element_size())
-        )
+        size = chunk_of(table, table.shape[1])
         for part in torch.arange(len(rows), device=place.device).split(size):
             opened = rows.select(part).times(table).view(-1, t.num_child_symbols, t.num_symbols)
             values.append(torch.bmm(opened, above.vectors[place[part], :, None]).squeeze(2))
         places.append(frame.places(rows.sentence, rows.end))
         exponents.append(above.exponents[place] + rows.exponents)
     values, exponents = torch.cat(values), torch.cat(exponents)
-    sums, top = summed(
-        frame,
-        torch.cat(places),
-        frame.num_places,
-        exponents,
-        lambda part: values[part],
-        t.num_child_symbols,
-        values.dtype,
-    )
+    place, width = torch.cat(places), t.num_child_symbols
+    sums, top = summed(frame, place, frame.num_places, exponents, lambda part: values[part], width, values.dtype)
     largest = sums.amax(1)
     is_zero = largest == 0
     sums, top = rescaled(sums, top, largest + is_zero)

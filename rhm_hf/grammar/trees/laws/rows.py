@@ -97,7 +97,7 @@ class Rows:
         if not maximise:
             result[rest] = self.vectors[rest] @ table
             return result
-        size = max(1, CHUNK_BYTES[_kind(table)] // (table.numel() * table.element_size()))
+        size = chunk_of(table, table.numel())
         for part in rest.split(size):
             result[part] = (self.vectors[part, :, None] * table).amax(1)
         return result
@@ -151,7 +151,7 @@ def summed(frame, inverse, num_cells: int, exponents, values_of, width: int, dty
     top.scatter_reduce_(0, inverse, exponents, "amax")
     scale = torch.exp2((exponents - top[inverse]).to(dtype))[:, None]
     sums = torch.zeros(num_cells, width, dtype=dtype, device=inverse.device)
-    size = max(1, CHUNK_BYTES["cpu" if inverse.device.type == "cpu" else "cuda"] // (width * dtype.itemsize))
+    size = chunk_of(sums, width)
     for first in range(0, len(inverse), size):
         part = slice(first, first + size)
         values = values_of(part) * scale[part]
@@ -180,5 +180,7 @@ def _distinct(key: torch.Tensor, limit: int) -> tuple[torch.Tensor, torch.Tensor
     return cells, number[key]
 
 
-def _kind(tensor: torch.Tensor) -> str:
-    return "cpu" if tensor.device.type == "cpu" else "cuda"
+def chunk_of(like: torch.Tensor, width: int) -> int:
+    """How many products of `width` numbers are made at a time."""
+    budget = CHUNK_BYTES["cpu" if like.device.type == "cpu" else "cuda"]
+    return max(1, budget // (width * like.element_size()))

@@ -1,4 +1,4 @@
-"""Posteriors of the symbol over every span given evidence on the tokens: the outside pass, by automatic differentiation.
+"""Posteriors of the symbol over every span given evidence on the tokens, by automatic differentiation of the chart.
 
 The probability of the evidence, Z, is linear in every row of a chart, so the posterior of a symbol over a span is the
 symbol's inside weight times the derivative of log Z with respect to it.
@@ -55,7 +55,7 @@ def whole_sentences(top: Rows, lengths: torch.Tensor) -> torch.Tensor:
 
 
 def span_posteriors(frame: Frame, tables: TreeTables, evidence: torch.Tensor, lengths: torch.Tensor):
-    """Tokens' laws `(n, T, v)`, the [`SpanLaws`] of the levels 1 .. L - 1, the root's law `(n, V)`, and log Z in nats."""
+    """The tokens' laws `(n, T, v)`, [`SpanLaws`] of the levels 1 .. L - 1, the root's `(n, V)`, and log Z in nats."""
     tokens = evidence_rows(evidence, lengths)
     with torch.enable_grad():
         tokens.vectors.requires_grad_()

@@ -55,16 +55,14 @@ class Chooser:
         noise = torch.empty_like(weights).exponential_(generator=self.generator)
         return torch.where(weights > 0, noise / weights, torch.inf)
 
-    def choose(self, weights: torch.Tensor, node: torch.Tensor, num_nodes: int) -> torch.Tensor:
-        """For each node the number of the alternative that it takes, of those with `node` equal to it."""
-        scores = self.scores(weights)
-        lowest = torch.full((num_nodes,), torch.inf, dtype=scores.dtype, device=scores.device)
-        lowest.scatter_reduce_(0, node, scores, "amin")
-        winner = (scores == lowest[node]) & (scores < torch.inf)
-        chosen = torch.full((num_nodes,), -1, device=node.device)
-        winners = winner.nonzero().squeeze(1)
-        chosen.scatter_reduce_(0, node[winners], winners, "amax")
-        return chosen
+
+def lowest(scores: torch.Tensor, node: torch.Tensor, num_nodes: int) -> torch.Tensor:
+    """For each node the alternative with the lowest score; every node has one with a finite score."""
+    best = torch.full((num_nodes,), torch.inf, dtype=scores.dtype, device=scores.device)
+    best.scatter_reduce_(0, node, scores, "amin")
+    winners = ((scores == best[node]) & (scores < torch.inf)).nonzero().squeeze(1)
+    chosen = torch.full((num_nodes,), -1, device=node.device)
+    return chosen.scatter_reduce_(0, node[winners], winners, "amax")
 
 
 def trees(
@@ -82,94 +80,87 @@ def trees(
     found = [(sentence, symbol, None)]
     for level in range(tables.depth, 0, -1):
         below = tokens if level == 1 else levels[level - 2].symbols
-        row, symbol, counts = _children(frame, tables[level], levels[level - 1], below, row, symbol, chooser)
+        split = _Split(frame, tables[level], levels[level - 1], below, row, symbol, chooser)
+        row, symbol, counts = split.all_children()
         found.append((below.sentence[row], symbol, counts))
     return _as_trees(frame.num_sentences, found)
 
 
-def _children(frame, t: LevelTables, level: Level, below: Rows, row, symbol, chooser: Chooser):
-    """The children of all nodes of a level, in order: rows and symbols of the level below, and how many each has."""
-    nodes = level.symbols
-    sentence, start, end = nodes.sentence[row], nodes.start[row], nodes.end[row]
-    index = RowIndex(frame, below)
-    state_indices = [RowIndex(frame, states) for states in level.states]
-    # Alternatives: (arity, left state row or -1, last child's row) with a weight for each rule of the symbol.
-    parts = []
-    for arity in t.closing:
+class _Split:
+    """The nodes of one level, to be split into children: row `row[k]` of the level's chart with symbol `symbol[k]`."""
+
+    def __init__(self, frame: Frame, t: LevelTables, level: Level, below: Rows, row, symbol, chooser: Chooser):
+        self.t, self.level, self.below, self.chooser = t, level, below, chooser
+        self.row, self.symbol = row, symbol
+        nodes = level.symbols
+        self.sentence, self.start, self.end = nodes.sentence[row], nodes.start[row], nodes.end[row]
+        self.index = RowIndex(frame, below)
+        self.state_indices = [RowIndex(frame, states) for states in level.states]
+        self.children: list[tuple] = []  # (node, place among its children, row below, symbol)
+
+    def all_children(self):
+        """Rows and symbols of the level below, in order, and how many each node has."""
+        arity, left, last, rule = self._rules()
+        for k, rules in self.t.rules_of.items():
+            node = (arity == k).nonzero().squeeze(1)
+            chosen = self.symbol[node], rule[node]
+            self._emit(node, k - 1, last[node], rules.last[chosen])
+            state, state_row = rules.states[chosen], left[node]
+            for length in range(k - 1, 1, -1):
+                state, state_row = self._last_of_state(length, node, state, state_row)
+            if k > 1:
+                first = self.level.states[0]
+                row = self.index.find(first.sentence[state_row], first.start[state_row], first.end[state_row])
+                self._emit(node, 0, row, state)
+        node, place, row, symbol = (torch.cat(column) for column in zip(*self.children, strict=True))
+        order = torch.argsort(node * self.t.longest + place)
+        return row[order], symbol[order], arity
+
+    def _emit(self, node, place: int, row, symbol) -> None:
+        self.children.append((node, torch.full_like(node, place), row, symbol))
+
+    def _rules(self):
+        """Of every node: its arity, the row of the state of all children but the last (or -1), the last one's, its rule."""
+        parts = [self._alternatives(arity) for arity in self.t.closing]
+        arity, node, left, last, rule, score = (torch.cat(column) for column in zip(*parts, strict=True))
+        chosen = lowest(score, node, len(self.row))
+        return arity[chosen], left[chosen], last[chosen], rule[chosen]
+
+    def _alternatives(self, arity: int):
+        """The spans that the last child of a rule of an arity can have; for each the best rule and its score."""
         if arity == 1:
-            last = index.find(sentence, start, end)
+            last = self.index.find(self.sentence, self.start, self.end)
             node = (last >= 0).nonzero().squeeze(1)
             left, last = torch.full_like(node, -1), last[node]
         else:
-            states = level.states[arity - 2]
-            node, left = state_indices[arity - 2].starting(sentence, start)
-            last = index.find(sentence[node], states.end[left], end[node])
+            states = self.level.states[arity - 2]
+            node, left = self.state_indices[arity - 2].starting(self.sentence, self.start)
+            last = self.index.find(self.sentence[node], states.end[left], self.end[node])
             kept = (last >= 0).nonzero().squeeze(1)
             node, left, last = node[kept], left[kept], last[kept]
-        parts.append(
-            (
-                torch.full_like(node, arity),
-                node,
-                left,
-                last,
-                *_rule_choice(t, level, below, arity, nodes, row, symbol, node, left, last, chooser),
-            )
-        )
-    arity, node, left, last, rule, score = (torch.cat(column) for column in zip(*parts, strict=True))
-    lowest = torch.full((len(row),), torch.inf, dtype=score.dtype, device=score.device)
-    lowest.scatter_reduce_(0, node, score, "amin")
-    winners = ((score == lowest[node]) & (score < torch.inf)).nonzero().squeeze(1)
-    chosen = torch.full((len(row),), -1, device=row.device)
-    chosen.scatter_reduce_(0, node[winners], winners, "amax")
-    arity, left, last, rule = arity[chosen], left[chosen], last[chosen], rule[chosen]
-    # From right to left: the other children.
-    node = torch.arange(len(row), device=row.device)
-    out_node, out_place, out_row, out_symbol = [], [], [], []
+        rules, a = self.t.rules_of[arity], self.symbol[node]
+        weights = rules.probs[a] * self.below.vectors[last].gather(1, rules.last[a])
+        exponents = self.below.exponents[last] - self.level.symbols.exponents[self.row[node]]
+        if arity > 1:
+            weights = weights * states.vectors[left].gather(1, rules.states[a])
+            exponents = exponents + states.exponents[left]
+        score, rule = self.chooser.scores(weights * torch.exp2(exponents.to(weights.dtype))[:, None]).min(1)
+        return torch.full_like(node, arity), node, left, last, rule, score
 
-    def emit(which, place, child_row, child_symbol):
-        out_node.append(which)
-        out_place.append(place)
-        out_row.append(child_row)
-        out_symbol.append(child_symbol)
-
-    for k in t.closing:
-        own = (arity == k).nonzero().squeeze(1)
-        rules = t.rules_of[k]
-        emit(own, torch.full_like(own, k - 1), last[own], rules.last[symbol[own], rule[own]])
-        state, state_row = rules.states[symbol[own], rule[own]], left[own]
-        for length in range(k - 1, 1, -1):
-            own_parent, own_symbol = t.split(length, state)
-            states, longer = level.states[length - 2], level.states[length - 1]
-            which, before = state_indices[length - 2].starting(sentence[own], start[own])
-            child = index.find(sentence[own][which], states.end[before], longer.end[state_row[which]])
-            kept = (child >= 0).nonzero().squeeze(1)
-            which, before, child = which[kept], before[kept], child[kept]
-            weights = states.vectors[before, own_parent[which]] * below.vectors[child, own_symbol[which]]
-            shift = states.exponents[before] + below.exponents[child] - longer.exponents[state_row[which]]
-            best = chooser.choose(weights * torch.exp2(shift.to(weights.dtype)), which, len(own))
-            emit(own, torch.full_like(own, length - 1), child[best], own_symbol)
-            state, state_row = own_parent, before[best]
-        if k > 1:
-            first = level.states[0]
-            begin = index.find(first.sentence[state_row], first.start[state_row], first.end[state_row])
-            emit(own, torch.zeros_like(own), begin, state)
-    order = torch.argsort(torch.cat(out_node) * t.longest + torch.cat(out_place))
-    return torch.cat(out_row)[order], torch.cat(out_symbol)[order], arity
-
-
-def _rule_choice(t, level: Level, below: Rows, arity, nodes: Rows, row, symbol, node, left, last, chooser):
-    """For every alternative the rule that its node's symbol would take there, and its score."""
-    rules = t.rules_of[arity]
-    a = symbol[node]
-    weights = rules.probs[a] * below.vectors[last].gather(1, rules.last[a])
-    exponents = below.exponents[last] - nodes.exponents[row[node]]
-    if arity > 1:
-        states = level.states[arity - 2]
-        weights = weights * states.vectors[left].gather(1, rules.states[a])
-        exponents = exponents + states.exponents[left]
-    weights = weights * torch.exp2(exponents.to(weights.dtype))[:, None]
-    score, rule = chooser.scores(weights).min(1)
-    return rule, score
+    def _last_of_state(self, length: int, node, state, state_row):
+        """Splits the last child off states of `length` children, 2 or more; returns what is left of them."""
+        parent, symbol = self.t.split(length, state)
+        states, longer = self.level.states[length - 2], self.level.states[length - 1]
+        which, before = self.state_indices[length - 2].starting(self.sentence[node], self.start[node])
+        child = self.index.find(self.sentence[node][which], states.end[before], longer.end[state_row[which]])
+        kept = (child >= 0).nonzero().squeeze(1)
+        which, before, child = which[kept], before[kept], child[kept]
+        weights = states.vectors[before, parent[which]] * self.below.vectors[child, symbol[which]]
+        shift = states.exponents[before] + self.below.exponents[child] - longer.exponents[state_row[which]]
+        scores = self.chooser.scores(weights * torch.exp2(shift.to(weights.dtype)))
+        chosen = lowest(scores, which, len(node))
+        self._emit(node, length - 1, child[chosen], symbol)
+        return parent, before[chosen]
 
 
 def _as_trees(num_sentences: int, found) -> list[Tree | None]:

@@ -5,7 +5,10 @@ from typing import Any
 
 import torch
 
+from ...laws.base import Laws
 from ...laws.inputs import checked_dtype
+from ...laws.posteriors import refuse_impossible
+from ...refusal import NotSupported
 from ..tree_sampling import Tree
 from .charts import Level, chart, token_rows
 from .open_beliefs import beliefs
@@ -13,7 +16,7 @@ from .prefixes import LN2, ends, next_laws
 from .rows import Frame, Rows, TooLarge
 from .span_posteriors import SpanLaws, evidence_rows, span_posteriors, whole_sentences
 from .tree_draws import trees
-from .tree_inputs import checked_rows, given_evidence, refuse_impossible
+from .tree_inputs import given_evidence, lengths_of
 from .tree_tables import TreeTables
 
 
@@ -21,7 +24,7 @@ CHUNK_TOKENS = {"cpu": 2**14, "cuda": 2**18}
 BUDGET_BYTES = {"cpu": 2**28, "cuda": 2**31}
 
 
-class TreeLaws:
+class TreeLaws(Laws):
     """The exact laws of a [`TreeGrammar`] (algorithm: a chart with a grammar of its own for every level).
 
     Rows of tokens are lists of lists, arrays or tensors `(n, T)`; a row's length is the number of ids before its first
@@ -30,14 +33,14 @@ class TreeLaws:
 
     Memory: a sentence of n tokens has at most n (a^l - b^l + 1) spans on level l, a and b the largest and the smallest
     arity, and random grammars make few of them possible. A possible one takes V numbers for the symbols of its level
-    and, for each j < a, up to v^j for beginnings of j children. Sentences are handled in chunks of 2^14 tokens (2^18 on
-    CUDA); a chunk with more than 256 MiB (2 GiB) of one kind is cut in two, down to one sentence. Products of pairs take
-    4 MiB (256 MiB) at a time. `posteriors` keeps all of a chunk's products for automatic differentiation. Tables take
-    v^a numbers a level, a the largest arity; more than 2^27 are refused.
+    and, for each j < a, up to v^j for beginnings of j children. Sentences are handled in chunks of 2^14 tokens (2^18
+    on CUDA); a chunk with more than 256 MiB (2 GiB) of one kind is cut in two, down to one sentence. Products of pairs
+    take 4 MiB (256 MiB) at a time. `posteriors` keeps all of a chunk's products for automatic differentiation. Tables
+    take v^a numbers a level, a the largest arity; more than 2^27 are refused.
     """
 
-    def __init__(self, source):
-        self.source = source
+    def __init__(self, source: Any):
+        super().__init__(source)
         self._tables: dict[tuple, TreeTables] = {}
 
     def tables(self, device: torch.device, dtype: torch.dtype, counting: bool = False) -> TreeTables:
@@ -50,33 +53,33 @@ class TreeLaws:
     @torch.no_grad()
     def token_laws(
         self,
-        tokens: Any,
+        tokens: torch.Tensor,
         positions: int | None = None,
         context_level: int | None = None,
         context_length: int | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype = torch.float64,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The laws of the next token, or END, given the tokens before, from one sweep over the sentences.
 
         Args:
-            tokens (tensor, array or list): sentences or prefixes `(n, T)`.
+            tokens (`torch.Tensor`): sentences or prefixes `(n, T)`.
             positions (`int`, *optional*, defaults to T + 1): how many laws of each row.
-            context_level, context_length: truncated contexts, which are not defined here: lengths vary, so that blocks
-                and positions are hidden.
+            context_level, context_length: truncated contexts; refused, see below.
             dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation.
 
         Returns:
-            Laws `(n, positions, v + 1)`: entry `[b, i]` is P(x_i = . or END | x_<i), and bool `(n, positions)`: whether
-            i is within the row and x_<i has positive probability. Elsewhere the law does not exist and is uniform.
+            Laws `(n, positions, v + 1)`: entry `[b, i]` is P(x_i = . or END | x_<i), and bool `(n, positions)`:
+            whether i is within the row and x_<i has positive probability. Elsewhere no law exists: rows are uniform.
+
+        Raises:
+            [`NotSupported`]: for truncated contexts: lengths vary, so that blocks and positions are hidden.
         """
         if context_level is not None or context_length is not None:
-            raise ValueError(
-                f"context_level={context_level!r} and context_length={context_length!r} are not defined for "
-                f"{self.source.name}: its lengths vary, so that blocks and positions are hidden; use the full context"
-            )
-        tokens, lengths = checked_rows(self.source, tokens)
+            asked = f"context_level={context_level!r}" if context_level is not None else f"{context_length=}"
+            raise NotSupported(asked, self.source, "its blocks and positions are hidden", "use the full context")
+        lengths = lengths_of(self.source, tokens)
         positions = tokens.shape[1] + 1 if positions is None else positions
-        outcomes, dtype = self.source.vocab_size + 1, checked_dtype(dtype)
+        outcomes = self.source.num_outcomes
         laws = torch.full((len(tokens), positions, outcomes), 1 / outcomes, dtype=dtype, device=tokens.device)
         valid = torch.zeros(len(tokens), positions, dtype=torch.bool, device=tokens.device)
 
@@ -91,9 +94,9 @@ class TreeLaws:
         return laws, valid
 
     @torch.no_grad()
-    def log_prob(self, tokens: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """log P(x) in nats, END included: float64 `(n,)`, -inf where no tree derives the sentence."""
-        tokens, lengths = checked_rows(self.source, tokens)
+    def log_prob(self, tokens: torch.Tensor, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+        """log P(x) in nats, END included: `(n,)`, -inf where no tree derives the sentence; computed in float64."""
+        lengths = lengths_of(self.source, tokens)
         logs = torch.empty(len(tokens), dtype=torch.float64, device=tokens.device)
 
         def compute(part, frame, tables, rows, levels):
@@ -101,13 +104,14 @@ class TreeLaws:
             place = frame.places(torch.arange(frame.num_sentences, device=end.device), lengths[part])
             logs[part] = end[place].double().log() + LN2 * exponents[place].double()
 
-        self._over_charts(compute, tokens, lengths, checked_dtype(dtype))
-        return logs
+        self._over_charts(compute, tokens, lengths, torch.float64)
+        return logs.to(dtype)
 
     @torch.no_grad()
-    def prefix_log_prob(self, tokens: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """log P(a sentence begins with x_<i) in nats: float64 `(n, T + 1)`, -inf where impossible and beyond the row."""
-        tokens, lengths = checked_rows(self.source, tokens)
+    def prefix_log_prob(self, tokens: Any) -> torch.Tensor:
+        """log P(a sentence begins with x_<i) in nats: float64 `(n, T + 1)`; -inf where impossible or beyond the row."""
+        tokens = self.checked(tokens)
+        lengths = lengths_of(self.source, tokens)
         shape = len(tokens), tokens.shape[1] + 1
         logs = torch.full(shape, -torch.inf, dtype=torch.float64, device=tokens.device)
 
@@ -116,26 +120,23 @@ class TreeLaws:
             found = next_laws(frame, tables, levels)[2]
             logs[part, : frame.longest + 1] = torch.where(inside, found, -torch.inf)
 
-        self._over_charts(compute, tokens, lengths, checked_dtype(dtype))
+        self._over_charts(compute, tokens, lengths, torch.float64)
         return logs
 
     @torch.no_grad()
-    def causal_posteriors(self, tokens: Any, dtype: torch.dtype | None = None) -> list[torch.Tensor]:
+    def causal_posteriors(self, tokens: torch.Tensor, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
         """The law of every token's ancestors given the tokens up to it: what a reader of the prefix can believe.
 
         Returns:
-            Entry ℓ = 0..L, `(n, T, symbols of level ℓ)`: row i is the law of the level-ℓ node above token i given
-            x_0 .. x_i, whatever its span; zero beyond a row's length and where the prefix is impossible.
+            Entry ℓ - 1, ℓ = 1..L, `(n, T, symbols of level ℓ)`: row i is the law of the level-ℓ node above token i
+            given x_0 .. x_i, whatever its span; zero beyond a row's length and where the prefix is impossible.
         """
-        tokens, lengths = checked_rows(self.source, tokens)
-        dtype, sizes = (
-            checked_dtype(dtype),
-            [self.source.num_symbols_at(level) for level in range(self.source.depth + 1)],
-        )
+        lengths = lengths_of(self.source, tokens)
+        sizes = [self.source.num_symbols_at(level) for level in range(1, self.source.depth + 1)]
         laws = [torch.zeros(*tokens.shape, size, dtype=dtype, device=tokens.device) for size in sizes]
 
         def compute(part, frame, tables, rows, levels):
-            for law, found in zip(laws, beliefs(frame, tables, rows, levels), strict=True):
+            for law, found in zip(laws, beliefs(frame, tables, rows, levels)[1:], strict=True):
                 law[part, : frame.longest] = found
 
         self._over_charts(compute, tokens, lengths, dtype)
@@ -227,7 +228,8 @@ class TreeLaws:
 
     def _counted(self, tokens: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Numbers of derivations, as mantissas and exponents, and of roots."""
-        tokens, lengths = checked_rows(self.source, tokens)
+        tokens = self.checked(tokens)
+        lengths = lengths_of(self.source, tokens)
         mantissas = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
         exponents, roots = torch.zeros(2, len(tokens), dtype=torch.int64, device=tokens.device)
 

@@ -1,8 +1,8 @@
 """The rules of layered trees as tensors, built once for every device, dtype and kind.
 
-The rules of a level are read from left to right. A *state* of length j is a prefix of j children that some rule of more
-children begins with; a state of length 1 is a symbol. Two tensors belong to the states of length j, with v symbols below
-the level and V on it:
+The rules of a level are read from left to right. A *state* of length j is a prefix of j children that some rule of
+more children begins with; a state of length 1 is a symbol. Two tensors belong to the states of length j, with v
+symbols below the level and V on it:
 
 - `closing[j + 1]`, `(states, v, V)`: the probability that a symbol takes the rule of arity j + 1 that is this state
   followed by this symbol;
