@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .rows import Frame, Rows, chunk_of, gathered, meeting
+from .rows import Frame, Rows, blocks, chunk_of, gathered, meeting
 from .tree_tables import LevelTables, TreeTables
 
 
@@ -43,6 +43,15 @@ def chart(frame: Frame, tables: TreeTables, tokens: Rows) -> list[Level]:
 
 def _level(frame: Frame, t: LevelTables, below: Rows, is_root: bool) -> Level:
     first = below.select((below.start == 0).nonzero().squeeze(1)) if is_root else below
+    parts = [_block(frame, t, part, below) for part in blocks(frame, first, below)]
+    if len(parts) == 1:
+        return parts[0]
+    states = [Rows.joined(list(column)) for column in zip(*(part.states for part in parts), strict=True)]
+    return Level(states, Rows.joined([part.symbols for part in parts]))
+
+
+def _block(frame: Frame, t: LevelTables, first: Rows, below: Rows) -> Level:
+    """What starts where the rows `first` do."""
     states, found = [first], []
     if 1 in t.closing:
         vectors = first.times(t.closing[1][0], frame.maximise)
@@ -53,11 +62,8 @@ def _level(frame: Frame, t: LevelTables, below: Rows, is_root: bool) -> Level:
             found.append(products(frame, t.closing[length + 1], states[-1], left, below, right))
         if length + 1 < t.longest:
             states.append(_extended(frame, t, length, states[-1], left, below, right))
-    sentence, start, end, exponents, vectors = (torch.cat(parts) for parts in zip(*found, strict=True))
-    symbols = gathered(
-        frame, (sentence, start, end), exponents, lambda part: vectors[part], t.num_symbols, below.vectors.dtype
-    )
-    return Level(states, symbols)
+    columns = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+    return Level(states, gathered_products(frame, columns, t.num_symbols))
 
 
 def _extended(frame, t: LevelTables, length: int, states: Rows, left, below: Rows, right) -> Rows:
@@ -78,6 +84,12 @@ def _extended(frame, t: LevelTables, length: int, states: Rows, left, below: Row
         return before[:, parents] * added[:, symbols]
 
     return gathered(frame, spans, exponents, values_of, t.num_states[length + 1], below.vectors.dtype)
+
+
+def gathered_products(frame: Frame, columns: tuple[torch.Tensor, ...], width: int) -> Rows:
+    """Sums up what `products` returns, over equal spans."""
+    sentence, start, end, exponents, vectors = columns
+    return gathered(frame, (sentence, start, end), exponents, lambda part: vectors[part], width, vectors.dtype)
 
 
 def products(frame: Frame, table: torch.Tensor, states: Rows, left, below: Rows, right):

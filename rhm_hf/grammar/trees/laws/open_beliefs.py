@@ -14,9 +14,9 @@ what is finished before k', the child that holds i, and anything after it.
 
 import torch
 
-from .charts import Level, products
+from .charts import Level, gathered_products, products
 from .prefixes import Starts, alive, prefix_pass
-from .rows import Frame, Rows, gathered, meeting, summed
+from .rows import Frame, Rows, blocks, meeting, summed
 from .tree_tables import TreeTables
 
 
@@ -40,13 +40,13 @@ def _opened(frame: Frame, tables: TreeTables, level: int, states: list[Rows], be
     first = below.select(alive(frame, below, starts))
     found = [(first.sentence, first.start, first.end, first.exponents, first.times(t.opening[0][0]))]
     for length, rows in enumerate(states, start=1):
-        rows = rows.select(alive(frame, rows, starts))
-        left, right = meeting(frame, rows, below)
-        if len(left):
-            found.append(products(frame, t.opening[length], rows, left, below, right))
-    sentence, start, end, exponents, vectors = (torch.cat(parts) for parts in zip(*found, strict=True))
-    spans = sentence, start, end
-    return gathered(frame, spans, exponents, lambda part: vectors[part], t.num_symbols, vectors.dtype)
+        for part in blocks(frame, rows.select(alive(frame, rows, starts)), below):
+            left, right = meeting(frame, part, below)
+            products_of = products(frame, t.opening[length], part, left, below, right)
+            opened = gathered_products(frame, products_of, t.num_symbols)
+            found.append((opened.sentence, opened.start, opened.end, opened.exponents, opened.vectors))
+    columns = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+    return gathered_products(frame, columns, t.num_symbols)
 
 
 def _joined(frame: Frame, rows: Rows, starts: Starts) -> torch.Tensor:

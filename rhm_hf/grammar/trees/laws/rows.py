@@ -13,6 +13,7 @@ import torch
 
 
 CHUNK_BYTES = {"cpu": 2**22, "cuda": 2**28}  # of temporary products of pairs
+PAIRS = {"cpu": 2**19, "cuda": 2**24}  # of rows that meet, at a time: about 100 bytes each, beside their products
 NOWHERE = -(2**40)  # the exponent of zero
 
 
@@ -75,6 +76,15 @@ class Rows:
             return self.vectors
         return self.vectors.new_zeros(len(self), width).scatter_(1, self.single[:, None], self.vectors)
 
+    @classmethod
+    def joined(cls, parts: list["Rows"]) -> "Rows":
+        """The rows of several lists, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        names = ("sentence", "start", "end", "vectors", "exponents", "single")
+        columns = ([getattr(part, name) for part in parts] for name in names)
+        return cls(*(None if column[0] is None else torch.cat(column) for column in columns))
+
     @cached_property
     def peaks(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Where each vector is largest, how large, and whether it is zero elsewhere."""
@@ -101,6 +111,19 @@ class Rows:
         for part in rest.split(size):
             result[part] = (self.vectors[part, :, None] * table).amax(1)
         return result
+
+
+def blocks(frame: Frame, left: Rows, right: Rows) -> list[Rows]:
+    """`left` in parts that meet not too many rows of `right`; all rows that start together stay together."""
+    starts = torch.bincount(frame.places(right.sentence, right.start), minlength=frame.num_places)
+    counts = starts[frame.places(left.sentence, left.end)]
+    limit = PAIRS["cpu" if counts.device.type == "cpu" else "cuda"]
+    if int(counts.sum()) <= limit:
+        return [left]
+    place = frame.places(left.sentence, left.start)
+    before = (counts.cumsum(0) - counts)[torch.searchsorted(place, place)]
+    cuts = torch.div(before, limit, rounding_mode="floor").diff().nonzero().squeeze(1) + 1
+    return [left.select(part) for part in torch.tensor_split(torch.arange(len(left), device=cuts.device), cuts.cpu())]
 
 
 def meeting(frame: Frame, left: Rows, right: Rows) -> tuple[torch.Tensor, torch.Tensor]:

@@ -120,7 +120,7 @@ class _Split:
         self.children.append((node, torch.full_like(node, place), row, symbol))
 
     def _rules(self):
-        """Of every node: its arity, the row of the state of all children but the last (or -1), the last one's, its rule."""
+        """Of every node: arity, row of the state of all children but the last (or -1), row of the last child, rule."""
         parts = [self._alternatives(arity) for arity in self.t.closing]
         arity, node, left, last, rule, score = (torch.cat(column) for column in zip(*parts, strict=True))
         chosen = lowest(score, node, len(self.row))

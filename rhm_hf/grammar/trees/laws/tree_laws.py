@@ -109,7 +109,7 @@ class TreeLaws(Laws):
 
     @torch.no_grad()
     def prefix_log_prob(self, tokens: Any) -> torch.Tensor:
-        """log P(a sentence begins with x_<i) in nats: float64 `(n, T + 1)`; -inf where impossible or beyond the row."""
+        """log P(a sentence begins with x_<i) in nats: float64 `(n, T + 1)`; -inf where impossible and past the row."""
         tokens = self.checked(tokens)
         lengths = lengths_of(self.source, tokens)
         shape = len(tokens), tokens.shape[1] + 1
