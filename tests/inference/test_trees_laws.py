@@ -10,7 +10,7 @@ from exact_law import chi_squared_z
 
 from rhm_hf.grammar import Grammar, NotSupported
 from rhm_hf.grammar.trees import tree_grammar
-from rhm_hf.grammar.trees.laws import rows, tree_laws
+from rhm_hf.grammar.trees.laws import span_rows, tree_laws
 from rhm_hf.grammar.trees.tree_grammar import TreeGrammar
 from rhm_hf.grammar.trees.tree_parameters import TreeParameters
 from rhm_hf.inference import (
@@ -234,7 +234,7 @@ def test_one_arity_is_the_ordinary_rhm(name):
 
 
 def test_expected_ambiguity_of_large_vocabularies():
-    """E[derivations - 1] = (13 f^3 + 6 f^4) / 16 at L = 2, p2 = 1/2, v -> infinity; corrections are below 1 % at v = 16.
+    """E[derivations - 1] = (13 f^3 + 6 f^4) / 16 at L = 2, p2 = 1/2, v -> infinity; at v = 16 within 1 % or so.
 
     The tolerance is four standard errors of the mean over grammars (0.002 at f = 1/2, measured on 32 of them).
     """
@@ -278,8 +278,8 @@ def test_chunks_and_small_budgets_change_nothing(monkeypatch):
     expected_beliefs = causal_posteriors(grammar, tokens)
     monkeypatch.setitem(tree_laws.BUDGET_BYTES, "cpu", 2**16)
     monkeypatch.setitem(tree_laws.CHUNK_TOKENS, "cpu", 500)
-    monkeypatch.setitem(rows.CHUNK_BYTES, "cpu", 2**12)
-    monkeypatch.setitem(rows.PAIRS, "cpu", 50)
+    monkeypatch.setitem(span_rows.CHUNK_BYTES, "cpu", 2**12)
+    monkeypatch.setitem(span_rows.PAIRS, "cpu", 50)
     for found, wanted in zip(prefix_probs(grammar, tokens), expected, strict=True):
         torch.testing.assert_close(found.double(), wanted.double(), rtol=0, atol=1e-12)
     for found, wanted in zip(causal_posteriors(grammar, tokens), expected_beliefs, strict=True):

@@ -44,6 +44,7 @@ class TreeGrammar(Source):
     """
 
     family = "trees"
+    laws_class = "rhm_hf.grammar.trees.laws.tree_laws:TreeLaws"
     lengths_vary = True
     depth: int = 0
 
@@ -175,13 +176,6 @@ class TreeGrammar(Source):
                 "draw some with sample",
             )
         return listed(self, self._sentences)
-
-    @cached_property
-    def laws(self):
-        """The exact laws of this grammar, in torch: [`~rhm_hf.grammar.trees.laws.tree_laws.TreeLaws`]."""
-        from .laws.tree_laws import TreeLaws
-
-        return TreeLaws(self)
 
     # Sentences.
 

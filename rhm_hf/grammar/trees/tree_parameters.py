@@ -191,6 +191,11 @@ class TreeParameters:
         )
         return math.prod(means)
 
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The values that `load_dataset("rhm", ..)` takes by keyword."""
+        return {name: getattr(self, name) for name in ("vocab_size", "depth", "num_classes", "rules_seed")}
+
     def to_dict(self) -> dict[str, Any]:
         """The parameters, ready for JSON."""
         return {

@@ -14,9 +14,9 @@ what is finished before k', the child that holds i, and anything after it.
 
 import torch
 
-from .charts import Level, gathered_products, products
-from .prefixes import Starts, alive, prefix_pass
-from .rows import Frame, Rows, blocks, meeting, summed
+from .span_rows import Frame, Rows, blocks, meeting, summed
+from .tree_charts import Level, gathered_products, products
+from .tree_prefixes import Starts, alive, prefix_pass
 from .tree_tables import TreeTables
 
 

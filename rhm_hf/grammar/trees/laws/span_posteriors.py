@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .charts import chart
-from .prefixes import LN2
-from .rows import Frame, Rows
+from .span_rows import Frame, Rows
+from .tree_charts import chart
+from .tree_prefixes import LN2
 from .tree_tables import TreeTables
 
 

@@ -9,9 +9,9 @@ takes the largest weight, from a chart of maxima.
 import torch
 
 from ..tree_sampling import Tree
-from .charts import Level
-from .rows import Frame, Rows
 from .span_posteriors import whole_sentences
+from .span_rows import Frame, Rows
+from .tree_charts import Level
 from .tree_tables import LevelTables, TreeTables
 
 

@@ -10,13 +10,13 @@ from ...laws.inputs import checked_dtype
 from ...laws.posteriors import refuse_impossible
 from ...refusal import NotSupported
 from ..tree_sampling import Tree
-from .charts import Level, chart, token_rows
 from .open_beliefs import beliefs
-from .prefixes import LN2, ends, next_laws
-from .rows import Frame, Rows, TooLarge
 from .span_posteriors import SpanLaws, evidence_rows, span_posteriors, whole_sentences
+from .span_rows import Frame, Rows, TooLarge
+from .tree_charts import Level, chart, token_rows
 from .tree_draws import trees
 from .tree_inputs import given_evidence, lengths_of
+from .tree_prefixes import LN2, ends, next_laws
 from .tree_tables import TreeTables
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .rows import Frame, Rows, blocks, chunk_of, gathered, meeting
+from .span_rows import Frame, Rows, blocks, chunk_of, gathered, meeting
 from .tree_tables import LevelTables, TreeTables
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .charts import Level
-from .rows import NOWHERE, Frame, Rows, chunk_of, rescaled, summed
+from .span_rows import NOWHERE, Frame, Rows, chunk_of, rescaled, summed
+from .tree_charts import Level
 from .tree_tables import LevelTables, TreeTables
 
 
