@@ -77,7 +77,7 @@ def test_posteriors_of_spans(name):
     for n, sentence in enumerate(sentences):
         found = derivations(grammar, sentence, 1e-14 if name == "few loops" else 0.0)
         mass, expected = math.fsum(p for p, *_ in found), defaultdict(float)
-        assert logs[n].item() == pytest.approx(math.log(mass), abs=1e-9 if name == "few loops" else 1e-11)
+        assert logs[n].item() == pytest.approx(math.log(mass), abs=1e-7 if name == "few loops" else 1e-11)
         for p, _, spans, _ in found:
             for symbol, start, end in set(spans):
                 if end > start:
@@ -85,7 +85,7 @@ def test_posteriors_of_spans(name):
         table = np.zeros(dense.shape[1:])
         for where, p in expected.items():
             table[where] = p
-        np.testing.assert_allclose(dense[n], table, rtol=0, atol=1e-9 if name == "few loops" else 1e-12)
+        np.testing.assert_allclose(dense[n], table, rtol=0, atol=1e-7 if name == "few loops" else 1e-12)
 
 
 @pytest.mark.parametrize("name", TEXTS)
