@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 
 
-# Ambiguous; left and right recursive with unit cycles and empty rules; what nests; finite and ambiguous with an empty rule.
+# Ambiguous; recursive on both sides with unit cycles and empty rules; what nests; finite and ambiguous.
 TEXTS = {
     "ambiguous": "S -> S S [0.3] | a [0.5] | b [0.2]",
     "loops": """

@@ -30,7 +30,7 @@ def world(request):
 def test_next_token_laws_and_end(world):
     grammar, longest, full, begun = world
     for length in {1, longest - 1, longest}:
-        prefixes = [w for w in itertools.product(range(grammar.vocab_size), repeat=length)]
+        prefixes = list(itertools.product(range(grammar.vocab_size), repeat=length))
         laws, valid = grammar.laws.token_laws(prefixes)
         for row, prefix in enumerate(prefixes):
             for i in range(length + 1):
@@ -121,7 +121,8 @@ def test_soft_evidence_and_its_probability():
     evidence[0, 1, 0] = 0.0
     posteriors, logs = grammar.laws.posteriors(evidence=evidence, lengths=[3, 2], return_log_evidence=True)
     for n, length in enumerate((3, 2)):
-        weights = {w: p * math.prod(evidence[n, i, x] for i, x in enumerate(w)) for w, p in full.items() if len(w) == length}
+        those = {w: p for w, p in full.items() if len(w) == length}
+        weights = {w: p * math.prod(evidence[n, i, x] for i, x in enumerate(w)) for w, p in those.items()}
         mass = math.fsum(weights.values())
         assert logs[n].item() == pytest.approx(math.log(mass), abs=1e-12)
         for i in range(length):

@@ -1,7 +1,7 @@
 """The binarised grammar: tables of rules with one or two children, without empty ones, that the chart works on.
 
-Long rules read their children from the left: `A -> B C D` becomes `[B C] -> B C` (certain) and `A -> [B C] D`, and rules
-with the same beginning share it. A token inside a rule of several children gets a symbol of its own. With
+Long rules read their children from the left: `A -> B C D` becomes `[B C] -> B C` (certain) and `A -> [B C] D`, and
+rules with the same beginning share it. A token inside a rule of several children gets a symbol of its own. With
 eps[a] = P(a yields nothing) and only spans that are not empty,
 
     B[., i, i+1] = (I - U)^-1 E[., x_i]        B[., i, j] = (I - U)^-1 sum_k sum_bc R[., b, c] B[b, i, k] B[c, k, j]
@@ -30,8 +30,8 @@ class BinaryGrammar:
         lexical, unary, binary (`np.ndarray`): int64 `(rows, 2 or 3)`: parent and token, parent and child, parent and
             both children.
         lexical_probs, unary_probs, binary_probs (`np.ndarray`): float64 `(rows,)`.
-        lexical_rules, unary_rules, binary_rules (`np.ndarray`): int64 `(rows,)`: the rule of the grammar that ends with
-            this row, -1 where an auxiliary symbol is the parent.
+        lexical_rules, unary_rules, binary_rules (`np.ndarray`): int64 `(rows,)`: the rule of the grammar that ends
+            with this row, -1 where an auxiliary symbol is the parent.
         empty_rules (`dict[int, list[int]]`): the empty rules of a symbol.
     """
 

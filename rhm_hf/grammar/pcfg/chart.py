@@ -2,18 +2,19 @@
 
 Of the binary grammar (see `binary`), with O[a, i] = P(x_<i, and a symbol a begins at i),
 
-    O_direct[root, 0] = 1;   O_direct[c, i] += sum_(k < i) sum_ab O[a, k] R[a, b, c] B[b, k, i];   O = O_direct (I - P_L)^-1
-    P(x_<i, x_i = x) = sum_a O[a, i] E[a, x];     P(x_<n, END) = B[root, 0, n]
+    O_direct[root, 0] = 1;   O_direct[c, i] += sum_(k < i) sum_ab O[a, k] R[a, b, c] B[b, k, i];
+    O = O_direct (I - P_L)^-1;   P(x_<i, x_i = x) = sum_a O[a, i] E[a, x];   P(x_<n, END) = B[root, 0, n]
 
-Cells are sparse: for every end j, *items* (symbol, start) are completed from the latest start to the earliest, and each
-meets only what waits for its symbol at its start. What waits at k are *edges*: a rule a -> b c whose b spans i..k, kept
-only where O[a, i] > 0, that is where the prefix allows an a at i (Earley, 1970; Stolcke, 1995). The values of a token's
-items are divided by its law given the prefix, so O sums to about 1 for sentences of any length: no underflow, but for
-derivations of the prefix that are e^-650 as probable as all. What is lost of them is bounded, as a share of what the
-prefix as read so far leaves; where the bound is not negligible, the sentence is done again with logarithms.
+Cells are sparse: for every end j, *items* (symbol, start) are completed from the latest start to the earliest, and
+each meets only what waits for its symbol at its start. What waits at k are *edges*: a rule a -> b c whose b spans
+i..k, kept only where O[a, i] > 0, that is where the prefix allows an a at i (Earley, 1970; Stolcke, 1995). The values
+of a token's items are divided by its law given the prefix, so O sums to about 1 for sentences of any length: no
+underflow, but for derivations of the prefix that are e^-650 as probable as all. What is lost of them is bounded, as a
+share of what the prefix as read so far leaves; where the bound is not negligible, the sentence is done again with
+logarithms.
 
-`kind` says how numbers are added and multiplied: PROBS as they are, LOGS as logarithms, BEST as logarithms of which the
-largest is taken for the sum (the most probable parse).
+`kind` says how numbers are added and multiplied: PROBS as they are, LOGS as logarithms, BEST as logarithms of which
+the largest is taken for the sum (the most probable parse).
 """
 
 import math
@@ -250,7 +251,7 @@ def meet(kind, first, last, k, chart, zero):
 
 @compiled
 def wait(tables, kind, first, last, j, chart, num_edges, zero):
-    """Makes the edges that wait at j of the items that end there; returns their number, -1 without room, and tiny ones."""
+    """Makes the edges at j of the items that end there; returns their number, -1 without room, and tiny ones."""
     tiny = 0
     for item in range(first, last):
         symbol, start = chart.item_symbols[item], chart.item_starts[item]

@@ -202,5 +202,6 @@ def count_derivations(grammar: BinaryGrammar, tokens: np.ndarray, chart) -> int 
                     more = _product(numbers[int(chart.edge_items[e])], numbers[item])
                     of_start[parent] = _sum(of_start[parent], more)
                     e = chart.edge_nexts[e]
-    last_cell = range(int(cells[length * (length + 1) // 2 + length - 1]), int(cells[length * (length + 1) // 2 + length]))
-    return next((numbers[item] for item in last_cell if symbols[item] == 0), 0)
+    cell = length * (length + 1) // 2 + length - 1
+    whole = range(int(cells[cell]), int(cells[cell + 1]))
+    return next((numbers[item] for item in whole if symbols[item] == 0), 0)

@@ -8,8 +8,8 @@ from .sweeps import Sweeps
 def all_sentences(sweeps: Sweeps, limit: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Every sentence of positive probability, the shortest first, in the order of their tokens.
 
-    All possible prefixes of one length are extended by their exact next-token laws, so ambiguity, unit cycles and empty
-    rules do not matter. Every prefix has a sentence of its own: there are never more than `limit`.
+    All possible prefixes of one length are extended by their exact next-token laws, so ambiguity, unit cycles and
+    empty rules do not matter. Every prefix has a sentence of its own: there are never more than `limit`.
 
     Returns:
         int64 `(sentences, longest)` padded with v + 1, float64 probabilities; None where there are more than `limit`,

@@ -63,22 +63,9 @@ def derive(
 
 
 @compiled
-def hash_rows(tokens, ends, key, hashes):
-    """A keyed 64-bit hash of each sentence, of its tokens and nothing else."""
-    for i in range(hashes.shape[0]):
-        mixed = key[0]
-        for t in range(ends[i, 0], ends[i + 1, 0]):
-            high, low = multiply(mixed ^ np.uint64(tokens[t]), np.uint64(0x9E3779B97F4A7C15))
-            mixed = high ^ low ^ key[1]
-        length = np.uint64(ends[i + 1, 0] - ends[i, 0])
-        high, low = multiply(mixed ^ length, np.uint64(0xD2B74407B1CE6E93))
-        hashes[i] = high ^ low
-
-
-@compiled
-def pad_rows(tokens, ends, rows, pad, padded):
-    """Copies sentence i into `padded[rows[i]]` and fills up with `pad`."""
-    for i in range(rows.shape[0]):
+def pad_rows(tokens, ends, pad, padded):
+    """Copies sentence i into `padded[i]` and fills up with `pad`."""
+    for i in range(padded.shape[0]):
         length = ends[i + 1, 0] - ends[i, 0]
         for t in range(padded.shape[1]):
-            padded[rows[i], t] = tokens[ends[i, 0] + t] if t < length else pad
+            padded[i, t] = tokens[ends[i, 0] + t] if t < length else pad

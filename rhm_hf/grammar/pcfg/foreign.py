@@ -30,7 +30,7 @@ def rules_from_physics(source: str | Path | dict) -> Rules:
     values = json.loads(Path(source).read_text()) if isinstance(source, str | Path) else source
     levels = values.get("all") if isinstance(values, Mapping) else None
     if not isinstance(levels, list) or len(levels) < 2 or not all(isinstance(nodes, list) for nodes in levels):
-        raise ValueError("this is no PhysicsLM4 grammar: it must have 'all', a list of at least two levels, root first")
+        raise ValueError("this is no PhysicsLM4 grammar: it must have 'all', two or more lists of nodes, root first")
     if len(levels[0]) != 1:
         raise ValueError(f"all[0] has {len(levels[0])} nodes: it must have one, the start symbol")
     names = _names(levels)
@@ -94,7 +94,7 @@ def rules_from_mixed(
                 for right in tensor[a].tolist():
                     is_token = g + 1 == depth
                     if not is_token and max(right) >= len(kinds[g + 1][0]):
-                        raise ValueError(f"rules[{g}] holds the symbol {max(right)}, which has no rules at rules[{g + 1}]")
+                        raise ValueError(f"rules[{g}] holds {max(right)}, a symbol without rules at rules[{g + 1}]")
                     children = [(str(c) if is_token else f"{depth - g - 1}.{c}", is_token) for c in right]
                     made.append((f"{depth - g}.{a}", children, float(p) / tensor.shape[1]))
     last = max(int(t.max()) for t in kinds[-1]) + 1

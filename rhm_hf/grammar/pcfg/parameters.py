@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from ..sentences.permutation import philox_key
 from .rules import Rules, make_rules, rules_from_text
 
 
-PREFIX = "pcfg"
 _DRAWN = re.compile(r"pcfg-v(\d+)-m(\d+)-s(\d+(?:\.\d+)*)-L(\d+)")
 SYMBOL_LIMIT = 2**16  # symbols of all levels of a drawn grammar
 
@@ -22,8 +21,8 @@ SYMBOL_LIMIT = 2**16  # symbols of all levels of a drawn grammar
 @cache
 def gallery() -> dict[str, str]:
     """The texts of the gallery's grammars by their names, `dyck2`, ..: our own, in the folder `gallery`."""
-    files = (resources.files(__package__) / "gallery").iterdir()
-    return {file.name[:-4]: file.read_text() for file in sorted(files, key=lambda f: f.name) if file.name.endswith(".cfg")}
+    files = {file.name: file for file in (resources.files(__package__) / "gallery").iterdir()}
+    return {name[:-4]: files[name].read_text(encoding="utf-8") for name in sorted(files) if name.endswith(".cfg")}
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,8 @@ class PCFGParameters:
 
     The ensemble, in the manner of cfg3 of arXiv 2305.13673: L levels of v symbols (tokens at level 0) below the start
     symbol, m equiprobable rules for every symbol. The arity of a rule is one of `tuple_sizes` with equal chances, its
-    children are uniform; no right side occurs twice on a level, and all symbols are used.
+    children are uniform; no right side occurs twice on a level, and all symbols are used. With its start symbol,
+    `pcfg-v3-m2-s2.3-L6` has seven levels, like theirs.
 
     Args:
         title (`str`, *optional*): a grammar of the gallery; then nothing else is given.
@@ -52,6 +52,14 @@ class PCFGParameters:
     tuple_sizes: Sequence[int] | None = None
     depth: int | None = None
     rules_seed: int = 0
+
+    kind: ClassVar[str] = "pcfg"
+    names: ClassVar[re.Pattern] = re.compile(r"pcfg-.*")
+    form: ClassVar[str] = (
+        "pcfg-<title>, a grammar of the gallery, or pcfg-v<vocab_size>-m<num_rules>-s<arities>-L<depth>, for example "
+        "pcfg-dyck2, pcfg-v3-m2-s2.3-L6"
+    )
+    wraps: ClassVar[bool] = False
 
     def __post_init__(self):
         def set_value(name, value):
@@ -74,7 +82,7 @@ class PCFGParameters:
         set_value("tuple_sizes", sizes)
         v, m = self.vocab_size, self.num_rules
         if v * m * self.depth > SYMBOL_LIMIT:
-            raise ValueError(f"vocab_size={v}, num_rules={m} and depth={self.depth} make more than {SYMBOL_LIMIT} rules")
+            raise ValueError(f"vocab_size={v}, num_rules={m}, depth={self.depth} make more than {SYMBOL_LIMIT} rules")
         if v * m > sum(v**size for size in sizes) / 2:
             raise ValueError(
                 f"num_rules={m} is too many: {v} symbols with arities {sizes} have {sum(v**size for size in sizes)} "
@@ -87,10 +95,10 @@ class PCFGParameters:
 
     @property
     def name(self) -> str:
-        """The short name: `pcfg-dyck2`, `pcfg-v3-m2-s2.3-L7`; it does not include `rules_seed`."""
+        """The short name: `pcfg-dyck2`, `pcfg-v3-m2-s2.3-L6`; it does not include `rules_seed`."""
         if self.title is not None:
-            return f"{PREFIX}-{self.title}"
-        return f"{PREFIX}-v{self.vocab_size}-m{self.num_rules}-s{'.'.join(map(str, self.tuple_sizes))}-L{self.depth}"
+            return f"pcfg-{self.title}"
+        return f"pcfg-v{self.vocab_size}-m{self.num_rules}-s{'.'.join(map(str, self.tuple_sizes))}-L{self.depth}"
 
     @classmethod
     def from_name(cls, name: str, rules_seed: int = 0) -> "PCFGParameters":
@@ -99,20 +107,25 @@ class PCFGParameters:
         if match is not None:
             sizes = tuple(int(size) for size in match[3].split("."))
             return cls(None, int(match[1]), int(match[2]), sizes, int(match[4]), rules_seed)
-        title = name.removeprefix(f"{PREFIX}-")
+        title = name.removeprefix("pcfg-")
         if title == name or title not in gallery():
             raise ValueError(
-                f"name={name!r} is not a general grammar's short name: write pcfg-<title>, with a title of the gallery "
-                f"({', '.join(gallery())}), or pcfg-v<symbols>-m<rules>-s<arities>-L<levels>, as in pcfg-v3-m2-s2.3-L7"
+                f"name={name!r} is not a general grammar's short name: write {cls.form}; the gallery has "
+                f"{', '.join(gallery())}"
             )
         return cls(title, rules_seed=rules_seed)
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The values that `load_dataset("rhm", ..)` takes by keyword."""
+        return {"rules_seed": self.rules_seed}
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters, ready for JSON."""
         if self.title is not None:
-            return {"kind": PREFIX, "title": self.title}
+            return {"kind": self.kind, "title": self.title}
         sizes = {"tuple_sizes": list(self.tuple_sizes), "depth": self.depth, "rules_seed": self.rules_seed}
-        return {"kind": PREFIX, "vocab_size": self.vocab_size, "num_rules": self.num_rules, **sizes}
+        return {"kind": self.kind, "vocab_size": self.vocab_size, "num_rules": self.num_rules, **sizes}
 
     def rules(self) -> Rules:
         """The rules that the name and the seed stand for."""
@@ -149,4 +162,3 @@ class _Words:
             word = int(self.words.random_raw())
             if word < (2**64 // bound) * bound:
                 return word % bound
-

@@ -7,20 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import SEED_LIMIT, check_integer, smallest_dtype
-from ..sentences.sampling import SPLITS
+from ...checks import check_integer
+from ..sentences.permutation import philox_key
 from ..source import Source
 from . import draws, foreign, lengths
 from .binary import BinaryGrammar, binarised
 from .enumeration import all_sentences
 from .parameters import PCFGParameters
-from .refusal import NotSupported
 from .rules import Rules, checked_rules, rules_from_text
 from .sweeps import Sweeps
 from .tree import Tree
 
 
-ENUMERATION_LIMIT = 2**16  # sentences
+COUNTING_LIMIT = 2**16  # sentences that are counted one by one
 ENTROPY_TOKENS = 2**18  # of the sentences that entropies are estimated from, about
 
 
@@ -38,8 +37,6 @@ class PCFG(Source):
 
     family = "pcfg"
     lengths_vary = True
-    has_blocks = False
-    is_equiprobable = False
 
     def __init__(self, rules: Rules, parameters: PCFGParameters | None = None):
         self.rules, self.parameters = rules, parameters
@@ -77,14 +74,14 @@ class PCFG(Source):
         return cls(foreign.rules_from_mixed(rules, kind_probs, vocab_size))
 
     @classmethod
-    def from_parameters(cls, parameters: PCFGParameters) -> "PCFG":
+    def drawn_from(cls, parameters: PCFGParameters) -> "PCFG":
         """The grammar of a name."""
         return cls(parameters.rules(), parameters)
 
     @classmethod
     def from_name(cls, name: str, rules_seed: int = 0) -> "PCFG":
-        """The grammar of a short name, `pcfg-dyck2` or `pcfg-v3-m2-s2.3-L7`."""
-        return cls.from_parameters(PCFGParameters.from_name(name, rules_seed))
+        """The grammar of a short name, `pcfg-dyck2` or `pcfg-v3-m2-s2.3-L6`."""
+        return cls.drawn_from(PCFGParameters.from_name(name, rules_seed))
 
     # Shape.
 
@@ -92,11 +89,6 @@ class PCFG(Source):
     def vocab_size(self) -> int:
         """v, the number of terminals."""
         return self.rules.vocab_size
-
-    @property
-    def num_outcomes(self) -> int:
-        """v + 1: the columns of next-token laws, the last one END."""
-        return self.vocab_size + 1
 
     @property
     def terminals(self) -> tuple[str, ...]:
@@ -107,16 +99,6 @@ class PCFG(Source):
     def symbols(self) -> tuple[str, ...]:
         """The names of the symbols that have rules, the start symbol first."""
         return self.rules.symbols
-
-    @property
-    def token_dtype(self) -> np.dtype:
-        """The smallest of uint8, uint16 and int32 that holds every token and PAD = v + 1."""
-        return smallest_dtype(self.vocab_size + 2)
-
-    @property
-    def sentence_length(self) -> int:
-        """Not supported: sentences have different lengths."""
-        raise NotSupported("sentence_length", self, "its sentences have different lengths", "use sample(return_lengths=True)")
 
     @cached_property
     def _extent(self) -> lengths.Extent:
@@ -158,9 +140,14 @@ class PCFG(Source):
         """The rules as text that `from_text` reads."""
         return self.rules.to_text()
 
-    def __repr__(self) -> str:
-        seed = f", rules_seed={self.parameters.rules_seed}" if getattr(self.parameters, "rules_seed", 0) else ""
-        return f"PCFG({self.name!r}{seed}, {len(self.symbols)} symbols, {self.rules.num_rules} rules)"
+    def shape(self) -> dict[str, str]:
+        """What a card says about the shape."""
+        return {
+            "symbols": str(len(self.symbols)),
+            "production rules": str(self.rules.num_rules),
+            "recursive": "yes" if self.is_recursive else "no",
+            "mean tokens per sentence": f"{self.mean_length:.6g}",
+        }
 
     # Law.
 
@@ -181,47 +168,23 @@ class PCFG(Source):
 
     @cached_property
     def num_sentences(self) -> int | float:
-        """The exact number of sentences: infinity, or counted one by one.
+        """The number of sentences, counted one by one up to 2^16; infinity beyond.
 
-        Raises:
-            [`NotSupported`]: for finite grammars of more than 2^16 sentences: derivations are counted, but several of
-            them may write one sentence.
+        Derivations are counted whatever their number, but several of them may write one sentence: `num_derivations` is
+        an upper bound.
         """
-        if self.max_length is None:
-            return math.inf
-        if self._all_sentences is None:
-            raise NotSupported(
-                "num_sentences",
-                self,
-                f"more than {ENUMERATION_LIMIT} sentences are not counted one by one",
-                "num_derivations is an upper bound, reached where no sentence is ambiguous",
-            )
-        return len(self._all_sentences[1])
+        return math.inf if self._all_sentences is None else len(self._all_sentences[1])
 
     @cached_property
     def _all_sentences(self) -> tuple[np.ndarray, np.ndarray] | None:
-        return None if self.max_length is None else all_sentences(self.sweeps, ENUMERATION_LIMIT)
+        return None if self.max_length is None else all_sentences(self.sweeps, COUNTING_LIMIT)
 
-    def enumerate_sentences(self, limit: int = ENUMERATION_LIMIT) -> tuple[np.ndarray, np.ndarray]:
-        """Every sentence of positive probability with its probability, the shortest first.
-
-        Args:
-            limit (`int`, *optional*, defaults to 65536): of sentences.
-
-        Returns:
-            Tokens `(sentences, longest)` of `token_dtype`, padded with v + 1; float64 `(sentences,)`, which sum to 1.
-
-        Raises:
-            [`NotSupported`]: if there are more than `limit`, or infinitely many.
-        """
-        limit = check_integer("limit", limit, 1)
-        found = self._all_sentences if limit == ENUMERATION_LIMIT else None
-        if found is None and self.max_length is not None:
-            found = all_sentences(self.sweeps, limit)
-        if found is None:
-            many = "infinitely many" if self.max_length is None else f"more than {limit}"
-            raise NotSupported("enumerate_sentences", self, f"it has {many} sentences", "draw some with sample(num)")
-        return found[0].astype(self.token_dtype), found[1]
+    def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every sentence with its probability, the shortest first; see [`~rhm_hf.grammar.enumerate_sentences`]."""
+        if self._all_sentences is None:
+            return super().list_sentences()
+        tokens, probs = self._all_sentences
+        return tokens.astype(self.token_dtype), probs
 
     @cached_property
     def derivation_entropy(self) -> float:
@@ -234,16 +197,17 @@ class PCFG(Source):
             probs = self._all_sentences[1]
             return float(-(probs * np.log(probs)).sum()), 0.0
         num = int(np.clip(ENTROPY_TOKENS / (self.mean_length + 1), 2**8, 2**13))
-        logs = self.log_probs(draws.draw(self.plan, num, 0, "entropy", 0))
+        drawn = self.plan.draw(philox_key(0, "entropy"), 0, np.arange(num))
+        logs = self.sweeps.rows(drawn.padded(self.vocab_size + 1, np.dtype(np.int64)), drawn.lengths, 0)[2].sum(1)
         return float(-logs.mean()), float(logs.std(ddof=1) / math.sqrt(num))
 
     @property
     def entropy(self) -> float:
         """The entropy of a sentence in nats.
 
-        Exact where sentences are few (2^16); elsewhere the mean of -log P, which is exact, over some thousand sentences
-        that do not depend on anything but the grammar, with the error `entropy_stderr`. It is at most
-        `derivation_entropy`, which equals it where no sentence is ambiguous.
+        Exact where sentences are few (2^16); elsewhere the mean
+        of -log P, which is exact, over some thousand sentences that depend on nothing but the grammar, with the error
+        `entropy_stderr`. It is at most `derivation_entropy`, and equal to it where no sentence is ambiguous.
         """
         return self._entropy[0]
 
@@ -251,11 +215,6 @@ class PCFG(Source):
     def entropy_stderr(self) -> float:
         """The standard error of `entropy`, 0 where it is exact."""
         return self._entropy[1]
-
-    def log_probs(self, drawn: draws.Drawn) -> np.ndarray:
-        """float64 `(num,)`: the log probabilities of drawn sentences, END included, in nats."""
-        rows, sizes = drawn.padded(self.vocab_size + 1, np.dtype(np.int64)), drawn.lengths()
-        return self.sweeps.rows(rows, sizes, 0)[2].sum(1)
 
     # Lengths.
 
@@ -267,7 +226,7 @@ class PCFG(Source):
     def _length_moments(self) -> tuple[float, float]:
         return lengths.mean_and_variance(self.rules)
 
-    @property
+    @cached_property
     def mean_length(self) -> float:
         """The mean number of tokens of a sentence, exact."""
         return self._length_moments[0]
@@ -284,53 +243,9 @@ class PCFG(Source):
         """The tables that sentences are drawn with."""
         return draws.Plan(self.rules, self.mean_length + self.binary.num_symbols)
 
-    def _drawn(self, num, seed, split, sampling, start, disjoint) -> draws.Drawn:
-        num, start = check_integer("num", num, 0), check_integer("start", start, 0)
-        seed = check_integer("seed", seed, 0, SEED_LIMIT)
-        if split not in SPLITS:
-            raise ValueError(f"split={split!r} is unknown: use one of {', '.join(SPLITS)}")
-        if sampling not in (None, "iid"):
-            raise ValueError(
-                f"sampling={sampling!r} is impossible for {self.name}: its sentences are not equally probable; use "
-                "sampling='iid', with disjoint=True for splits that share no sentence"
-            )
-        if split == "evaluation" and disjoint:
-            raise ValueError("split='evaluation' is sampled with replacement: it cannot have disjoint=True; use 'test'")
-        if start + num >= 2**63:
-            raise ValueError(f"start={start} with num={num} is too large: a split has {2**63 - 1} sentences at most")
-        return draws.draw(self.plan, num, seed, split, start, split if disjoint else None)
-
-    def sample(
-        self,
-        num: int,
-        seed: int = 0,
-        split: str = "train",
-        sampling: str | None = None,
-        start: int = 0,
-        disjoint: bool = False,
-        return_lengths: bool = False,
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Sentences `start .. start + num - 1` of a split, a pure function of (rules, seed, split, index).
-
-        Args:
-            num (`int`): number of sentences.
-            seed (`int`, *optional*, defaults to 0): picks the sentences, in `[0, 2^63)`.
-            split (`str`, *optional*, defaults to `"train"`): `"train"`, `"validation"`, `"test"` or `"evaluation"`.
-            sampling (`str`, *optional*): `"iid"`, the only choice: sentences are not equally probable.
-            start (`int`, *optional*, defaults to 0): index of the first sentence.
-            disjoint (`bool`, *optional*, defaults to `False`): keep the splits from sharing any sentence: each owns a
-                region of a hash of the sentences, train 80 %, validation and test 10 % each.
-            return_lengths (`bool`, *optional*, defaults to `False`): also return the numbers of tokens.
-
-        Returns:
-            `np.ndarray` `(num, longest of these)` of `token_dtype`, padded with v + 1; and int64 `(num,)`.
-
-        Raises:
-            `ValueError`: for arguments out of range, and where a split would have (almost) no sentences.
-        """
-        drawn = self._drawn(num, seed, split, sampling, start, disjoint)
-        tokens = drawn.padded(self.vocab_size + 1, self.token_dtype)
-        return (tokens, drawn.lengths()) if return_lengths else tokens
+    def draw_sentences(self, key: np.ndarray, attempt: int, indices: np.ndarray) -> np.ndarray:
+        """See [`Source.draw_sentences`]."""
+        return self.plan.draw(key, attempt, indices).padded(self.vocab_size + 1, self.token_dtype)
 
     def derivations(
         self,
@@ -341,9 +256,18 @@ class PCFG(Source):
         start: int = 0,
         disjoint: bool = False,
     ) -> list[Tree]:
-        """The derivations of the same sentences, as they were drawn: one [`Tree`] each."""
-        drawn = self._drawn(num, seed, split, sampling, start, disjoint)
-        return [Tree(self.rules, rules) for rules in drawn.derivations()]
+        """The derivations of the sentences of `sample` with these arguments, as they were drawn: one [`Tree`] each."""
+        tokens = self.sample(num, seed, split, sampling, start, disjoint)
+        trees: list[Tree | None] = [None] * num
+        missing, key, attempt = np.arange(num), philox_key(seed, split), 0
+        while len(missing):  # a sentence is the first of its attempts that its split owns: the first that is equal
+            drawn = self.plan.draw(key, attempt, start + missing)
+            for i, row in enumerate(missing.tolist()):
+                sentence = drawn.tokens[drawn.ends[i, 0] : drawn.ends[i + 1, 0]]
+                if np.array_equal(sentence, tokens[row][tokens[row] < self.vocab_size]):
+                    trees[row] = Tree(self.rules, drawn.rules_of(i))
+            missing, attempt = np.array([row for row in missing.tolist() if trees[row] is None], np.int64), attempt + 1
+        return trees
 
     def encode(self, words: str | list[str]) -> list[int]:
         """The tokens of terminals, a list of strings or one string with spaces between them."""
@@ -360,7 +284,7 @@ class PCFG(Source):
 
     @cached_property
     def laws(self):
-        """Exact inference in torch: a [`~rhm_hf.grammar.pcfg.laws.PCFGLaws`]."""
+        """The exact laws, a [`~rhm_hf.grammar.pcfg.laws.PCFGLaws`]."""
         from .laws import PCFGLaws  # torch takes a moment to import
 
         return PCFGLaws(self)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Rules:
         """The right side of every rule."""
         bounds = self.starts.tolist()
         flat = self.rights.tolist()
-        return [tuple(flat[begin:end]) for begin, end in zip(bounds, bounds[1:], strict=False)]
+        return [tuple(flat[begin:end]) for begin, end in pairwise(bounds)]
 
     @cached_property
     def first_rules(self) -> np.ndarray:
@@ -167,13 +168,12 @@ def make_rules(
     reached = _reached(by_left, start)
     if not drop_unreachable and (useless := [left for left in by_left if left not in reached]):
         raise ValueError(
-            f"symbol {useless[0]!r}{places.get(useless[0], '')} is never reached from {start!r}: delete its rules, name "
-            f"another start symbol, or give start={start!r} to leave such rules out"
+            f"symbol {useless[0]!r}{places.get(useless[0], '')} is never reached from {start!r}: delete its rules, "
+            f"name another start symbol, or give start={start!r} to leave such rules out"
         )
     symbols = [start] + [left for left in by_left if left in reached and left != start]
-    appearing = dict.fromkeys(
-        name for left in by_left if left in reached for right, _ in by_left[left] for name, is_token in right if is_token
-    )
+    used = [right for left, those in by_left.items() if left in reached for right, _ in those]
+    appearing = dict.fromkeys(name for right in used for name, is_token in right if is_token)
     if terminals is not None:
         appearing = [name for name in terminals if name in appearing]
     tokens = {name: k for k, name in enumerate(appearing)}
@@ -209,11 +209,13 @@ def checked_rules(terminals, symbols, lefts, starts, rights, probs) -> Rules:
     if len(set(terminals)) != v or len(set(symbols)) != num or not v or not num:
         raise ValueError("terminals and symbols must be two lists of different names, none empty")
     if len(starts) != len(lefts) + 1 or len(probs) != len(lefts) or not len(lefts):
-        raise ValueError(f"there are {len(lefts)} left sides, {len(probs)} probs and {len(starts)} starts: they disagree")
+        raise ValueError(
+            f"{len(lefts)} left sides, {len(probs)} probs and {len(starts)} starts do not belong together"
+        )
     if (np.diff(starts) < 0).any() or starts[0] != 0 or starts[-1] != len(rights):
         raise ValueError("starts must ascend from 0 to the length of rights")
     if lefts.min() < 0 or lefts.max() >= num or (len(rights) and (rights.min() < 0 or rights.max() >= v + num)):
-        raise ValueError(f"a rule holds a number out of range: {v} terminals and {num} symbols make 0 to {v + num - 1}")
+        raise ValueError(f"a rule holds a number out of range: {v} terminals, {num} symbols, so 0 to {v + num - 1}")
     names = [*((name, True) for name in terminals), *((name, False) for name in symbols)]
     rules = [
         (symbols[left], [names[code] for code in rights[begin:end]], float(prob))

@@ -6,7 +6,7 @@
 - `->`, `→` and `::=` are the same arrow. Probabilities may be fractions, `[1/3]`.
 - Quoted strings are terminals. So is any other string that stands on no left side.
 - Nothing, or `ε`, between two `|` is an empty rule: `S -> A | [0.2]`.
-- `#` begins a comment where a word could begin. `%start S` names the start symbol; without it, the first left side does.
+- `#` begins a comment where a word could begin. `%start S` names the start symbol, which else is the first left side.
 """
 
 import re
@@ -112,7 +112,7 @@ def _words(line: str, number: int) -> list[tuple[str, str]]:
         if kind == "comment":
             break
         if kind == "stray":
-            raise _error(number, line, f"has a quote that is not closed, {text!r}", "close it, or quote the quote: \"'\"")
+            raise _error(number, line, f"has an open quote, {text!r}", 'close it, or quote the quote: "\'"')
         if kind in ("single", "double"):
             if not text:
                 raise _error(number, line, "has an empty terminal ''", "leave the right side empty for an empty rule")
@@ -125,7 +125,7 @@ def _left_side(words, number: int, line: str) -> tuple[str, list]:
     if words[0][0] == "quoted":
         raise _error(number, line, f"has the terminal {words[0][1]!r} on its left", "write symbols without quotes")
     if words[0][0] != "bare" or len(words) < 2 or words[1][0] != "arrow":
-        raise _error(number, line, "is no rule", "write a symbol, an arrow and its right side, with spaces, 'S -> A B [0.3]'")
+        raise _error(number, line, "is no rule", "write a symbol, an arrow and a right side, 'S -> A B [0.3]'")
     return words[0][1], words[2:]
 
 

@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...laws.base import Laws
+from ...laws.inputs import checked_dtype
+from ...laws.posteriors import refuse_impossible
+from ...refusal import NotSupported
 from ..derivations import Derivations, count_derivations
-from ..refusal import NotSupported
 from ..tree import Tree
-from .inputs import checked_dtype, checked_rows, given_evidence
+from .inputs import checked_rows, given_evidence
 from .spans import Posteriors, Spans
 
 
-class PCFGLaws:
+class PCFGLaws(Laws):
     """The laws of a [`~rhm_hf.grammar.pcfg.PCFG`].
 
     Args:
@@ -26,7 +29,8 @@ class PCFGLaws:
     """
 
     def __init__(self, source):
-        self.source, self.binary, self.sweeps = source, source.binary, source.sweeps
+        super().__init__(source)
+        self.binary, self.sweeps = source.binary, source.sweeps
         self._made_chains = {}
 
     # Next tokens.
@@ -53,7 +57,7 @@ class PCFGLaws:
         """
         if context_level is not None or context_length is not None:
             raise NotSupported(
-                "context_level and context_length", self.source, "its sentences have no blocks", "use the whole context"
+                "a shorter context", self.source, "its trees have no fixed blocks and positions", "leave it out"
             )
         rows, dtype = checked_rows(self.source, tokens), checked_dtype(dtype)
         positions = rows.tokens.shape[1] + 1 if positions is None else positions
@@ -79,9 +83,9 @@ class PCFGLaws:
         tokens: Any = None,
         mask: Any = None,
         evidence: Any = None,
-        lengths: Any = None,
         dtype: torch.dtype | None = None,
         return_log_evidence: bool = False,
+        lengths: Any = None,
     ) -> Posteriors | tuple[Posteriors, torch.Tensor]:
         """The laws of hidden tokens and of the symbols over every span, given evidence of known length.
 
@@ -89,10 +93,10 @@ class PCFGLaws:
             tokens: rows of tokens.
             mask (*optional*): bool of the shape of `tokens`, True where one is hidden.
             evidence (*optional*): instead of tokens, likelihoods `(n, t, v)`.
-            lengths (*optional*): `(n,)`, with `evidence`: the rows' lengths.
             dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the result.
             return_log_evidence (`bool`, *optional*, defaults to `False`): also return float64 `(n,)`, the log
                 probability of the evidence; -inf where it is impossible.
+            lengths (*optional*): `(n,)`, with `evidence`: the rows' lengths; by default t.
 
         Returns:
             [`Posteriors`].
@@ -112,12 +116,10 @@ class PCFGLaws:
                 found.append((np.full(len(spans[0]), n), *spans))
         columns = [np.concatenate(column) for column in zip(*found, strict=True)] or [np.zeros(0, np.int64)] * 5
         tensors = [torch.from_numpy(column).to(rows.device) for column in columns]
-        result = Posteriors(
-            torch.from_numpy(laws).to(rows.device, dtype), Spans(*tensors[:4], tensors[4].to(dtype))
-        )
+        result = Posteriors(torch.from_numpy(laws).to(rows.device, dtype), Spans(*tensors[:4], tensors[4].to(dtype)))
         if return_log_evidence:
             return result, torch.from_numpy(logs).to(rows.device)
-        _refuse_impossible(logs)
+        refuse_impossible(torch.from_numpy(logs))
         return result
 
     def _chains(self, kind: int):
@@ -174,19 +176,19 @@ class PCFGLaws:
         return spans, laws, log_prefix + log_end
 
     def causal_posteriors(
-        self, tokens: Any, by_start: bool = False, dtype: torch.dtype | None = None
+        self, tokens: Any, dtype: torch.dtype | None = None, by_start: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The constituents that contain each token, given the tokens up to it and nothing else.
 
         Args:
             tokens: rows of tokens.
-            by_start (`bool`, *optional*, defaults to `False`): tell them apart by where they begin.
             dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the result.
+            by_start (`bool`, *optional*, defaults to `False`): tell them apart by where they begin.
 
         Returns:
             `(n, t, symbols)`, or `(n, t, t, symbols)` with `by_start`: entry `[n, i, k, a]` is the expected number of
-            constituents a that begin at k and contain token i, given x_0 .. x_i. It is a probability where no symbol is
-            on its own left edge. And bool `(n, t)`: whether x_0 .. x_i is possible; elsewhere entries are 0.
+            constituents a that begin at k and contain token i, given x_0 .. x_i. It is a probability where no symbol
+            is on its own left edge. And bool `(n, t)`: whether x_0 .. x_i is possible; elsewhere entries are 0.
         """
         from ..beliefs import opened
 
@@ -223,8 +225,8 @@ class PCFGLaws:
         tokens: Any = None,
         mask: Any = None,
         evidence: Any = None,
-        lengths: Any = None,
         generator: torch.Generator | None = None,
+        lengths: Any = None,
     ) -> list[Tree]:
         """One derivation for every row of evidence, drawn from its exact posterior.
 
@@ -242,7 +244,7 @@ class PCFGLaws:
             logs[n] = ends.sum()
             rng = np.random.Generator(np.random.Philox(seed))
             trees.append(self._chosen(kind, chart, ends, rows.tokens[n, :length], part, rng))
-        _refuse_impossible(logs)
+        refuse_impossible(torch.from_numpy(logs))
         return trees
 
     def _chosen(self, kind, chart, ends, tokens, likelihoods, rng) -> Tree | None:
@@ -275,18 +277,3 @@ class PCFGLaws:
             possible = ends[1] > -np.inf
             numbers.append(count_derivations(self.binary, rows.tokens[n, :length], chart) if possible else 0)
         return numbers
-
-    def parse(self, tokens: Any):
-        """Not supported: tokens do not determine the symbols above them."""
-        raise NotSupported(
-            "parse", self.source, "its sentences may have several derivations", "use most_probable_parse or posteriors"
-        )
-
-
-def _refuse_impossible(logs: np.ndarray) -> None:
-    impossible = np.isneginf(logs)
-    if impossible.any():
-        raise ValueError(
-            f"the evidence of row {int(impossible.argmax())} is impossible ({int(impossible.sum())} of {len(logs)} rows "
-            "are): no sentence of the grammar agrees with it; posteriors(..., return_log_evidence=True) marks such rows"
-        )
