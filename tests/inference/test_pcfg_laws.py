@@ -161,7 +161,7 @@ def test_numbers_of_derivations_are_catalan_numbers_beyond_any_float():
 
 def test_loops_of_units_make_infinitely_many_derivations():
     grammar = PCFG.from_text("S -> S [0.2] | A [0.3] | 'b' [0.5]\nA -> 'a'")
-    assert grammar.laws.num_derivations([[0], [1], [0, 1]]) == [math.inf, math.inf, 0]
+    assert grammar.laws.num_derivations([[0], [1], []]) == [math.inf, math.inf, 0]
     grammar = PCFG.from_text("S -> A B\nA -> A E [0.5] | 'a' [0.5]\nB -> 'b'\nE -> [0.4] | 'e' [0.6]")
     number = dict(zip(grammar.terminals, range(3), strict=True))
     rows = [[number[x] for x in text] for text in ("ab", "aeb")]
@@ -234,3 +234,36 @@ def test_open_constituents_of_recursive_grammars():
     assert laws[0, 2, 2, f].item() == pytest.approx(1.0, abs=1e-12)
     # Of E -> E + T the chain goes on with probability 0.3 each time it is not the start.
     assert laws[0, 3, 0, e].item() == pytest.approx(1 / (1 - 0.3), abs=1e-12)
+
+
+def test_float32_and_long_sentences():
+    """A thousand tokens: laws and log P, in float32 too; the probability is far below what float32 can hold."""
+    grammar = PCFG.from_name("pcfg-v3-m2-s2.3-L6", rules_seed=1)
+    grammar = PCFG.from_text("R -> S R [0.8] | S [0.2]\n" + grammar.to_text())
+    tokens, lengths = grammar.sample(200, seed=3, return_lengths=True)
+    length = lengths[lengths > 1000].min()
+    row = tokens[(lengths == length).argmax()][:length].tolist()
+    assert 1000 < len(row) < 1500
+    laws, valid = grammar.laws.token_laws([row], len(row) + 1)
+    single, _ = grammar.laws.token_laws([row], len(row) + 1, dtype=torch.float32)
+    assert valid.all()
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), laws, rtol=1e-6, atol=1e-7)
+    targets = torch.tensor([[*row, grammar.vocab_size]])
+    chain = laws.gather(2, targets[..., None]).log().sum().item()
+    assert grammar.laws.log_prob([row]).item() == pytest.approx(chain, abs=1e-9)
+    assert grammar.laws.log_prob([row], dtype=torch.float32).item() == pytest.approx(chain, rel=1e-6)
+    assert chain < -300
+    assert grammar.laws.most_probable_parse([row])[0].log_prob <= chain + 1e-9
+
+
+def test_what_hardly_any_derivation_allows_is_not_lost():
+    """Of 700 letters a, the derivation whose middle is yet to come has a share of 1e-350: then comes b."""
+    grammar = PCFG.from_text("S -> 'a' S 'a' [0.1] | 'b' S 'b' [0.3] | 'a' 'a' [0.2] | 'b' 'b' [0.4]")
+    row = [0] * 700 + [1, 1] + [0] * 700
+    assert grammar.laws.log_prob([row]).item() == pytest.approx(700 * math.log(0.1) + math.log(0.4), abs=1e-6)
+    laws, valid = grammar.laws.token_laws([row])
+    assert valid.all()
+    # The first b is in the middle, or what follows begins with b, with probability 0.3 + 0.4.
+    assert laws[0, 701, 1].item() == pytest.approx((0.4 + 0.3 * 0.7) / 0.7, abs=1e-9)
+    assert grammar.laws.log_prob([[0] * 700 + [1, 0]]).item() == -math.inf

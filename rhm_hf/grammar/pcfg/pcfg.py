@@ -19,7 +19,7 @@ from .sweeps import Sweeps
 from .tree import Tree
 
 
-COUNTING_LIMIT = 2**16  # sentences that are counted one by one
+COUNTING_LIMIT = 2**14  # sentences that are counted one by one
 ENTROPY_TOKENS = 2**18  # of the sentences that entropies are estimated from, about
 
 
@@ -168,7 +168,7 @@ class PCFG(Source):
 
     @cached_property
     def num_sentences(self) -> int | float:
-        """The number of sentences, counted one by one up to 2^16; infinity beyond.
+        """The number of sentences, counted one by one up to 2^14; infinity beyond.
 
         Derivations are counted whatever their number, but several of them may write one sentence: `num_derivations` is
         an upper bound.
@@ -177,7 +177,12 @@ class PCFG(Source):
 
     @cached_property
     def _all_sentences(self) -> tuple[np.ndarray, np.ndarray] | None:
-        return None if self.max_length is None else all_sentences(self.sweeps, COUNTING_LIMIT)
+        if self.max_length is None:
+            return None
+        few = int(min(2 * COUNTING_LIMIT, ENTROPY_TOKENS * 2**6 // (self.mean_length + 1)))
+        if len(np.unique(self.sample(few), axis=0)) > COUNTING_LIMIT:
+            return None  # drawing that many is faster than listing them
+        return all_sentences(self.sweeps, COUNTING_LIMIT)
 
     def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
         """Every sentence with its probability, the shortest first; see [`~rhm_hf.grammar.enumerate_sentences`]."""
@@ -205,7 +210,7 @@ class PCFG(Source):
     def entropy(self) -> float:
         """The entropy of a sentence in nats.
 
-        Exact where sentences are few (2^16); elsewhere the mean
+        Exact where sentences are few (2^14); elsewhere the mean
         of -log P, which is exact, over some thousand sentences that depend on nothing but the grammar, with the error
         `entropy_stderr`. It is at most `derivation_entropy`, and equal to it where no sentence is ambiguous.
         """
