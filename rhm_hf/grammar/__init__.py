@@ -12,6 +12,7 @@ from .layered.grammar import Grammar
 from .layered.interventions import exchange_synonyms, redraw_rule, replace_symbol
 from .layered.parameters import GrammarParameters
 from .layered.uneven import LayeredParameters
+from .pcfg import PCFG, PCFGParameters
 from .refusal import NotSupported
 from .registry import register
 from .source import Source
@@ -21,6 +22,7 @@ from .sparse.sparse_grammar import SparseGrammar
 
 
 __all__ = [
+    "PCFG",
     "FilteredGrammar",
     "FilteredParameters",
     "FixedTree",
@@ -30,6 +32,7 @@ __all__ = [
     "HiddenMarkovSource",
     "LayeredParameters",
     "NotSupported",
+    "PCFGParameters",
     "Source",
     "SparseGrammar",
     "SparseParameters",

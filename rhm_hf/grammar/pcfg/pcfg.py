@@ -1,0 +1,295 @@
+"""`PCFG`: any probabilistic context-free grammar as a source of sentences whose lengths vary."""
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...checks import check_integer
+from ..sentences.permutation import philox_key
+from ..source import Source
+from . import draws, foreign, lengths
+from .binary import BinaryGrammar, binarised
+from .enumeration import all_sentences
+from .parameters import PCFGParameters
+from .rules import Rules, checked_rules, rules_from_text
+from .sweeps import Sweeps
+from .tree import Tree
+
+
+COUNTING_LIMIT = 2**14  # sentences that are counted one by one
+ENTROPY_TOKENS = 2**18  # of the sentences that entropies are estimated from, about
+
+
+class PCFG(Source):
+    """A general probabilistic context-free grammar: recursive or not, with unit and empty rules, ambiguous or not.
+
+    Sentences have no common length and may have no longest one: the law is that of the rules, of all lengths, never
+    conditioned on one. Grammars must be proper (the rules of a symbol sum to one) and consistent (derivations end,
+    their mean size is finite); others are refused.
+
+    Args:
+        rules ([`~rhm_hf.grammar.pcfg.rules.Rules`]): the rules; see `from_text` and its kin.
+        parameters ([`~rhm_hf.grammar.pcfg.parameters.PCFGParameters`], *optional*): its name, where it has one.
+    """
+
+    family = "pcfg"
+    lengths_vary = True
+
+    def __init__(self, rules: Rules, parameters: PCFGParameters | None = None):
+        self.rules, self.parameters = rules, parameters
+
+    # Ways to make one.
+
+    @classmethod
+    def from_text(cls, text: str, start: str | None = None) -> "PCFG":
+        """Reads rules as people write them, `S -> A B [0.3] | 'c' [0.7]`; see [`~rhm_hf.grammar.pcfg.text`].
+
+        Args:
+            text (`str`): the rules; equiprobable where no probabilities are written.
+            start (`str`, *optional*, defaults to the first left side): the start symbol. Where it is given, rules that
+                it does not reach are left out; elsewhere they are refused.
+
+        Raises:
+            `ValueError`: naming the line or the symbol, and the remedy.
+        """
+        return cls(rules_from_text(text, start))
+
+    @classmethod
+    def from_file(cls, path: str | Path, start: str | None = None) -> "PCFG":
+        """Reads a file of rules: PhysicsLM4's JSON where the name ends in `.json`, text elsewhere."""
+        path = Path(path)
+        try:
+            if path.suffix == ".json":
+                return cls(foreign.rules_from_physics(path))
+            return cls.from_text(path.read_text(), start)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_mixed_tensors(cls, rules: Any, kind_probs: Any = None, vocab_size: int | None = None) -> "PCFG":
+        """Takes the tensors of Mixed_RHM: see [`~rhm_hf.grammar.pcfg.foreign.rules_from_mixed`]."""
+        return cls(foreign.rules_from_mixed(rules, kind_probs, vocab_size))
+
+    @classmethod
+    def drawn_from(cls, parameters: PCFGParameters) -> "PCFG":
+        """The grammar of a name."""
+        return cls(parameters.rules(), parameters)
+
+    @classmethod
+    def from_name(cls, name: str, rules_seed: int = 0) -> "PCFG":
+        """The grammar of a short name, `pcfg-dyck2` or `pcfg-v3-m2-s2.3-L6`."""
+        return cls.drawn_from(PCFGParameters.from_name(name, rules_seed))
+
+    # Shape.
+
+    @property
+    def vocab_size(self) -> int:
+        """v, the number of terminals."""
+        return self.rules.vocab_size
+
+    @property
+    def terminals(self) -> tuple[str, ...]:
+        """The strings of the tokens 0 .. v-1."""
+        return self.rules.terminals
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The names of the symbols that have rules, the start symbol first."""
+        return self.rules.symbols
+
+    @cached_property
+    def _extent(self) -> lengths.Extent:
+        return lengths.extent(self.rules)
+
+    @property
+    def max_length(self) -> int | None:
+        """The length of the longest sentence, None where there is none."""
+        return None if self._extent.max_length == math.inf else int(self._extent.max_length)
+
+    @property
+    def min_length(self) -> int:
+        """The length of the shortest sentence."""
+        return self._extent.min_length
+
+    @property
+    def is_recursive(self) -> bool:
+        """Whether some symbol can contain itself: then derivations are infinitely many."""
+        return self._extent.num_derivations == math.inf
+
+    # Identity.
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """`lefts`, `starts`, `rights` (int32) and `probs` (float64): see [`Rules`]."""
+        r = self.rules
+        return {"lefts": r.lefts, "starts": r.starts, "rights": r.rights, "probs": r.probs}
+
+    def settings(self) -> dict[str, Any]:
+        """`terminals` and `symbols`, lists of strings."""
+        return {"terminals": list(self.terminals), "symbols": list(self.symbols)}
+
+    @classmethod
+    def from_arrays(cls, arrays, settings, parameters=None) -> "PCFG":
+        """See [`Source.from_arrays`]."""
+        names = (settings["terminals"], settings["symbols"])
+        return cls(checked_rules(*names, *(arrays[k] for k in ("lefts", "starts", "rights", "probs"))), parameters)
+
+    def to_text(self) -> str:
+        """The rules as text that `from_text` reads."""
+        return self.rules.to_text()
+
+    def shape(self) -> dict[str, str]:
+        """What a card says about the shape."""
+        return {
+            "symbols": str(len(self.symbols)),
+            "production rules": str(self.rules.num_rules),
+            "recursive": "yes" if self.is_recursive else "no",
+            "mean tokens per sentence": f"{self.mean_length:.6g}",
+        }
+
+    # Law.
+
+    @cached_property
+    def binary(self) -> BinaryGrammar:
+        """The binarised grammar that inference works on."""
+        return binarised(self.rules)
+
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        """Exact inference in numpy: laws, log probabilities and charts of sentences."""
+        return Sweeps(self.binary)
+
+    @property
+    def num_derivations(self) -> int | float:
+        """The exact number of derivations, infinity where there is no limit."""
+        return self._extent.num_derivations
+
+    @cached_property
+    def num_sentences(self) -> int | float:
+        """The number of sentences, counted one by one up to 2^14; infinity beyond.
+
+        Derivations are counted whatever their number, but several of them may write one sentence: `num_derivations` is
+        an upper bound.
+        """
+        return math.inf if self._all_sentences is None else len(self._all_sentences[1])
+
+    @cached_property
+    def _all_sentences(self) -> tuple[np.ndarray, np.ndarray] | None:
+        if self.max_length is None:
+            return None
+        few = int(min(2 * COUNTING_LIMIT, ENTROPY_TOKENS * 2**6 // (self.mean_length + 1)))
+        if len(np.unique(self.sample(few), axis=0)) > COUNTING_LIMIT:
+            return None  # drawing that many is faster than listing them
+        return all_sentences(self.sweeps, COUNTING_LIMIT)
+
+    def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every sentence with its probability, the shortest first; see [`~rhm_hf.grammar.enumerate_sentences`]."""
+        if self._all_sentences is None:
+            return super().list_sentences()
+        tokens, probs = self._all_sentences
+        return tokens.astype(self.token_dtype), probs
+
+    @cached_property
+    def derivation_entropy(self) -> float:
+        """The entropy of a derivation in nats, exact."""
+        return lengths.derivation_entropy(self.rules)
+
+    @cached_property
+    def _entropy(self) -> tuple[float, float]:
+        if self._all_sentences is not None:
+            probs = self._all_sentences[1]
+            return float(-(probs * np.log(probs)).sum()), 0.0
+        num = int(np.clip(ENTROPY_TOKENS / (self.mean_length + 1), 2**8, 2**13))
+        drawn = self.plan.draw(philox_key(0, "entropy"), 0, np.arange(num))
+        logs = self.sweeps.rows(drawn.padded(self.vocab_size + 1, np.dtype(np.int64)), drawn.lengths, 0)[2].sum(1)
+        return float(-logs.mean()), float(logs.std(ddof=1) / math.sqrt(num))
+
+    @property
+    def entropy(self) -> float:
+        """The entropy of a sentence in nats.
+
+        Exact where sentences are few (2^14); elsewhere the mean
+        of -log P, which is exact, over some thousand sentences that depend on nothing but the grammar, with the error
+        `entropy_stderr`. It is at most `derivation_entropy`, and equal to it where no sentence is ambiguous.
+        """
+        return self._entropy[0]
+
+    @property
+    def entropy_stderr(self) -> float:
+        """The standard error of `entropy`, 0 where it is exact."""
+        return self._entropy[1]
+
+    # Lengths.
+
+    def length_law(self, longest: int) -> np.ndarray:
+        """P(a sentence has n tokens), n = 0 .. longest, exact: float64 `(longest + 1,)`."""
+        return lengths.length_law(self.binary, check_integer("longest", longest, 0))
+
+    @cached_property
+    def _length_moments(self) -> tuple[float, float]:
+        return lengths.mean_and_variance(self.rules)
+
+    @cached_property
+    def mean_length(self) -> float:
+        """The mean number of tokens of a sentence, exact."""
+        return self._length_moments[0]
+
+    @property
+    def length_variance(self) -> float:
+        """The variance of the number of tokens of a sentence, exact."""
+        return self._length_moments[1]
+
+    # Sentences.
+
+    @cached_property
+    def plan(self) -> draws.Plan:
+        """The tables that sentences are drawn with."""
+        return draws.Plan(self.rules, self.mean_length + self.binary.num_symbols)
+
+    def draw_sentences(self, key: np.ndarray, attempt: int, indices: np.ndarray) -> np.ndarray:
+        """See [`Source.draw_sentences`]."""
+        return self.plan.draw(key, attempt, indices).padded(self.vocab_size + 1, self.token_dtype)
+
+    def derivations(
+        self,
+        num: int,
+        seed: int = 0,
+        split: str = "train",
+        sampling: str | None = None,
+        start: int = 0,
+        disjoint: bool = False,
+    ) -> list[Tree]:
+        """The derivations of the sentences of `sample` with these arguments, as they were drawn: one [`Tree`] each."""
+        tokens = self.sample(num, seed, split, sampling, start, disjoint)
+        trees: list[Tree | None] = [None] * num
+        missing, key, attempt = np.arange(num), philox_key(seed, split), 0
+        while len(missing):  # a sentence is the first of its attempts that its split owns: the first that is equal
+            drawn = self.plan.draw(key, attempt, start + missing)
+            for i, row in enumerate(missing.tolist()):
+                sentence = drawn.tokens[drawn.ends[i, 0] : drawn.ends[i + 1, 0]]
+                if np.array_equal(sentence, tokens[row][tokens[row] < self.vocab_size]):
+                    trees[row] = Tree(self.rules, drawn.rules_of(i))
+            missing, attempt = np.array([row for row in missing.tolist() if trees[row] is None], np.int64), attempt + 1
+        return trees
+
+    def encode(self, words: str | list[str]) -> list[int]:
+        """The tokens of terminals, a list of strings or one string with spaces between them."""
+        words = words.split() if isinstance(words, str) else words
+        known = {name: k for k, name in enumerate(self.terminals)}
+        unknown = [word for word in words if word not in known]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no terminal: they are {', '.join(self.terminals[:50])}")
+        return [known[word] for word in words]
+
+    def decode(self, tokens) -> str:
+        """The terminals of a sentence up to its padding, with spaces between them."""
+        return " ".join(self.terminals[t] for t in tokens if t < self.vocab_size)
+
+    @cached_property
+    def laws(self):
+        """The exact laws, a [`~rhm_hf.grammar.pcfg.laws.PCFGLaws`]."""
+        from .laws import PCFGLaws  # torch takes a moment to import
+
+        return PCFGLaws(self)

@@ -1,0 +1,91 @@
+"""Runs the kernel of `chart` over sentences, with logarithms for those that need them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .binary import BinaryGrammar
+
+
+CAPACITY = 2**14  # items and edges that a chart has room for to begin with
+
+
+@dataclass(frozen=True, eq=False)
+class Sweeps:
+    """The sweeps of a grammar. A row of tokens is read up to its length; what is behind it may be anything."""
+
+    grammar: BinaryGrammar
+
+    def tables(self, kind: int):
+        """The kernel's tables, made once for each kind of numbers."""
+        if kind not in self._tables:
+            from .chart import tables_of
+
+            self._tables[kind] = tables_of(self.grammar, kind)
+        return self._tables[kind]
+
+    @cached_property
+    def _tables(self) -> dict:
+        return {}
+
+    def rows(self, tokens: np.ndarray, lengths: np.ndarray, positions: int) -> tuple[np.ndarray, ...]:
+        """Laws and log probabilities of rows.
+
+        Args:
+            tokens (`np.ndarray`): int64 `(n, t)`.
+            lengths (`np.ndarray`): int64 `(n,)`: how many tokens of each row to read.
+            positions (`int`): how many laws to give.
+
+        Returns:
+            float64 laws `(n, positions, v + 1)`, uniform where they are not valid; bool `(n, positions)`; float64
+            `(n, 2)`: the log probability of what was read as a prefix, and that of END after it. The working memory is
+            one chart, about 60 bytes for each of its items, edges and cells, n (n + 1) / 2 cells for n tokens.
+        """
+        from .chart import FAINT, LOGS, PROBS, new_chart, sweep_rows
+
+        outcomes = self.grammar.rules.vocab_size + 1
+        laws = np.full((len(tokens), positions, outcomes), 1 / outcomes)
+        valid, logs = np.zeros((len(tokens), positions), dtype=bool), np.zeros((len(tokens), 2))
+        states = np.full(len(tokens), FAINT)
+        tokens = np.ascontiguousarray(tokens, dtype=np.int64)
+        lengths = np.ascontiguousarray(lengths, dtype=np.int64)
+        chart = new_chart(int(lengths.max(initial=0)), self.grammar.num_symbols, CAPACITY)
+        sweep_rows(self.tables(PROBS), PROBS, tokens, lengths, chart, laws, valid, logs, states)
+        if (faint := states == FAINT).any():
+            some = [array[faint] for array in (tokens, lengths, laws, valid, logs)]
+            sweep_rows(self.tables(LOGS), LOGS, *some[:2], chart, *some[2:], np.full(len(some[0]), FAINT))
+            laws[faint], valid[faint], logs[faint] = some[2:]
+        laws[~valid] = 1 / outcomes
+        return laws, valid, logs
+
+    def chart(self, tokens: np.ndarray, evidence: np.ndarray | None = None, kind: int | None = None):
+        """The chart of one sentence.
+
+        Args:
+            tokens (`np.ndarray`): int64 `(length,)`; not read where there is evidence.
+            evidence (`np.ndarray`, *optional*): float64 `(length, v)`: likelihoods of the tokens, >= 0.
+            kind (`int`, *optional*): of the numbers; by default PROBS, or LOGS where those are too small.
+
+        Returns:
+            The kind of its numbers, the chart, and the log probabilities of the whole and of END after it.
+        """
+        from .chart import FAINT, FULL, LOGS, PROBS, new_chart, sweep
+
+        v, length = self.grammar.rules.vocab_size, len(tokens if evidence is None else evidence)
+        tokens = np.ascontiguousarray(tokens, dtype=np.int64)
+        laws, logs, capacity = np.zeros((0, v + 1)), np.zeros(2), CAPACITY
+        trying = PROBS if kind is None else kind
+        while True:
+            given = np.zeros((0, 0))
+            if evidence is not None:
+                with np.errstate(divide="ignore"):
+                    given = np.array(evidence if trying == PROBS else np.log(evidence), dtype=np.float64)
+            chart = new_chart(length, self.grammar.num_symbols, capacity)
+            state = sweep(self.tables(trying), trying, tokens, given, length, chart, laws, logs)
+            if state == FULL:
+                capacity = 2 * (capacity + self.grammar.num_symbols)
+            elif state == FAINT and trying == PROBS:
+                trying = LOGS
+            else:
+                return trying, chart, logs
