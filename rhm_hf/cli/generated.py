@@ -11,7 +11,7 @@ BATCH = 64
 
 
 def generated(
-    read, prompt: str, num: int, length: int | None, seed: int, tokenizer: str | None
+    read, prompt: str, num: int, length: int | None, seed: int, tokenizer: str | None, symbols_only: bool = False
 ) -> list[dict[str, Any]]:
     """Draws sequences.
 
@@ -22,6 +22,8 @@ def generated(
         length (`int`, *optional*): new tokens.
         seed (`int`): of torch's generator; the global random state stays as it is.
         tokenizer (`str`, *optional*): a folder or Hub id; by default the one beside the model.
+        symbols_only (`bool`, *optional*, defaults to `False`): special ids are not drawn, and the rest of the law is
+            renormalised.
 
     Returns:
         `list[dict]`: `input_ids`, the prompt included, without special ids; `text`.
@@ -53,6 +55,7 @@ def generated(
                 temperature=1.0,
                 max_new_tokens=length,
                 pad_token_id=_pad(model),
+                suppress_tokens=_specials(model, words) if symbols_only else None,
             )
             for row in drawn.tolist():
                 found.append(_readable(row, model, words))
@@ -60,7 +63,7 @@ def generated(
 
 
 def _length(read, length: int | None, prompt: int, start: int) -> int:
-    """New tokens: as asked, or the rest of a sentence of the model's grammar, or 64; what positions there are allow."""
+    """New tokens: as asked, or the rest of a sentence of the model's grammar, or 64; no more than fit."""
     config = read.model.config.get_text_config()
     room = getattr(config, "max_position_embeddings", None)
     room = None if room is None or room <= 0 else room - start + 1  # the last token is drawn and not read
@@ -79,15 +82,15 @@ def _length(read, length: int | None, prompt: int, start: int) -> int:
     return length
 
 
-def _specials(model, symbols_only: bool) -> list[int] | None:
-    """Ids that are not drawn: those that are no symbols of a text."""
-    if not symbols_only:
-        return None
+def _specials(model, tokenizer) -> list[int] | None:
+    """Ids that are no symbols of a text: what the model or its tokenizer calls special, and ids beyond its symbols."""
     config = model.config.get_text_config()
-    number = getattr(model.config, "num_symbols", None) or getattr(config, "vocab_size", 0)
     named = [getattr(config, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "mask")]
     special = {i for entry in named if entry is not None for i in (entry if isinstance(entry, list) else [entry])}
-    return sorted({*special, *range(number, config.vocab_size)}) or None
+    special |= set(getattr(tokenizer, "all_special_ids", []))
+    number = getattr(model.config, "num_symbols", None)
+    special |= set() if number is None else set(range(number, config.vocab_size))
+    return sorted(i for i in special if 0 <= i < config.vocab_size) or None
 
 
 def _tokenizer(read, tokenizer: str | None):

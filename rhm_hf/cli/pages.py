@@ -70,8 +70,9 @@ def _findings(file: Path) -> list[Section]:
     for title, rows in record.get("tables", {}).items():
         sections.append(_rows_section(title, rows))
     parameters = {"command": f"rhm {record['command']}"} | record.get("parameters", {})
-    sections.append(Section("Parameters", facts={name: plain(value) for name, value in parameters.items()}))
-    sections.append(Section("Versions", facts=record.get("versions", {})))
+    facts = {name: plain(value) for name, value in parameters.items() if value is not None}
+    sections.append(Section("Parameters", facts=facts, listed=False))
+    sections.append(Section("Versions", facts=record.get("versions", {}), listed=False))
     return sections
 
 
@@ -104,6 +105,8 @@ def _arguments(runs: list[Path]) -> Section:
     facts = {}
     for name in found[0]:
         values = list(dict.fromkeys(plain(arguments.get(name)) for arguments in found))
+        if values == ["-"]:  # left out
+            continue
         facts[name] = values[0] if len(values) == 1 else f"{', '.join(values[:8])}{', ..' if len(values) > 8 else ''}"
     return Section(f"Parameters ({len(runs)} run{'s' if len(runs) > 1 else ''})", facts=facts)
 

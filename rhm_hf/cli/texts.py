@@ -258,6 +258,7 @@ def generate(
     num: Annotated[int, typer.Option("--num", "-n", help="Sequences.")] = 8,
     length: Annotated[int | None, typer.Option(help="New tokens; a whole sentence of an oracle by default.")] = None,
     seed: Seed = 0,
+    symbols_only: Annotated[bool, typer.Option("--symbols_only", help="Draw no special ids (BOS, EOS, ..).")] = False,
     tokenizer: Tokenizer = None,
     rules_seed: RulesSeed = None,
     json: Json = False,
@@ -272,7 +273,7 @@ def generate(
     if num < 1:
         raise ValueError(f"--num {num} must be at least 1")
     read = read_model(model, rules_seed)
-    sequences = generated(read, prompt, num, length, seed, tokenizer)
+    sequences = generated(read, prompt, num, length, seed, tokenizer, symbols_only)
     if out is not None:
         write_generated(sequences, out)
     if json:

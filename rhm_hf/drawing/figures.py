@@ -1,10 +1,13 @@
 """Plain figures of measurements: lines with error bars, heat maps. Matplotlib, without a display or global state."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .files import beside
+
+
+FEW = 8  # ticks
 
 
 def lines(
@@ -59,9 +62,32 @@ def panels(
         for label, height in (levels or {}).items():
             ax.axhline(height, color="black", linestyle="--", linewidth=0.9)
             ax.annotate(label, (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
-        finish(ax, title, xlabel=xlabel, ylabel=ylabel if number == 0 else "", xscale=xscale, yscale=yscale)
+        ylabel_here = ylabel if number == 0 else ""
+        finish(ax, title, xlabel=xlabel, ylabel=ylabel_here, xscale=xscale, yscale=_spread(ax, yscale))
+        _plain_ticks(ax, series, xscale)
     with beside(path) as partial:
         figure.savefig(partial)
+
+
+def _spread(ax, yscale: str) -> str:
+    """A logarithmic axis where the data span a factor that its ticks can show, else a linear one."""
+    heights = [y for line in ax.get_lines() for y in line.get_ydata() if y > 0] if yscale == "log" else []
+    return "linear" if heights and max(heights) < 4 * min(heights) else yscale
+
+
+def _plain_ticks(ax, series: Mapping[str, Mapping[str, Any]], xscale: str) -> None:
+    """On a logarithmic axis the measured values themselves where they are few, as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    values = sorted({x for curve in series.values() for x in curve["x"]})
+    if xscale == "linear" or not values:
+        return
+    if len(values) > FEW:
+        values = [values[i] for i in sorted({round(k * (len(values) - 1) / (FEW - 1)) for k in range(FEW)})]
+    ax.set_xticks(values)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x < 1e6 else f"{x:.0e}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.tick_params(axis="x", labelsize=8)
 
 
 def _drawable(curve: Mapping[str, Any], yscale: str) -> tuple[list, list, list | None]:
@@ -122,6 +148,3 @@ def heat_maps(
     figure.colorbar(shown, ax=list(axes), label=label)
     with beside(path) as partial:
         figure.savefig(partial)
-
-
-Drawer = Callable[[Path], None]

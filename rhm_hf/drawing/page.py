@@ -16,6 +16,7 @@ class Section:
         pictures (`Mapping[str, str]`): what a picture shows -> its data URI.
         remark (`str`): a sentence below the table.
         files (`tuple[str, ...]`): names of files that it has taken in.
+        listed (`bool`): whether the contents name it.
     """
 
     title: str
@@ -24,6 +25,7 @@ class Section:
     pictures: Mapping[str, str] = field(default_factory=dict)
     remark: str = ""
     files: tuple[str, ...] = ()
+    listed: bool = True
 
 
 TEMPLATE = """<!DOCTYPE html>
@@ -49,8 +51,9 @@ figure { margin: 1rem 0; } img { max-width: 100%; background: white; }
 </head>
 <body>
 <h1>{{ title }}</h1>
-{% if sections|length > 2 %}<nav>{% for section in sections %}<a href="#s{{ loop.index }}">{{ section.title }}</a>
-{% endfor %}</nav>{% endif %}
+{% if sections|length > 2 %}<nav>{% for section in sections %}
+{% if section.listed %}<a href="#s{{ loop.index }}">{{ section.title }}</a>
+{% endif %}{% endfor %}</nav>{% endif %}
 {% for section in sections %}
 <section id="s{{ loop.index }}">
 <h2>{{ section.title }}</h2>
