@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from . import catalogue, grammars, judged, runs, shown, texts, verified, written
+from .commands import catalogue, grammars, judged, runs, shown, texts, verified, written
 from .group import Rhm
 
 

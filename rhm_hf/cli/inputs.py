@@ -47,7 +47,7 @@ def read_grammar(text: str, rules_seed: int | None = None):
         `ValueError`: for an empty word, a word that may mean two things, a seed where there is nothing to draw.
     """
     from ..grammar import Grammar
-    from ..grammar.families import parameters_from_name
+    from ..grammar.registry import parameters_from_name
 
     if not text.strip():
         raise ValueError("GRAMMAR is empty: give a short name such as v8-m2-s2-L3, or a path such as ./folder")

@@ -78,6 +78,60 @@ def from_levels(
     return build(len(levels) - 1, 0)
 
 
+def from_counts(levels: Sequence[Sequence[Any]], num_children: Sequence[Sequence[int]]) -> Node:
+    """The tree of one derivation whose nodes differ in their numbers of children.
+
+    Args:
+        levels (`Sequence`): the symbols of every level from left to right, tokens first and the root last.
+        num_children (`Sequence`): how many children every node of a level has; the tokens' entry is not read.
+    """
+    below = [Node(str(int(token))) for token in levels[0]]
+    for symbols, counts in zip(levels[1:], num_children[1:], strict=True):
+        first, above = 0, []
+        for symbol, count in zip(symbols, counts, strict=True):
+            above.append(Node(str(int(symbol)), tuple(below[first : first + int(count)])))
+            first += int(count)
+        below = above
+    if len(below) != 1:
+        raise ValueError(f"levels[-1] has {len(below)} nodes: the last level is the root, one node")
+    return below[0]
+
+
+def from_rules(rules: Sequence[int], grammar_rules: Any) -> Node:
+    """The tree of one derivation of a general grammar.
+
+    Args:
+        rules (`Sequence[int]`): the rule of every node, a node before its children, from the left.
+        grammar_rules: of the grammar, with `right_sides`, `terminals`, `symbols` and `vocab_size`: token k is k, symbol
+            a is v + a. An empty right side is drawn as a leaf without a label of its own, `ε`.
+    """
+    v, following = grammar_rules.vocab_size, iter(rules)
+    done: list[Node] = []
+    stack: list[tuple[int, int | None]] = [(v, None)]  # a code to expand, or a symbol with its number of children
+    while stack:
+        code, count = stack.pop()
+        if count is not None:
+            children = tuple(done[len(done) - count :]) if count else (Node("ε"),)
+            del done[len(done) - count :]
+            done.append(Node(str(grammar_rules.symbols[code - v]), children))
+        elif code < v:
+            done.append(Node(str(grammar_rules.terminals[code])))
+        else:
+            right = grammar_rules.right_sides[int(next(following))]
+            stack.append((code, len(right)))
+            stack += [(child, None) for child in reversed(right)]
+    return done[0]
+
+
+def of_derivation(derivation: Any) -> Node:
+    """The tree of a derivation as a source gives it: by levels, with numbers of children, or by rules."""
+    if hasattr(derivation, "grammar_rules"):
+        return from_rules(derivation.rules, derivation.grammar_rules)
+    if hasattr(derivation, "num_children"):
+        return from_counts(derivation.levels, derivation.num_children)
+    return from_levels(derivation)
+
+
 def place(root: Node, gap: int = 1) -> list[Placed]:
     """Places for all nodes: leaves side by side in their order, parents over the middle of their children.
 

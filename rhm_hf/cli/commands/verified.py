@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from .group import Silent
-from .options import GrammarName, Json, Out, RulesSeed, Seed
-from .output import Findings, note, publish
-from .progress import heavy, progress
+from ..group import Silent
+from ..options import GrammarName, Json, Out, RulesSeed, Seed
+from ..output import Findings, note, publish
+from ..progress import heavy, progress
 
 
 LIST_LIMIT = 2**14  # derivations that are listed one by one
@@ -30,15 +30,15 @@ def verify(
     out: Out = None,
 ) -> None:
     """Compare the laws of a grammar with a brute force that shares no code with them."""
+    from ..inputs import read_grammar
     from .brute_force import Definition, Listed
-    from .inputs import read_grammar
 
     if num_sentences < 1:
         raise ValueError(f"--num_sentences {num_sentences} must be at least 1")
     source = read_grammar(grammar, rules_seed)
     definition = Definition.of(source)
     with heavy("PyTorch"):
-        from .. import inference  # noqa: F401
+        from ... import inference  # noqa: F401
     number = definition.num_derivations()
     if number <= LIST_LIMIT:
         method = f"all {number} derivations listed"
@@ -73,7 +73,7 @@ def _small(source, listed, seed: int) -> Iterator[Row]:
     import numpy as np
     import torch
 
-    from .. import inference
+    from ... import inference
 
     sentences = np.array(list(listed.sentences))
     probs = np.array(list(listed.sentences.values()))
@@ -111,7 +111,7 @@ def _large(source, definition, num: int, seed: int) -> Iterator[Row]:
     """Laws of drawn sentences against sums over all trees."""
     import numpy as np
 
-    from .. import inference
+    from ... import inference
 
     tokens = source.sample(num, seed=seed, split="evaluation", sampling="iid").astype(np.int64)
     length, v = tokens.shape[1], source.vocab_size
@@ -136,7 +136,7 @@ def _posteriors(source, tokens, brute: Callable[..., Any], seed: int) -> Row:
     """Laws of random nodes of all levels under random masks."""
     import numpy as np
 
-    from .. import inference
+    from ... import inference
 
     rng = np.random.default_rng(seed)
     rows = tokens[rng.integers(len(tokens), size=MASKS)]
@@ -156,7 +156,7 @@ def _posteriors(source, tokens, brute: Callable[..., Any], seed: int) -> Row:
 def _pairs(source, listed) -> Iterator[Row]:
     import numpy as np
 
-    from ..statistics import joint_law
+    from ...statistics import joint_law
 
     pairs = [(i, listed.length - 1) for i in range(listed.length - 1)]
     if pairs:
@@ -169,7 +169,7 @@ def _oracle(source, tokens, logs) -> Iterator[Row]:
     import numpy as np
     import torch
 
-    from ..models.rhm.modeling_rhm import RHMForCausalLM
+    from ...models.rhm.modeling_rhm import RHMForCausalLM
 
     model = RHMForCausalLM.from_grammar(source).eval()
     rows = torch.from_numpy(np.asarray(tokens[:1024], dtype=np.int64))

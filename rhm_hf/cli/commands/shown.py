@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import GrammarName, Json, RulesSeed, Seed
-from .output import json_text, plain, screen, show_facts, show_table
-from .progress import heavy, progress
+from ..options import GrammarName, Json, RulesSeed, Seed
+from ..output import json_text, screen, show_facts, show_table
+from ..progress import heavy, progress
 
 
 LAWS_SHOWN = 3  # most probable symbols of a hidden node
@@ -44,11 +44,20 @@ def show(
     json: Json = False,
 ) -> None:
     """Draw a derivation as a tree, with the rules and the synonyms of its grammar."""
-    from .inputs import read_grammar
+    from ..inputs import read_grammar
 
     if resample is not None and (posterior or mask is not None):
         raise ValueError("--resample changes a derivation, --posterior and --mask hide one: give one of them")
     source = read_grammar(grammar, rules_seed)
+    if not source.has_blocks:
+        if resample is not None or posterior or tokens is not None or mask is not None:
+            raise ValueError(
+                f"--resample, --posterior, --tokens and --mask need trees of one fixed shape, and those of {source.name} "
+                "differ: rhm show draws a derivation of it, its laws are in rhm_hf.inference"
+            )
+        trees, result = _drawn(source, seed)
+        _finish(source, trees, result, {}, [], out, every_rule, json)
+        return
     row, hidden = _row(source, tokens, mask, seed)
     posterior = posterior or bool(hidden.any())
     if posterior and tokens is None and mask is None:
@@ -59,21 +68,38 @@ def show(
         trees, result, tables = _posterior(source, row, hidden)
     else:
         trees, result, tables = _derivation(source, row, seed, tokens is not None, resample)
-    result = {"grammar": source.name, "fingerprint": source.fingerprint, **result}
+    _finish(source, trees, result, tables, _row_names(source, next(iter(trees.values()))), out, every_rule, json)
+
+
+def _finish(source, trees, result, tables, names, out, every_rule: bool, json: bool) -> None:
+    """Draws, and prints trees and rules or JSON."""
     rules = _rules(source, SYMBOLS_SHOWN if not (every_rule or json) else None)
-    names = _row_names(source, next(iter(trees.values())))
     if out is not None:
-        from ..drawing.picture import draw_trees
+        from ...drawing.picture import draw_trees
 
         draw_trees(out, trees, names)
     if json:
-        print(json_text(result | {"rules": rules}))
+        print(json_text({"grammar": source.name, "fingerprint": source.fingerprint, **result, "rules": rules}))
         return
     _print(source, trees, names, tables | rules, out)
 
 
+def _drawn(source, seed: int) -> tuple[dict, dict[str, Any]]:
+    """A derivation of a source whose trees differ in shape."""
+    from ...drawing.tree import of_derivation
+
+    tree = of_derivation(source.derivations(1, seed=seed)[0])
+    leaves = [node.label for node in tree.nodes() if not node.children]
+    return {f"a derivation of {len(leaves)} tokens": tree}, {"tokens": leaves, "derivation": _nested(tree)}
+
+
+def _nested(node) -> Any:
+    """A tree as lists, a symbol before its children."""
+    return [node.label, *map(_nested, node.children)] if node.children else node.label
+
+
 def _print(source, trees, names, tables, out: Path | None) -> None:
-    from ..drawing.terminal import show_tree
+    from ...drawing.terminal import show_tree
 
     console = screen()
     for title, tree in trees.items():
@@ -137,7 +163,7 @@ def _derivation(source, row, seed: int, given: bool, resample: str | None) -> tu
     """The tree of a sentence, and that after a change."""
     import numpy as np
 
-    from ..drawing.tree import from_levels
+    from ...drawing.tree import from_levels
 
     levels = _levels(source, row, seed, given)
     result: dict[str, Any] = {"tokens": row.tolist(), "derivation": [level.tolist() for level in levels]}
@@ -168,7 +194,7 @@ def _levels(source, row, seed: int, given: bool) -> list:
         sampling = {} if source.is_equiprobable else {"sampling": "iid"}
         return [np.asarray(level[0]) for level in source.derivations(1, seed=seed, **sampling)]
     with heavy("PyTorch"):
-        from ..inference import log_prob
+        from ...inference import log_prob
     if float(log_prob(source, row[None])[0]) == -np.inf:
         raise ValueError(f"--tokens {' '.join(map(str, row))!r} is no sentence of {source.name}: no rules derive it")
     levels = [np.asarray(level[0]) for level in source.parse(row[None].astype(source.token_dtype))]
@@ -196,7 +222,7 @@ def _change(text: str, source) -> tuple[int, int | None]:
 
 
 def _resampled(source, levels: list, level: int, node: int | None, seed: int) -> list:
-    from ..grammar import exchange_synonyms, redraw_rule
+    from ...grammar import exchange_synonyms, redraw_rule
 
     rows = [entry[None] for entry in levels]
     try:
@@ -212,8 +238,8 @@ def _resampled(source, levels: list, level: int, node: int | None, seed: int) ->
 def _posterior(source, row, hidden) -> tuple[dict, dict[str, Any], dict]:
     """The tree of the most probable symbol of every node, and the laws themselves."""
     with heavy("PyTorch"):
-        from ..inference import posteriors
-    from ..drawing.tree import from_levels
+        from ...inference import posteriors
+    from ...drawing.tree import from_levels
 
     shown = " ".join("?" if h else str(token) for token, h in zip(row, hidden, strict=True))
     with progress("exact posteriors"):
@@ -253,25 +279,38 @@ def _posterior(source, row, hidden) -> tuple[dict, dict[str, Any], dict]:
 
 def _rules(source, limit: int | None) -> dict[str, list[dict[str, Any]]]:
     """The rules of every level that has some, root first: a symbol and what it writes, its synonyms."""
+    if hasattr(source, "to_text"):  # of a general grammar
+        lines = [line for line in source.to_text().splitlines() if line.strip()]
+        return {"Rules": [{"rule": line} for line in lines]}
     tables = {}
     for level in range(source.depth, 0, -1):
         try:
             rules, probs = source.rules_at(level), source.rule_probs_at(level)
         except (AttributeError, ValueError):  # chains have states there
             continue
-        rows = []
-        for symbol in range(min(len(rules), limit or len(rules))):
-            entries = [
-                " ".join(map(str, rule)) + ("" if uniform else f" [{prob:.3g}]")
-                for uniform in [len(set(probs[symbol].tolist())) == 1]
-                for rule, prob in zip(rules[symbol].tolist(), probs[symbol].tolist(), strict=True)
-                if prob > 0
-            ]
-            rows.append({"symbol": symbol, "writes one of (synonyms)": "  |  ".join(entries)})
+        groups = list(zip(rules, probs, strict=True)) if isinstance(rules, list | tuple) else [(rules, probs)]
+        number = len(groups[0][0])
+        rows = [
+            {"symbol": symbol, "writes one of (synonyms)": "  |  ".join(_right_sides(groups, symbol))}
+            for symbol in range(min(number, limit or number))
+        ]
+        sizes = " or ".join(str(group.shape[2]) for group, _ in groups)
         below = "tokens" if level == 1 else f"level-{level - 1} symbols"
-        cut = f", the first {limit} of {len(rules)} symbols (--all)" if limit and len(rules) > limit else ""
-        tables[f"Rules of level {level}: each symbol writes {plain(rules.shape[2])} {below}{cut}"] = rows
+        cut = f", the first {limit} of {number} symbols (--all)" if limit and number > limit else ""
+        tables[f"Rules of level {level}: each symbol writes {sizes} {below}{cut}"] = rows
     return tables
+
+
+def _right_sides(groups: list, symbol: int) -> list[str]:
+    """What a symbol writes, with probabilities where they differ."""
+    found = [
+        (" ".join(map(str, rule)), prob)
+        for rules, probs in groups
+        for rule, prob in zip(rules[symbol].tolist(), probs[symbol].tolist(), strict=True)
+        if prob > 0
+    ]
+    uniform = len({prob for _, prob in found}) == 1
+    return [text if uniform else f"{text} [{prob:.3g}]" for text, prob in found]
 
 
 def _row_names(source, tree) -> list[str]:

@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..drawing.files import write_text
-from ..drawing.page import Section, render
+from ...drawing.files import write_text
+from ...drawing.page import Section, render
+from ..output import plain, versions
 from .folders import is_run, read_rows, run_arguments
-from .output import plain, versions
 
 
 VERSION_COLUMNS = ("python", "rhm_hf", "torch", "transformers", "accelerate", "datasets", "commit")
@@ -112,7 +112,7 @@ def _arguments(runs: list[Path]) -> Section:
 
 
 def _drawn(rows: list[dict[str, Any]], name: str) -> list[Section]:
-    from ..drawing.results import usual_pictures
+    from ...drawing.results import usual_pictures
 
     with tempfile.TemporaryDirectory() as place:
         try:

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Column, Config, Json, ModelName, Out, RulesSeed, Seed, Set, Split, TextName, settings
-from .output import Findings, json_text, publish
-from .progress import counting, heavy, progress
+from ..options import Column, Config, Json, ModelName, Out, RulesSeed, Seed, Set, Split, TextName, settings
+from ..output import Findings, json_text, publish
+from ..progress import counting, heavy, progress
 
 
 Second = Annotated[str | None, typer.Argument(metavar="[MODEL2]", help="Another model, judged on the same windows.")]
@@ -32,13 +32,13 @@ def context(
     out: Out = None,
 ) -> None:
     """How much context a model uses: its loss given the n tokens before; of two models, their difference."""
-    from .inputs import TextSource, read_model, read_text
+    from ..inputs import TextSource, read_model, read_text
 
     source = TextSource(config, split, column, num_sentences=num_windows, rules_seed=rules_seed, seed=seed)
     corpus = read_text(text, source)
     first = read_model(model, rules_seed)
-    from ..metrics.context_loss.by_context import loss_by_context
-    from ..metrics.loading import load_tokenizer
+    from ...metrics.context_loss.by_context import loss_by_context
+    from ...metrics.loading import load_tokenizer
 
     options = settings(given, loss_by_context, ("texts", "tokenizer", "max_context", "num_windows", "per", "seed"))
     options |= {"max_context": max_context, "num_windows": num_windows, "per": per, "seed": seed}
@@ -65,7 +65,7 @@ def context(
     parameters = {"model": model, "model2": model2, "text": text, "tokenizer": tokenizer, **options}
 
     def draw(path: Path) -> None:
-        from ..drawing.figures import panels
+        from ...drawing.figures import panels
 
         series = {n: {"x": r["context_lengths"], "y": r["loss"], "error": r["loss_stderr"]} for n, r in losses.items()}
         drawn = [("loss", series, None)]
@@ -136,10 +136,10 @@ def correlations(
     out: Out = None,
 ) -> None:
     """How much the tokens of a text say about each other at a distance t, the noise, and the effective context t*."""
-    from .inputs import TextSource, read_text
+    from ..inputs import TextSource, read_text
 
     with heavy("PyTorch"):
-        from ..metrics.token_correlations.measure import measure_correlations
+        from ...metrics.token_correlations.measure import measure_correlations
     corpus = read_text(text, TextSource(config, split, column, num_sentences, rules_seed, seed))
     options = settings(given, measure_correlations, ("tokenizer", "distances"))
     if max_distance is not None:
@@ -170,7 +170,7 @@ def correlations(
     title = f"Correlations of the tokens of {corpus.name}"
 
     def draw(path: Path) -> None:
-        from ..drawing.figures import lines
+        from ...drawing.figures import lines
 
         t = result["distances"]
         series = {
@@ -204,13 +204,13 @@ def effective_context(
     out: Out = None,
 ) -> None:
     """Up to which distance the correlations of what a model generates agree with those of a corpus."""
-    from .inputs import TextSource, read_model, read_text
+    from ..inputs import TextSource, read_model, read_text
 
     source = TextSource(config, split, column, num_sentences, rules_seed, seed)
     text = read_text(corpus, source)
     with heavy():
-        from ..metrics.effective_context.agree import effective_context as judge
-        from ..metrics.loading import load_tokenizer
+        from ...metrics.effective_context.agree import effective_context as judge
+        from ...metrics.loading import load_tokenizer
     options = settings(given, judge, ("model", "tokenizer", "num_tokens", "seed")) | {"seed": seed}
     if samples:
         other = read_text(model, source)
@@ -237,7 +237,7 @@ def effective_context(
     title = f"Correlations of {model} beside those of {text.name}"
 
     def draw(path: Path) -> None:
-        from ..drawing.figures import lines
+        from ...drawing.figures import lines
 
         t = result["distances"]
         series = {name: {"x": t, "y": result[name]["correlation"]} for name in ("corpus", "generated")}
@@ -267,8 +267,8 @@ def generate(
     ] = None,
 ) -> None:
     """Draw sequences from a causal model's own law (temperature 1, nothing cut off)."""
+    from ..inputs import read_model
     from .generated import generated, write_generated
-    from .inputs import read_model
 
     if num < 1:
         raise ValueError(f"--num {num} must be at least 1")

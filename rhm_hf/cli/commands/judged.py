@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import (
+from ..options import (
     BesideGrammar,
     Column,
     GrammarName,
@@ -21,8 +21,8 @@ from .options import (
     Split,
     settings,
 )
-from .output import Findings, publish
-from .progress import counting, heavy, progress
+from ..output import Findings, publish
+from ..progress import counting, heavy, progress
 
 
 BLOCKS = 64  # of sentences: the differences of two models in them give the error of the mean difference
@@ -49,10 +49,10 @@ def kl(
     out: Out = None,
 ) -> None:
     """How far a model is from the truth: the exact KL in nats per token; of two models, their difference."""
-    from .inputs import read_model
+    from ..inputs import read_model
 
     first = read_model(model, rules_seed)
-    from ..metrics.rhm_kl.divergence import kl_divergence
+    from ...metrics.rhm_kl.divergence import kl_divergence
 
     options = settings(given, kl_divergence, ("num_sentences", "seed"))
     options |= {"num_sentences": num_sentences, "seed": seed}
@@ -77,7 +77,7 @@ def kl(
     )
 
     def draw(path: Path) -> None:
-        from ..drawing.figures import lines
+        from ...drawing.figures import lines
 
         series = {
             name: {"x": e["positions"], "y": e["kl_per_position"], "error": e["kl_stderr_per_position"]}
@@ -98,11 +98,11 @@ def grammaticality(
     out: Out = None,
 ) -> None:
     """Which share of sentences a grammar allows, and of their rules, level by level."""
-    from .inputs import read_grammar
+    from ..inputs import read_grammar
 
     source = read_grammar(grammar, rules_seed)
     with heavy("PyTorch"):
-        from ..metrics.grammaticality.correctness import grammaticality as judge
+        from ...metrics.grammaticality.correctness import grammaticality as judge
     rows = _rows(samples, split, column)
     with progress(f"parsing {len(rows)} sentences"):
         result = judge(rows, source)
@@ -115,7 +115,7 @@ def grammaticality(
     tables = {"Fraction of correct nodes of every level": _table(result, columns)}
 
     def draw(path: Path) -> None:
-        from ..drawing.figures import lines
+        from ...drawing.figures import lines
 
         series = {
             "samples": {"x": result["levels"], "y": result["correct"], "error": result["correct_stderr"]},
@@ -141,10 +141,10 @@ def memorisation(
     out: Out = None,
 ) -> None:
     """How many generated sentences are copies of training sentences, and how much they overlap level by level."""
-    from .inputs import read_grammar
+    from ..inputs import read_grammar
 
     with heavy("PyTorch"):
-        from ..metrics.memorisation.copies import memorisation as judge
+        from ...metrics.memorisation.copies import memorisation as judge
     source = None if grammar is None else read_grammar(grammar, rules_seed)
     options = settings(given, judge, ("seed",)) | {"seed": seed}
     rows, known = _rows(samples, split, column), _rows(training, split, column)
@@ -203,7 +203,7 @@ def representation_probe(
 
 def _probe(name, value, model, grammar, rules_seed, num_sentences, seed, given, json, out) -> None:
     """A metric that gives a number for every layer and level."""
-    from .inputs import read_model
+    from ..inputs import read_model
 
     read = read_model(model, rules_seed)
     judge = _function(name)
@@ -219,7 +219,7 @@ def _probe(name, value, model, grammar, rules_seed, num_sentences, seed, given, 
         ]
 
     def draw(path: Path) -> None:
-        from ..drawing.figures import heat_map
+        from ...drawing.figures import heat_map
 
         columns = [str(level) for level in result["levels"]]
         heat_map(path, result[value], rows=result["layers"], columns=columns, title=title, xlabel="level", label=value)
@@ -234,11 +234,11 @@ def _probe(name, value, model, grammar, rules_seed, num_sentences, seed, given, 
 
 def _function(name: str) -> Callable[..., dict]:
     if name == "synonym_sensitivity":
-        from ..metrics.synonym_sensitivity.sensitivity import synonym_sensitivity as judge
+        from ...metrics.synonym_sensitivity.sensitivity import synonym_sensitivity as judge
     elif name == "latent_probe":
-        from ..metrics.latent_probe.probe import latent_probe as judge
+        from ...metrics.latent_probe.probe import latent_probe as judge
     else:
-        from ..metrics.representation_probe.similarity import representation_probe as judge
+        from ...metrics.representation_probe.similarity import representation_probe as judge
     return judge
 
 
@@ -247,7 +247,7 @@ def _function(name: str) -> Callable[..., dict]:
 
 def _grammar(grammar: str | None, model, rules_seed: int | None):
     """The grammar that was named, the oracle's own, or the one that lies beside the model."""
-    from .inputs import read_grammar
+    from ..inputs import read_grammar
 
     if grammar is not None:
         return read_grammar(grammar, rules_seed)
@@ -256,7 +256,7 @@ def _grammar(grammar: str | None, model, rules_seed: int | None):
         return own
     path = Path(model.path)
     if (path / "grammar" / "grammar.json").exists() or (path / "grammar.json").exists():
-        from ..data import resolve_grammar
+        from ...data import resolve_grammar
 
         return resolve_grammar(str(path))
     raise ValueError(
@@ -268,7 +268,7 @@ def _rows(sentences: str | None, split: str | None, column: str | None):
     """Token ids `(n, d)`, or None where none are given."""
     import numpy as np
 
-    from .inputs import TextSource, read_text
+    from ..inputs import TextSource, read_text
 
     if sentences is None:
         return None

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .options import GrammarName, Json, Out, RulesSeed
-from .output import Findings, publish
-from .progress import heavy, progress
+from ..options import GrammarName, Json, Out, RulesSeed
+from ..output import Findings, publish
+from ..progress import heavy, progress
 
 
 LEARNERS = {  # column -> task and architecture of theory.sample_complexity
@@ -21,15 +21,15 @@ LEARNERS = {  # column -> task and architecture of theory.sample_complexity
 
 def info(grammar: GrammarName, rules_seed: RulesSeed = None, json: Json = False, out: Out = None) -> None:
     """Print a grammar's size, entropy and exact plateaus, and what theory says of learning it."""
-    from .inputs import read_grammar
+    from ..inputs import read_grammar
 
     source = read_grammar(grammar, rules_seed)
     with progress("counting sentences and their entropy"):
         facts, result = _facts(source)
     tables = {}
-    if getattr(source, "has_blocks", True):
+    if source.has_blocks:
         with heavy("PyTorch"):
-            from ..inference import plateau  # noqa: F401
+            from ...inference import plateau  # noqa: F401
         rows = _plateaus(source)
         tables["Best loss of a model that sees only its own aligned block (nats per token)"] = rows
         result["plateaus"] = rows
@@ -45,7 +45,7 @@ def info(grammar: GrammarName, rules_seed: RulesSeed = None, json: Json = False,
 
 def theory(grammar: GrammarName, json: Json = False, out: Out = None) -> None:
     """Print the closed forms of the theory for an ensemble: P_l, plateaus, exponents, the denoising transition."""
-    from ..grammar.families import parameters_from_name
+    from ...grammar.registry import parameters_from_name
 
     parameters = parameters_from_name(grammar.removeprefix("name:"))
     closed = closed_forms(parameters)
@@ -65,11 +65,11 @@ def theory(grammar: GrammarName, json: Json = False, out: Out = None) -> None:
 def _facts(source) -> tuple[dict[str, str], dict[str, Any]]:
     """Lines to show and numbers for programs."""
     count, entropy = source.num_sentences, source.entropy
-    stderr = getattr(source, "entropy_stderr", 0.0)
+    stderr = source.entropy_stderr
     about = "" if stderr == 0 else f" (+- {stderr:.2g}: a mean over sampled sentences)"
     facts = {"family": source.family, "tokens (v)": str(source.vocab_size)}
     result: dict[str, Any] = {"name": source.name, "family": source.family, "vocab_size": source.vocab_size}
-    if getattr(source, "lengths_vary", False):
+    if source.lengths_vary:
         found = _lengths(source)
         result |= {"sentence_length": None, "max_length": source.max_length, "lengths": found}
         facts["tokens per sentence"] = (
@@ -82,7 +82,7 @@ def _facts(source) -> tuple[dict[str, str], dict[str, Any]]:
         result["sentence_length"] = length
         facts["tokens per sentence"] = str(length)
         facts["entropy"] = f"{entropy:.6f} nats per sentence, {entropy / length:.6f} per token{about}"
-    unknown = count == math.inf and not getattr(source, "lengths_vary", False)
+    unknown = count == math.inf and (not source.lengths_vary or source.max_length is not None)
     facts["sentences"] = (
         "too many to count" if unknown else "infinitely many" if count == math.inf else f"10^{math.log10(count):.3f}"
     )
@@ -100,7 +100,7 @@ def _facts(source) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def _lengths(source, num: int = 4096) -> dict[str, Any]:
-    """Lengths of sentences that are drawn."""
+    """Lengths of sentences: their exact mean where the family knows it, else that of sentences that are drawn."""
     import numpy as np
 
     lengths = source.sample(num, split="evaluation", sampling="iid", return_lengths=True)[1]
@@ -117,7 +117,7 @@ def _lengths(source, num: int = 4096) -> dict[str, Any]:
 
 def _plateaus(source) -> list[dict[str, Any]]:
     """Plateaus of every level, over all positions and at the last one (None where contexts are too many)."""
-    from .. import inference
+    from ... import inference
 
     rows = []
     with progress("exact plateaus", source.depth + 1, "levels") as advance:
@@ -135,7 +135,7 @@ def _plateaus(source) -> list[dict[str, Any]]:
 
 def closed_forms(parameters) -> dict[str, Any] | None:
     """The theory's numbers of an ensemble; None where they do not hold for it."""
-    from .. import theory as forms
+    from ... import theory as forms
 
     if not _is_uniform_rhm(parameters):
         return None
@@ -193,7 +193,7 @@ def _known(compute: Callable[[], Any]) -> Any:
 
 
 def _draw_plateaus(rows: list[dict[str, Any]], name: str, path: Path) -> None:
-    from ..drawing.figures import lines
+    from ...drawing.figures import lines
 
     series = {
         key: (

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .progress import counting
+from ..progress import counting
 
 
 DEFAULT_LENGTH = 64  # tokens, of a model without sentences
@@ -69,7 +69,7 @@ def _length(read, length: int | None, prompt: int, start: int) -> int:
     room = None if room is None or room <= 0 else room - start + 1  # the last token is drawn and not read
     whole = getattr(read.model.config, "sentence_length", None)
     if whole is None and read.path and (grammar := Path(read.path) / "grammar").is_dir():
-        from ..data import resolve_grammar
+        from ...data import resolve_grammar
 
         whole = getattr(resolve_grammar(str(grammar)), "sentence_length", None)
     if length is None:
@@ -94,7 +94,7 @@ def _specials(model, tokenizer) -> list[int] | None:
 
 
 def _tokenizer(read, tokenizer: str | None):
-    from ..metrics.loading import load_tokenizer
+    from ...metrics.loading import load_tokenizer
 
     if tokenizer is not None or read.path:
         try:
@@ -104,7 +104,7 @@ def _tokenizer(read, tokenizer: str | None):
                 raise
     if getattr(read.model.config, "num_symbols", None) is None:
         return None
-    from ..data import rhm_tokenizer
+    from ...data import rhm_tokenizer
 
     return rhm_tokenizer(read.model.config.num_symbols)
 
@@ -147,7 +147,7 @@ def write_generated(sequences: list[dict[str, Any]], path: Path) -> None:
 
     import numpy as np
 
-    from ..drawing.files import beside, write_text
+    from ...drawing.files import beside, write_text
 
     if path.suffix == ".npy":
         if len({len(sequence["input_ids"]) for sequence in sequences}) > 1:

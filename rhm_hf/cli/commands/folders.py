@@ -182,7 +182,7 @@ def _left(events: list[dict[str, Any]], max_steps: int | None) -> float | None:
 
 
 def _heard(last: float | None, now: float) -> str:
-    from .progress import duration
+    from ..progress import duration
 
     return "no word yet" if last is None else f"last word {duration(max(0.0, now - last))} ago"
 

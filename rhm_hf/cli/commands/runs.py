@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
-from .group import Silent, suggestion
-from .options import GrammarName, RulesSeed
-from .output import note
-from .progress import heavy, progress
+from ..group import Silent, suggestion
+from ..options import GrammarName, RulesSeed
+from ..output import note
+from ..progress import heavy, progress
 
 
 def train(context: typer.Context) -> None:
     """Train one model: --config run.yaml, any argument overridden after it; killed, the same command goes on."""
     with heavy():
-        from ..training import best_row, parse_arguments
-        from ..training import train as run
-        from ..training.arguments import field_names
+        from ...training import best_row, parse_arguments
+        from ...training import train as run
+        from ...training.arguments import field_names
     _check_options(context.args, field_names(), "rhm train")
     arguments = parse_arguments(context.args, prog="rhm train")
     row = best_row(run(arguments))
@@ -34,9 +34,9 @@ def train(context: typer.Context) -> None:
 def sweep(context: typer.Context) -> None:
     """Train a model for every combination of listed values: --config sweep.yaml --num_workers 2, --executor ray."""
     with heavy():
-        from ..training.arguments import field_names, parse_sweep
-        from ..training.sweep import OPTIONS, UnfinishedRuns, expand
-        from ..training.sweep import sweep as run
+        from ...training.arguments import field_names, parse_sweep
+        from ...training.sweep import OPTIONS, UnfinishedRuns, expand
+        from ...training.sweep import sweep as run
     _check_options(context.args, [*field_names(), *OPTIONS], "rhm sweep")
     values = parse_sweep(context.args, prog="rhm sweep", extra=OPTIONS)
     options = {name: values.pop(name) for name in OPTIONS if name in values and name != "variants"}
@@ -63,14 +63,14 @@ def export(
     levels: Annotated[bool, typer.Option("--levels", help="Also the hidden symbols of every level.")] = False,
 ) -> None:
     """Write a data set as Parquet files with its card and its grammar."""
-    from .inputs import read_grammar
+    from ..inputs import read_grammar
 
     with heavy("Datasets"):
         from datasets import load_dataset
 
         import rhm_hf  # noqa: F401  registers
 
-        from ..data import export_parquet
+        from ...data import export_parquet
     source = read_grammar(grammar, rules_seed)
     sizes = {"train_size": train_size, "validation_size": validation_size, "test_size": test_size}
     with progress(f"drawing {sum(sizes.values())} sentences and writing them"):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .progress import counting
+from ..progress import counting
 
 
 def compared_losses(pairs, corpus, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -20,7 +20,7 @@ def compared_losses(pairs, corpus, options: dict[str, Any]) -> tuple[dict[str, A
         The result, with `models`, `context_lengths`, `difference` and `difference_stderr` (second - first), or
         `no_difference`, why there is none; and the losses of every model by its name.
     """
-    from ..metrics.context_loss.by_context import loss_by_context
+    from ...metrics.context_loss.by_context import loss_by_context
 
     names = [read.name for read, _ in pairs]
     if names[0] == names[1]:
@@ -44,7 +44,7 @@ def compared_losses(pairs, corpus, options: dict[str, Any]) -> tuple[dict[str, A
 
 def _difference(rows: list[dict[str, Any]], losses: list[dict[str, Any]]) -> dict[str, Any]:
     """Second - first at the lengths that both have, from the sums of each document or block of windows."""
-    from ..metrics.context_loss.saturation import curve
+    from ...metrics.context_loss.saturation import curve
 
     lengths = [n for n in losses[0]["context_lengths"] if n in losses[1]["context_lengths"]]
     columns = [[loss["context_lengths"].index(n) for n in lengths] for loss in losses]
