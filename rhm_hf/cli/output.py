@@ -16,6 +16,7 @@ from ..drawing.files import csv_text, write_text
 
 
 PIPE_WIDTH = 160  # columns, where standard output is no terminal
+DIGITS = 4096  # bits of an integer that JSON has digit by digit; Python writes no more than 4300 digits
 ROWS_SHOWN = 64  # of a table on the screen; files hold all
 
 
@@ -170,7 +171,9 @@ def _ready(value: Any) -> Any:
     if hasattr(value, "tolist"):  # arrays, tensors and their scalars
         return _ready(value.tolist())
     if isinstance(value, int):
-        return value if abs(value) < 2**53 else str(value)
+        if abs(value) < 2**53:
+            return value
+        return str(value) if value.bit_length() < DIGITS else f"10^{math.log10(value):.6f}"
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     return str(value)

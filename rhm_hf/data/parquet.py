@@ -20,9 +20,9 @@ MAX_FILE_BYTES = 500 * 10**6  # of Arrow data; Hub repositories are read best in
 def export_parquet(dataset: datasets.DatasetDict | datasets.Dataset, folder: str | Path, grammar: Any = None) -> Path:
     """Writes `data/<split>-00000-of-0000N.parquet`, `grammar/` and `README.md`, the card with its YAML, into a folder.
 
-    `load_dataset(folder)` gives the same rows, `Grammar.from_pretrained(folder)` and `grammar=folder` the grammar. A new
-    folder is written beside its place and renamed, so that it is complete or absent. A folder that is there, and empty,
-    is kept, as somebody may stand in it: files are written inside and renamed, the card last.
+    `load_dataset(folder)` gives the same rows, `Grammar.from_pretrained(folder)` and `grammar=folder` the grammar. A
+    new folder is written beside its place and renamed, so that it is complete or absent. A folder that is there, and
+    empty, is kept, as somebody may stand in it: files are written inside and renamed, the card last.
 
     Args:
         dataset (`DatasetDict` or `Dataset`): made by `load_dataset("rhm", ..)`; a single split keeps its name.

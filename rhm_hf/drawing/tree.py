@@ -102,8 +102,8 @@ def from_rules(rules: Sequence[int], grammar_rules: Any) -> Node:
 
     Args:
         rules (`Sequence[int]`): the rule of every node, a node before its children, from the left.
-        grammar_rules: of the grammar, with `right_sides`, `terminals`, `symbols` and `vocab_size`: token k is k, symbol
-            a is v + a. An empty right side is drawn as a leaf without a label of its own, `ε`.
+        grammar_rules: of the grammar, with `right_sides`, `terminals`, `symbols` and `vocab_size`: token k is k,
+            symbol a is v + a. An empty right side is drawn as a leaf `ε`.
     """
     v, following = grammar_rules.vocab_size, iter(rules)
     done: list[Node] = []

@@ -29,9 +29,7 @@ def families(json: Json = False) -> None:
     if json:
         print(json_text({"names": names, "families": sources}))
         return
-    show_table(
-        names, "Short names: each is a GRAMMAR (rhm info NAME, rhm show NAME, rhm train --grammar NAME)", screen()
-    )
+    show_table(names, "Short names: each is a GRAMMAR, as in rhm info NAME, rhm train --grammar NAME", screen())
     show_table(sources, "Families of sources, by name or made in Python and saved: rhm info ./FOLDER", screen())
 
 

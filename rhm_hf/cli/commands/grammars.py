@@ -185,11 +185,13 @@ def _is_uniform_rhm(parameters) -> bool:
 
 
 def _known(compute: Callable[[], Any]) -> Any:
-    """None where the formula refuses these parameters."""
+    """None where the formula refuses these parameters; a word where no float64 holds the number."""
     try:
         return compute()
     except ValueError:
         return None
+    except OverflowError:
+        return "> 1e308"
 
 
 def _draw_plateaus(rows: list[dict[str, Any]], name: str, path: Path) -> None:

@@ -52,8 +52,8 @@ def show(
     if not source.has_blocks:
         if resample is not None or posterior or tokens is not None or mask is not None:
             raise ValueError(
-                f"--resample, --posterior, --tokens and --mask need trees of one fixed shape, and those of {source.name} "
-                "differ: rhm show draws a derivation of it, its laws are in rhm_hf.inference"
+                f"--resample, --posterior, --tokens and --mask need trees of one fixed shape, and those of "
+                f"{source.name} differ: rhm show draws a derivation of it, its laws are in rhm_hf.inference"
             )
         trees, result = _drawn(source, seed)
         _finish(source, trees, result, {}, [], out, every_rule, json)
