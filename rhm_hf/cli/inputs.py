@@ -12,6 +12,8 @@ A name, a path and an object are three things:
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,8 +123,22 @@ def read_model(text: str, rules_seed: int | None = None) -> NamedModel:
     if text.startswith("oracle:"):
         return NamedModel(_oracle(text.removeprefix("oracle:"), rules_seed), text, "")
     path = model_path(text)
-    with progress(f"loading {path}"):
+    with progress(f"loading {path}"), _without_bars():
         return NamedModel(load_model(path), text, path)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Without the bars of transformers, which would draw over ours, or fill a file."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def model_path(text: str) -> str:
@@ -214,11 +230,11 @@ def read_text(text: str, source: TextSource | None = None) -> Corpus:
         return _documents(sys.stdin.read(), "standard input")
     scheme, _, rest = text.partition(":")
     explicit = scheme in SCHEMES and rest != ""
-    if explicit and Path(text).exists():
+    if explicit and _is_there(text):
         raise ValueError(f"{text!r} may mean two things, as a file of that name lies here: write file:{text} for it")
     if explicit:
         return {"file": _file, "text": _words, "dataset": _dataset, "grammar": _sentences}[scheme](rest, source)
-    if Path(text).expanduser().exists():
+    if _is_there(text):
         return _file(text, source)
     raise ValueError(
         f"there is no file {text!r}{_neighbours(Path(text))} For other texts write text:WORDS, dataset:ID, "
@@ -239,7 +255,7 @@ def _documents(text: str, name: str) -> Corpus:
 def _file(text: str, source: TextSource) -> Corpus:
     """UTF-8 text; arrays (.npy); tables with a column (.jsonl, .json, .csv, .parquet); a folder with a data set."""
     path = Path(text).expanduser()
-    if not path.exists():
+    if not _is_there(text):
         raise ValueError(f"there is no file {text!r}{_neighbours(path)}")
     kinds = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
     if path.suffix == ".npy":
@@ -286,11 +302,9 @@ def _of_dataset(dataset, name: str, source: TextSource) -> Corpus:
         return _column(dataset, name, source)
     split = source.split or ("test" if "test" in dataset else next(iter(dataset)) if len(dataset) == 1 else None)
     if split not in dataset:
-        known = ", ".join(dataset)
-        raise ValueError(
-            f"{name} has the splits {known}: choose one with --split.{suggestion(split or '', list(dataset))}"
-        )
-    return dataset[split]
+        known, close = ", ".join(dataset), suggestion(split or "", list(dataset))
+        raise ValueError(f"{name} has the splits {known}: choose one with --split.{close}")
+    return _column(dataset[split], f"{name}, split {split}", source)
 
 
 def _column(rows, name: str, source: TextSource) -> Corpus:
@@ -318,6 +332,13 @@ def _sentences(name: str, source: TextSource) -> Corpus:
     grammar = read_grammar(name, source.rules_seed)
     rows = grammar.sample(source.num_sentences, seed=source.seed, split="evaluation", sampling="iid")
     return Corpus(f"{source.num_sentences} sentences of {grammar.name}", ids=rows, grammar=grammar)
+
+
+def _is_there(text: str) -> bool:
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long for a name, a home that is not known, a NUL
+        return False
 
 
 def _neighbours(path: Path) -> str:

@@ -113,7 +113,10 @@ def _prompt_ids(prompt: str, tokenizer, model) -> list[int]:
     if not prompt:
         return []
     if tokenizer is not None:
-        return list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        try:
+            return list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        except Exception as error:  # tokenizers raises nothing more exact
+            raise ValueError(f"--prompt {prompt!r} is no text of the model's tokenizer: {error}") from error
     try:
         return [int(word) for word in prompt.replace(",", " ").split()]
     except ValueError:
