@@ -9,9 +9,9 @@ import datasets
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from ..grammar import Grammar
+from ..grammar import Source
 from . import facts
-from .provenance import resolve_grammar
+from .provenance import grammar_of, resolve_grammar
 
 
 MAX_FILE_BYTES = 500 * 10**6  # of Arrow data; Hub repositories are read best in files of this order
@@ -20,20 +20,21 @@ MAX_FILE_BYTES = 500 * 10**6  # of Arrow data; Hub repositories are read best in
 def export_parquet(dataset: datasets.DatasetDict | datasets.Dataset, folder: str | Path, grammar: Any = None) -> Path:
     """Writes `data/<split>-00000-of-0000N.parquet`, `grammar/` and `README.md`, the card with its YAML, into a folder.
 
-    `load_dataset(folder)` gives the same rows, `Grammar.from_pretrained(folder)` and `grammar=folder` the grammar. All
-    is written beside the folder and renamed, so that the folder is complete or absent.
+    `load_dataset(folder)` gives the same rows, `Grammar.from_pretrained(folder)` and `grammar=folder` the grammar. A
+    new folder is written beside its place and renamed, so that it is complete or absent. A folder that is there, and
+    empty, is kept, as somebody may stand in it: files are written inside and renamed, the card last.
 
     Args:
         dataset (`DatasetDict` or `Dataset`): made by `load_dataset("rhm", ..)`; a single split keeps its name.
         folder (`str` or `Path`): must not exist, or be empty.
-        grammar (*optional*): where the dataset does not know its own; see [`resolve_grammar`].
+        grammar (*optional*): where the dataset does not know its own, or the same one; see [`resolve_grammar`].
 
     Returns:
         `Path`: the folder.
 
     Raises:
         `FileExistsError`: if the folder holds anything.
-        `ValueError`: if there is no row to write, or the grammar is not known.
+        `ValueError`: if there is no row to write, the grammar is not known, or is not the one that made the dataset.
     """
     if isinstance(dataset, datasets.Dataset):
         dataset = datasets.DatasetDict({str(dataset.split or "train"): dataset})
@@ -45,23 +46,44 @@ def export_parquet(dataset: datasets.DatasetDict | datasets.Dataset, folder: str
         raise ValueError(
             f"dataset has no rows in {', '.join(empty) or 'any split'}: Parquet readers refuse such files"
         )
-    grammar = resolve_grammar(dataset if grammar is None else grammar)
+    grammar = _grammar(dataset, grammar)
     folder = Path(folder).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"folder={str(folder)!r} is not empty: choose another one, or remove it first")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
+    kept = folder.exists()
+    place = folder if kept else folder.parent
+    partial = place / f".{folder.name}.{os.getpid()}.partial"
     try:
         _write(dataset, grammar, partial)
-        if folder.exists():
-            folder.rmdir()  # refuses, as it must, where somebody has written into it meanwhile
-        partial.rename(folder)
+        if kept:
+            for name in ("data", "grammar", "README.md"):
+                (partial / name).rename(folder / name)  # refuses where somebody has written one meanwhile
+        else:
+            partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
-def _write(dataset: datasets.DatasetDict, grammar: Grammar, folder: Path) -> None:
+def _grammar(dataset: datasets.DatasetDict, grammar: Any) -> Source:
+    """The grammar that made the dataset; one that is given must be it, where the dataset knows its own."""
+    if grammar is None:
+        return resolve_grammar(dataset)
+    grammar = resolve_grammar(grammar)
+    try:
+        own = grammar_of(dataset)
+    except ValueError:  # it does not say, or mixes several
+        return grammar
+    if own != grammar:
+        raise ValueError(
+            f"grammar={grammar.name} (fingerprint {grammar.fingerprint[:12]}) did not make this dataset, {own.name} "
+            f"({own.fingerprint[:12]}) did: leave grammar= out"
+        )
+    return grammar
+
+
+def _write(dataset: datasets.DatasetDict, grammar: Source, folder: Path) -> None:
     (folder / "data").mkdir(parents=True)
     grammar.save_pretrained(folder / "grammar")
     for name, split in dataset.items():
@@ -72,7 +94,7 @@ def _write(dataset: datasets.DatasetDict, grammar: Grammar, folder: Path) -> Non
     (folder / "README.md").write_text(str(_card(dataset, grammar, folder)), encoding="utf-8")
 
 
-def _card(dataset: datasets.DatasetDict, grammar: Grammar, folder: Path) -> DatasetCard:
+def _card(dataset: datasets.DatasetDict, grammar: Source, folder: Path) -> DatasetCard:
     splits = datasets.SplitDict()
     for name, split in dataset.items():
         splits.add(datasets.SplitInfo(name, num_bytes=facts.split_bytes(split), num_examples=len(split)))

@@ -47,6 +47,7 @@ def loss_by_context(
     mask_token_id: int | None = None,
     batch_size: int | None = None,
     accelerator=None,
+    return_rows: bool = False,
 ) -> dict:
     """The mean loss L_n at n visible tokens, where it saturates, and its approach H_n - H_inf ~ n^-gamma.
 
@@ -82,6 +83,8 @@ def loss_by_context(
         batch_size (`int`, *optional*): windows a call of the model.
         accelerator (`accelerate.Accelerator`, *optional*): splits the windows over its processes; every process gets
             the whole result.
+        return_rows (`bool`, *optional*, defaults to `False`): also give `row_sums` `(rows, lengths)` and `row_counts`
+            `(rows,)`, float64 tensors: what is averaged, by document or block. Two models are compared by them.
 
     Returns:
         `dict`: lists over `context_lengths`: `loss`, `loss_stderr` (nats per `per`), `delta` and `delta_stderr`, the
@@ -120,7 +123,9 @@ def loss_by_context(
         sums, counts = _row_sums(
             reader, documents, chosen, lengths, paired, windows == "rows", per, batch_size, accelerator
         )
+    rows = {"row_sums": sums, "row_counts": counts} if return_rows else {}
     return {
+        **rows,
         **_summary(lengths, sums, counts, fit_range, seed, comparable=paired or windows == "random"),
         "mode": "paired" if paired else "one pass",
         "windows": windows,

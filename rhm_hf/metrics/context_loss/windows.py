@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from rhm_hf.data import CharText
+from rhm_hf.metrics.texts import refuse_paths
 
 
 MANY_DOCUMENTS = 32  # with fewer, standard errors come from blocks of documents
@@ -84,6 +85,7 @@ def _texts(texts) -> list[str]:
     for text in texts:
         if not isinstance(text, str):
             raise ValueError(f"texts holds {text!r:.40}: every document must be a string; tokens are input_ids=")
+    refuse_paths("texts", texts)
     texts = [text for text in texts if text]
     if not texts:
         raise ValueError("texts is empty: there is no token to predict")

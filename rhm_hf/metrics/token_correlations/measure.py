@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from rhm_hf.data.tokenizer import token_ids
+from rhm_hf.metrics.texts import refuse_paths
 from rhm_hf.statistics import token_correlations
 
 
@@ -94,6 +95,7 @@ def encode_texts(texts: list[str], tokenizer: Any) -> tuple[Any, int]:
     """Ids of one text `(n,)` or a list of documents' ids, and the vocabulary size."""
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("data mixes texts with something else: give a text, a list of texts, or token ids")
+    refuse_paths("data", texts)
     if not any(texts):
         raise ValueError("data is empty: there is no text")
     if tokenizer is not None:

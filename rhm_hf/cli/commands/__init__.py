@@ -1,0 +1,1 @@
+"""The commands of `rhm`, and what they compute where that is no function of the library."""

@@ -1,0 +1,162 @@
+"""What all commands of `rhm` share: help, errors, JSON, imports."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from rhm_hf._version import __version__
+from rhm_hf.cli import main
+from rhm_hf.cli.app import PANELS
+from rhm_hf.cli.progress import Lines, duration
+
+
+COMMANDS = [command.__name__ for commands in PANELS.values() for command in commands]
+
+
+def test_help_lists_every_command(rhm):
+    for words in ([], ["--help"], ["-h"]):
+        result = rhm(*words)
+        assert result.exit_code == 0
+        assert all(name in result.stdout for name in COMMANDS)
+    assert rhm("--version").stdout.strip() == f"rhm_hf {__version__}"
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("train", "sweep")])
+def test_every_command_has_help(rhm, command):
+    result = rhm(command, "--help")
+    assert result.exit_code == 0
+    assert "Usage: rhm" in result.stdout
+
+
+HEAVY = ("torch", "transformers", "datasets", "evaluate", "numpy", "numba", "matplotlib", "accelerate", "pandas")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["kl", "--help"], ["--version"], ["infoo"]])
+def test_help_imports_nothing_heavy(words):
+    code = (
+        "import sys; from rhm_hf.cli import main; code = main(sys.argv[1:]); "
+        f"print([m for m in {HEAVY} if m in sys.modules], len(sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    heavy, count = done.stderr.splitlines()[-1].rsplit(" ", 1)
+    assert heavy == "[]"
+    assert int(count) < 500  # some 270 today; torch alone has more than a thousand
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["infoo"], "Did you mean 'info'?"),
+        (["info", "v4-m2-s2-L2", "--jsn"], "--json"),
+        (["info"], "Missing argument"),
+        (["train", "--num_trian", "3"], "Did you mean 'num_train'?"),
+        (["sweep", "--num_workes", "3"], "Did you mean 'num_workers'?"),
+        (["kl", "oracle:v4-m2-s2-L2", "--set", "batch_siz=3"], "Did you mean 'batch_size'?"),
+    ],
+)
+def test_what_is_not_understood_is_one_line_with_a_hint(rhm, words, hint):
+    result = rhm(*words)
+    assert result.exit_code in (1, 2)
+    assert hint in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["info", "v4"],
+        ["info", ""],
+        ["train", "--num_train", "0"],
+        ["sweep", "--num_train", "8", "8"],
+        ["train", "--config", "nowhere.yaml"],
+        ["status", "nowhere"],
+        ["report", "nowhere"],
+        ["plot", "nowhere"],
+        ["kl", "./nowhere"],
+        ["context", "oracle:v4-m2-s2-L2", "nowhere.txt"],
+    ],
+)
+def test_mistakes_are_a_line_not_a_traceback(words, capsys):
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"rhm {words[0]}: ")
+    assert error.count("\n") == 1
+
+
+def test_a_broken_yaml_is_a_line(rhm, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("grammar: [v4\nnum_train: 3")
+    result = rhm("train", "--config", path)
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("rhm train: ")
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(capsys):
+    for words in (["--debug", "info", "v4"], ["info", "v4", "--debug"]):
+        assert main(words) == 1
+        error = capsys.readouterr().err
+        assert "Traceback" in error
+        assert error.splitlines()[-1].startswith("rhm info: ")
+
+
+def test_train_prints_the_run_that_it_keeps(rhm, tmp_path):
+    from rhm_hf.training import best_row
+    from rhm_hf.training.results import read_csv
+
+    path = tmp_path / "run.yaml"
+    values = {"config_overrides": {"n_embd": 8, "n_layer": 1, "n_head": 1}, "num_validation": 8, "num_test": 8}
+    values |= {"grammar": "v4-m2-s2-L3", "num_train": 32, "batch_size": 8, "max_steps": 3, "num_evaluations": 2}
+    path.write_text(yaml.safe_dump(values | {"output_dir": str(tmp_path / "one")}))
+    result = rhm("train", "--config", path, "--num_threads", torch.get_num_threads())
+    assert result.exit_code == 0
+    row = best_row(read_csv(tmp_path / "one" / "results.csv"))
+    assert f"best at step {row['step']}, validation loss {float(row['validation_loss']):.4f}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["info", "v4-m2-s2-L2"],
+        ["theory", "v4-m2-s2-L2"],
+        ["show", "v4-m2-s2-L2"],
+        ["families"],
+        ["metrics"],
+        ["tasks"],
+        ["kl", "oracle:v4-m2-s2-L2"],
+        ["correlations", "text:abracadabra abracadabra", "--max_distance", "3"],
+        ["generate", "oracle:v4-m2-s2-L2"],
+    ],
+)
+def test_json_is_pure_json(rhm, words):
+    result = rhm(*words, "--json")
+    assert result.exit_code == 0, result.output
+    json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_lines_where_there_is_no_terminal():
+    lines = Lines("judging", 400, "rows")
+    assert lines.line(60) == "judging: 60 s, 0 of 400 rows"
+    lines.advance(100)
+    assert lines.line(60) == "judging: 60 s, 100 of 400 rows, about 3 min to go"
+    unknown = Lines("reading", None, "rows")
+    assert unknown.line(130) == "reading: 2 min"
+    assert duration(7300) == "2 h 2 min"
+
+
+def test_lines_are_written_while_work_goes_on_and_no_longer(monkeypatch, capsys):
+    from rhm_hf.cli import progress as module
+
+    monkeypatch.setattr(module, "SECONDS", 0.001)
+    with module.progress("working", 2, "parts") as advance:
+        advance(1)
+        while "working" not in (said := capsys.readouterr().err):
+            pass
+    assert said.startswith("working: ")
+    capsys.readouterr()
+    assert capsys.readouterr().err == ""
