@@ -117,8 +117,7 @@ def read_model(text: str, rules_seed: int | None = None) -> NamedModel:
     if not text.strip():
         raise ValueError("MODEL is empty: give a folder, a Hub id, or oracle:GRAMMAR")
     with heavy():
-        import rhm_hf  # noqa: F401  registers
-
+        from .. import register  # noqa: F401
         from ..metrics.loading import load_model
     if text.startswith("oracle:"):
         return NamedModel(_oracle(text.removeprefix("oracle:"), rules_seed), text, "")
@@ -288,7 +287,7 @@ def _saved(path: Path, source: TextSource):
 def _dataset(name: str, source: TextSource) -> Corpus:
     from datasets import load_dataset
 
-    import rhm_hf  # noqa: F401  registers
+    from .. import register  # noqa: F401
 
     label = f"dataset:{name}" + (f" ({source.config})" if source.config else "")
     return _of_dataset(load_dataset(name, source.config), label, source)
@@ -308,7 +307,7 @@ def _of_dataset(dataset, name: str, source: TextSource) -> Corpus:
 
 
 def _column(rows, name: str, source: TextSource) -> Corpus:
-    from ..statistics.reading import dataset_tokens
+    from ..data.reading import dataset_tokens
 
     columns = rows.column_names
     column = source.column or next((column for column in COLUMNS if column in columns), None)

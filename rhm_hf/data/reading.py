@@ -1,6 +1,7 @@
 """From the rows of a dataset back to arrays, in the type they are stored in."""
 
 import hashlib
+from typing import Any
 
 import datasets
 import numpy as np
@@ -60,6 +61,21 @@ def _column(dataset: datasets.Dataset, column: str) -> pa.Array:
     if column not in dataset.column_names:
         raise ValueError(f"column={column!r} is missing: the dataset has {', '.join(dataset.column_names)}")
     return dataset.select_columns(column).with_format("arrow")[:].column(0).combine_chunks()
+
+
+def dataset_tokens(dataset: Any, column: str) -> Any:
+    """A column as an array where its rows have a declared length, else its documents."""
+    if dataset.column_names is not None and column not in dataset.column_names:
+        raise ValueError(f"column={column!r} is missing: the dataset has {', '.join(dataset.column_names)}")
+    if not hasattr(dataset, "__len__"):
+        return (np.asarray(row[column]) for row in dataset)
+    rows = dataset.select_columns(column).with_format("arrow")
+    if getattr(dataset.features[column], "length", -1) > 0:
+        symbols = rows[:].column(0).combine_chunks()
+        return symbols.flatten().to_numpy().reshape(len(dataset), symbols.type.list_size)
+    return [
+        row.values.to_numpy(zero_copy_only=False) for table in rows.iter(batch_size=1000) for row in table.column(0)
+    ]
 
 
 def checksum(dataset: datasets.Dataset, column: str = "input_ids", lengths_vary: bool = False) -> str:

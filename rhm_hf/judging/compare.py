@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..statistics import Accumulator
+from ..statistics.accumulator import Accumulator
 from .divergence import divergence, entropy
 from .sentences import Sentences
 

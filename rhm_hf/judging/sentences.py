@@ -167,7 +167,7 @@ def read_rows(name: str, rows: Any, source=None, length: int | None = None) -> n
 
 def _array(name: str, rows: Any, pad: int | None) -> np.ndarray:
     if hasattr(rows, "column_names"):
-        from ..statistics.reading import dataset_tokens
+        from ..data.reading import dataset_tokens
 
         rows = dataset_tokens(rows, "input_ids")
     if isinstance(rows, torch.Tensor):

@@ -5,7 +5,7 @@ import math
 import torch
 
 from ..inference import next_token_probs, posteriors, prefix_probs
-from ..statistics import Accumulator
+from ..statistics.accumulator import Accumulator
 from .compare import Sums, accumulate, is_broken, refuse_broken
 from .divergence import divergence_terms
 from .ids import ModelIds

@@ -68,8 +68,7 @@ def export(
     with heavy("Datasets"):
         from datasets import load_dataset
 
-        import rhm_hf  # noqa: F401  registers
-
+        from ... import register  # noqa: F401
         from ...data import export_parquet
     source = read_grammar(grammar, rules_seed)
     sizes = {"train_size": train_size, "validation_size": validation_size, "test_size": test_size}

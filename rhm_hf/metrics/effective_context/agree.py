@@ -7,12 +7,12 @@ import numpy as np
 
 from rhm_hf.checks import check_integer
 from rhm_hf.data import CharText
+from rhm_hf.data.reading import dataset_tokens
 from rhm_hf.metrics.context_loss import loss_by_context
 from rhm_hf.metrics.context_loss.reader import Reader
 from rhm_hf.metrics.token_correlations.measure import default_distances, encode_texts, is_text
 from rhm_hf.statistics import compare_correlations, token_correlations
 from rhm_hf.statistics.pairs.agreement import TOLERANCE
-from rhm_hf.statistics.pairs.token_inputs import dataset_tokens
 
 from .generation import BATCH, generate
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...data.reading import dataset_tokens
 from .counts import PairCounts
 from .ids import checked_distances
 
@@ -95,21 +96,6 @@ def _from_list(tokens: list | tuple) -> Any:
     if len({len(row) for row in tokens}) == 1:
         return torch.stack(list(tokens)) if isinstance(tokens[0], torch.Tensor) else np.asarray(tokens)
     return list(tokens)
-
-
-def dataset_tokens(dataset: Any, column: str) -> Any:
-    """A column as an array where its rows have a declared length, else its documents."""
-    if dataset.column_names is not None and column not in dataset.column_names:
-        raise ValueError(f"column={column!r} is missing: the dataset has {', '.join(dataset.column_names)}")
-    if not hasattr(dataset, "__len__"):
-        return (np.asarray(row[column]) for row in dataset)
-    rows = dataset.select_columns(column).with_format("arrow")
-    if getattr(dataset.features[column], "length", -1) > 0:
-        symbols = rows[:].column(0).combine_chunks()
-        return symbols.flatten().to_numpy().reshape(len(dataset), symbols.type.list_size)
-    return [
-        row.values.to_numpy(zero_copy_only=False) for table in rows.iter(batch_size=1000) for row in table.column(0)
-    ]
 
 
 def _largest(tokens: Any) -> int:
