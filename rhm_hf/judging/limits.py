@@ -25,12 +25,15 @@ def stated_limit(model: torch.nn.Module) -> tuple[str, int] | None:
     if not found:
         return None
     name, limit = min(found, key=lambda entry: entry[1])
-    return name, limit - _reserved(model, limit)
+    return name, limit - reserved_positions(model, limit)
 
 
-def _reserved(model: torch.nn.Module, limit: int) -> int:
-    """Positions that no id gets: RoBERTa and its kin count from the padding's id + 1."""
-    words = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+def reserved_positions(model: torch.nn.Module, limit: int) -> int:
+    """Positions that no id gets, of a table with `limit`: RoBERTa and its kin count from the padding's id + 1."""
+    try:
+        words = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        words = None
     for module in model.modules():
         is_table = isinstance(module, torch.nn.Embedding) and module.num_embeddings == limit and module is not words
         if is_table and module.padding_idx is not None:

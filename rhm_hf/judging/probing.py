@@ -67,17 +67,15 @@ class Probe:
                 f"the model, a {name}, gives logits at {raw.shape[1]} places for {length} ids: which is the law of "
                 "which token cannot be told"
             )
-        return cls(model, inputs, _wide(raw), raw.dtype, options, takes_mask, kwargs)
+        return cls(model, inputs, wide(raw), raw.dtype, options, takes_mask, kwargs)
 
     def again(self, inputs: torch.Tensor, model: torch.nn.Module | None = None) -> torch.Tensor:
         """The logits of other ids."""
-        return _wide(_logits(model or self.model, inputs, self.options, self.takes_mask, self.kwargs))
+        return wide(_logits(model or self.model, inputs, self.options, self.takes_mask, self.kwargs))
 
     def tolerance(self, same_shape: bool = True) -> float:
         """What rounding may move, in nats."""
-        relative = (SAME_SHAPE if same_shape else OTHER_SHAPE).get(self.precision, HALF)
-        finite = self.logits[self.logits.isfinite()]
-        return relative * float(finite.max() - finite.min()) if len(finite) else 0.0
+        return rounding(self.logits, self.precision, same_shape)
 
     def check_repeats(self) -> torch.Tensor:
         """The logits when late ids of the first row are others; those of the second, which stays, must not move.
@@ -88,7 +86,7 @@ class Probe:
         changed = self.inputs.clone()
         changed[0, self.early :] = self._others(changed[0, self.early :])
         found = self.again(changed)
-        if (moved := _distance(found[1], self.logits[1])).max() > self.tolerance():
+        if (moved := distance(found[1], self.logits[1])).max() > self.tolerance():
             raise ValueError(
                 f"the model, a {type(self.model).__name__}, gives other logits when the same ids are read again (by "
                 f"{float(moved.max()):.2g}): they are random, or depend on the other rows of the batch. Fix its seed "
@@ -103,7 +101,7 @@ class Probe:
 
     def leak(self) -> Leak | None:
         """Where a later id moves an earlier logit."""
-        moved = _distance(self.check_repeats()[0, : self.early], self.logits[0, : self.early])
+        moved = distance(self.check_repeats()[0, : self.early], self.logits[0, : self.early])
         limit = self.tolerance()
         if self.precision not in SAME_SHAPE and 0 < moved.max() <= limit:
             limit = 0.0 if _single_precision(self).leak() is not None else limit
@@ -117,7 +115,7 @@ class Probe:
                 found = self.again(self.inputs[:, :length])
             except (RuntimeError, ValueError, IndexError, AssertionError):
                 continue  # a model that reads one length only
-            moved = float(_distance(found, self.logits[:, :length]).max())
+            moved = float(distance(found, self.logits[:, :length]).max())
             if moved > self.tolerance(same_shape=False):
                 raise ValueError(
                     f"the model, a {type(self.model).__name__}, has another law for a token where {length} ids are "
@@ -127,7 +125,7 @@ class Probe:
 
     def check_same(self, model: torch.nn.Module) -> None:
         """Refuses a wrapper whose logits are not those of the model inside."""
-        moved = float(_distance(self.again(self.inputs, model), self.logits).max())
+        moved = float(distance(self.again(self.inputs, model), self.logits).max())
         if moved > self.tolerance(same_shape=False):
             raise ValueError(
                 f"the model inside the {type(model).__name__} gives other logits than the whole (by {moved:.2g}): "
@@ -140,6 +138,13 @@ class Probe:
         if len(known) == 1:
             return ids
         return known[(torch.searchsorted(known, ids) + 1) % len(known)]
+
+
+def rounding(logits: torch.Tensor, precision: torch.dtype, same_shape: bool = True) -> float:
+    """What rounding may move logits of a dtype by."""
+    relative = (SAME_SHAPE if same_shape else OTHER_SHAPE).get(precision, HALF)
+    finite = logits[logits.isfinite()]
+    return relative * float(finite.max() - finite.min()) if len(finite) else 0.0
 
 
 def probe_ids(model: torch.nn.Module, ids: Sequence[int] | None) -> list[int]:
@@ -176,11 +181,11 @@ def _logits(model, inputs: torch.Tensor, options, takes_mask: bool, kwargs) -> t
     return logits
 
 
-def _wide(logits: torch.Tensor) -> torch.Tensor:
+def wide(logits: torch.Tensor) -> torch.Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """The largest difference of logits at every place; equal infinities do not differ."""
     return torch.where(a == b, 0, (a - b).abs()).amax(-1)
 
@@ -191,4 +196,4 @@ def _single_precision(probe: Probe) -> Probe:
 
     model = copy.deepcopy(probe.model).float()
     logits = _logits(model, probe.inputs, probe.options, probe.takes_mask, probe.kwargs)
-    return Probe(model, probe.inputs, _wide(logits), logits.dtype, probe.options, probe.takes_mask, probe.kwargs)
+    return Probe(model, probe.inputs, wide(logits), logits.dtype, probe.options, probe.takes_mask, probe.kwargs)

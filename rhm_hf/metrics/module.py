@@ -6,7 +6,7 @@ import datasets
 import evaluate
 
 from rhm_hf.data.facts import CITATION
-from rhm_hf.metrics.loading import ModelCache
+from rhm_hf.judging.loading import ModelCache
 
 
 class DirectInputs:
