@@ -177,7 +177,7 @@ def _own_bos(reader: ModelReader, grammar: Source, token_ids: Sequence[int] | No
     """The BOS of a masked model that has one, and room for it; False for none."""
     config = reader.config
     longest = reader.longest if reader.longest is not None else getattr(config, "sentence_length", None)
-    own, symbols = config.bos_token_id, range(grammar.vocab_size) if token_ids is None else token_ids
+    own, symbols = reader.bos_token_id, range(grammar.vocab_size) if token_ids is None else token_ids
     if not reader.is_masked or own is None or own in symbols:
         return False
     return own if 0 <= own < reader.num_ids and (longest is None or longest > grammar.sentence_length) else False

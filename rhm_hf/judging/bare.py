@@ -22,8 +22,7 @@ def bare_model(model: torch.nn.Module) -> torch.nn.Module:
     """
     if not isinstance(model, torch.nn.Module):
         raise ValueError(f"model is a {type(model).__name__}: pass a model, a directory or a Hub id")
-    while (inner := _inside(model)) is not model:
-        model = inner
+    *_, model = unwrapping(model)
     if not hasattr(getattr(model, "config", None), "get_text_config"):
         raise ValueError(
             f"model is a {type(model).__name__} without a configuration of transformers (model.config): its ids and "
@@ -32,11 +31,24 @@ def bare_model(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
+def unwrapping(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """The model as it is given, then without what is around it, layer by layer."""
+    yield model
+    while (inner := _inside(model)) is not model:
+        model = inner
+        yield model
+
+
+def has_adapters(model: torch.nn.Module) -> bool:
+    """Whether this is PEFT's wrapper."""
+    return "base_model" in model._modules and hasattr(model, "peft_config") and hasattr(model, "get_base_model")
+
+
 def _inside(model: torch.nn.Module) -> torch.nn.Module:
     from accelerate.utils import extract_model_from_parallel
 
     model = extract_model_from_parallel(model, keep_torch_compile=False)
-    if not hasattr(model, "peft_config") or not hasattr(model, "get_base_model"):
+    if not has_adapters(model):
         return model
     learns_prompt = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
     return model if learns_prompt else model.get_base_model()

@@ -57,7 +57,7 @@ def hiding(reader: ModelReader, inputs: torch.Tensor) -> Hiding:
 
 
 def _offsets(reader: ModelReader) -> list[int]:
-    padding = reader.config.pad_token_id
+    padding = getattr(reader.config, "pad_token_id", None)
     found = [0, 1, 2]
     if isinstance(padding, int) and 0 <= padding < reader.num_ids:
         found.insert(1, padding + 1)

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from .bare import bare_model, evaluating
+from .bare import bare_model, evaluating, has_adapters, unwrapping
 from .limits import stated_limit
 from .probing import NoLaw, Probe, probe_ids
 
@@ -53,6 +53,11 @@ class ModelReader:
     def config(self):
         """The configuration of its text part."""
         return self.model.config.get_text_config()
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """The configuration's, where it has one (Funnel's has none)."""
+        return getattr(self.config, "bos_token_id", None)
 
     @property
     def device(self) -> torch.device:
@@ -135,8 +140,8 @@ def read_model(
 
     Args:
         model (`torch.nn.Module`): a model of transformers, whatever is around it (`torch.compile`, PEFT, accelerate).
-        read_as (`str`, *optional*, defaults to `"auto"`): `"causal"`, `"masked"` or `"classifier"`, to be refused
-            where the model does something else.
+        read_as (`str`, *optional*, defaults to `"auto"`): `"causal"`, `"masked"` or `"classifier"`, or `"tokens"` for
+            causal or masked, to be refused where the model does something else.
         ids (`Sequence[int]`, *optional*): ids to try it with, such as those of the symbols; by default ids that are
             not special.
         length (`int`, *optional*): how many ids it is going to read; models of one fixed length read no other.
@@ -145,8 +150,8 @@ def read_model(
     Raises:
         `ValueError`: where there is no law to be read, with the reason and what to do.
     """
-    if read_as not in ("auto", *KINDS):
-        raise ValueError(f"read_as={read_as!r} is unknown: use 'auto' or one of {', '.join(KINDS)}")
+    if read_as not in (choices := ("auto", "tokens", *KINDS)):
+        raise ValueError(f"read_as={read_as!r} is unknown: use one of {', '.join(choices)}")
     bare = bare_model(model)
     _check_encoder(bare)
     limit = stated_limit(bare)
@@ -154,8 +159,9 @@ def read_model(
         fixed = getattr(bare.config, "sentence_length", None)
         lengths = _lengths(length or fixed, limit)
         probe = _first_that_runs(bare, probe_ids(bare, ids), lengths, kwargs)
-        if hasattr(model, "peft_config") and bare is not model:
-            probe.check_same(model)
+        for wrapper in unwrapping(model):
+            if has_adapters(wrapper) and wrapper is not bare:
+                probe.check_same(wrapper)
         kind = _kind(bare, probe, read_as)
         if kind == "causal":
             probe.check_prefixes()
@@ -247,12 +253,18 @@ def _kind(model: torch.nn.Module, probe: Probe, read_as: str) -> str:
     name = type(model).__name__
     if probe.logits.ndim == 2:
         if read_as not in ("auto", "classifier"):
-            raise ValueError(f"model is a {name}, a classifier, without a law of tokens: give a {read_as} model")
+            wanted = "causal or masked" if read_as == "tokens" else read_as
+            raise ValueError(f"model is a {name}, without a law of tokens, a classifier: give a {wanted} model")
         return "classifier"
     if read_as == "classifier":
         raise ValueError(f"model is a {name}, whose logits are laws of tokens, not of a class: give a classifier")
+    if read_as != "auto" and probe.logits.shape[-1] < (size := model.config.get_text_config().vocab_size):
+        raise ValueError(
+            f"model is a {name}, which gives {probe.logits.shape[-1]} logits at every place and reads {size} ids: "
+            "labels of tokens, and no law of them"
+        )
     masked, causal = (in_mapping(model, auto) for auto in ("AutoModelForMaskedLM", "AutoModelForCausalLM"))
-    if read_as == "causal" or (read_as == "auto" and not (masked and not causal)):
+    if read_as == "causal" or (read_as in ("auto", "tokens") and not (masked and not causal)):
         leak = probe.leak()
         if leak is None:
             return "causal"

@@ -71,7 +71,7 @@ class Probe:
 
     def again(self, inputs: torch.Tensor, model: torch.nn.Module | None = None) -> torch.Tensor:
         """The logits of other ids."""
-        return wide(_logits(model or self.model, inputs, self.options, self.takes_mask, self.kwargs))
+        return wide(_logits(self.model if model is None else model, inputs, self.options, self.takes_mask, self.kwargs))
 
     def tolerance(self, same_shape: bool = True) -> float:
         """What rounding may move, in nats."""

@@ -49,9 +49,7 @@ class Reader:
         Raises:
             `ValueError`: where there is no law of tokens, ids are missing, or the tokens are not the model's.
         """
-        reader = read_model(model)
-        if reader.read_as == "classifier":
-            raise ValueError(f"model is a {type(reader.model).__name__}: only causal and masked models are judged")
+        reader = read_model(model, read_as="tokens")
         config, num_ids = reader.config, reader.num_ids
         if ids[0] < 0 or ids[-1] >= num_ids:
             bad = ids[0] if ids[0] < 0 else ids[-1]
@@ -251,7 +249,7 @@ def _around(config, tokenizer, bos, num_ids: int, known: set[int], masked: bool)
         return [bos], []
     if masked and getattr(tokenizer, "cls_token_id", None) is not None:
         return [tokenizer.cls_token_id], [] if tokenizer.sep_token_id is None else [tokenizer.sep_token_id]
-    own = config.bos_token_id
+    own = getattr(config, "bos_token_id", None)
     if own is not None and 0 <= own < num_ids and own not in known:
         return [own], []
     if masked:  # judged at the same targets without

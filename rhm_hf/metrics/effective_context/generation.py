@@ -13,7 +13,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from rhm_hf.checks import check_integer
-from rhm_hf.judging.bare import evaluating
+from rhm_hf.judging.bare import evaluating, has_adapters
 from rhm_hf.judging.models import FAILURES
 from rhm_hf.metrics.context_loss.reader import Reader
 
@@ -128,8 +128,7 @@ def _by_generate(reader: Reader, shown: torch.Tensor, others: torch.Tensor, leng
 def _generates_its_law(reader: Reader, shown: torch.Tensor, others: torch.Tensor, length: int, seed: int) -> bool:
     """Whether what `generate` samples from is the model's own law, token by token on a few sequences."""
     model, count = reader.model, min(length, TRIED[1])
-    is_wrapped = hasattr(model, "peft_config") and hasattr(model, "get_base_model")  # whose defaults are its base's
-    if is_wrapped or not hasattr(model, "generate") or not _uses_cache(model):
+    if has_adapters(model) or not hasattr(model, "generate") or not _uses_cache(model):
         return False
     shown = torch.cat([shown] * TRIED[0])[: TRIED[0]]  # at least so many, which sampling makes differ
     try:

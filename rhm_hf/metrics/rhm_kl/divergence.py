@@ -15,7 +15,8 @@ import torch
 from rhm_hf.grammar import Grammar
 from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import log_prob, next_token_probs, posteriors
-from rhm_hf.metrics.loading import evaluating, share_of_process
+from rhm_hf.judging.bare import evaluating, share_of_process
+from rhm_hf.judging.models import read_model
 from rhm_hf.statistics import Accumulator
 
 from .vocabulary import ModelIds
@@ -45,7 +46,7 @@ def kl_divergence(
     """The exact KL divergence, in nats per judged token, from a grammar's law to a model.
 
     Args:
-        model (`PreTrainedModel`): a causal model, or a masked one (a class named `...ForMaskedLM`), on any device.
+        model (`PreTrainedModel`): causal or masked, on any device; see [`~rhm_hf.judging.models.read_model`].
         grammar ([`Grammar`]): the true law.
         input_ids (*optional*): sentences to judge, symbols only, `(n, sentence_length)`. By default all sentences,
             weighted by their probability, where there are at most 2^16; fresh iid ones elsewhere.
@@ -69,16 +70,15 @@ def kl_divergence(
         `leak_cost`, `leaked_mass`, `kl_stderr` (over sentences; 0 where all were judged), `kl_per_position` and
         `kl_stderr_per_position` (None where no token was judged), `positions` (the judged positions, from 1),
         `kl_sentence` (nats per sentence), `cross_entropy` and `entropy` (of the exact law, nats per judged token;
-        cross_entropy = entropy + kl), `num_infinite` (sentences with infinite KL), `num_sentences`.
+        cross_entropy = entropy + kl), `num_infinite` (sentences with infinite KL), `num_sentences`, `read_as`,
+        `bos`.
 
     Raises:
         `ValueError`: for vocabularies that do not match, ungrammatical sentences, a BOS that is a symbol, sentences
             longer than the model's context.
     """
-    model = model if accelerator is None else accelerator.unwrap_model(model)
-    if type(model).__name__.endswith("ForSequenceClassification"):
-        raise ValueError(f"model is a {type(model).__name__}, without a law of tokens: give a causal or masked model")
-    masked = type(model).__name__.endswith("ForMaskedLM")
+    reader = read_model(model, read_as="tokens", length=grammar.sentence_length + 1)
+    model, masked = reader.model, reader.is_masked
     ids = ModelIds.of(model, grammar, token_ids=token_ids, bos=bos, masked=masked, mask_token_id=mask_token_id)
     tokens, weights = _sentences(grammar, input_ids, num_sentences, seed)
     hidden = _masks(tokens.shape, mask_probability, mask_seed) if masked else None
@@ -102,7 +102,7 @@ def kl_divergence(
                 judged = torch.ones_like(batch, dtype=torch.bool)
                 judged[:, 0] = ids.bos is not None
                 p = next_token_probs(grammar, batch)
-            log_q = _symbol_log_probs(model, ids, batch, judged if masked else None).double()
+            log_q = _symbol_log_probs(reader, ids, batch, judged if masked else None).double()
             terms = _divergence_terms(p, log_q, judged)
             counts = judged.double()
             for name, values in terms.items():
@@ -111,7 +111,8 @@ def kl_divergence(
     for accumulator in (*per_token.values(), per_position):
         accumulator.reduce(accelerator)
     exhaustive = input_ids is None and len(weights) == grammar.num_sentences and not masked
-    return _result(per_token, per_position, exhaustive, len(tokens), masked or ids.bos is not None)
+    found = _result(per_token, per_position, exhaustive, len(tokens), masked or ids.bos is not None)
+    return found | {"read_as": reader.read_as, "bos": ids.bos}
 
 
 def _sentences(grammar, input_ids, num_sentences, seed) -> tuple[torch.Tensor, torch.Tensor]:
@@ -146,14 +147,14 @@ def _masks(shape: tuple[int, int], probability: float, seed: int) -> torch.Tenso
     return (numbers < probability) | (numbers == numbers.amin(1, keepdim=True))
 
 
-def _symbol_log_probs(model, ids: ModelIds, batch: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
+def _symbol_log_probs(reader, ids: ModelIds, batch: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
     """The model's log probabilities of the symbols at every token, `(batch, d, v)`.
 
     The log-softmax over all ids is taken in float32 or better. Without BOS a causal model says nothing of the first
     token; its row is uniform, and not judged.
     """
     inputs = ids.encode(batch[:, :-1]) if hidden is None else ids.encode(batch, hidden)
-    logits = model(input_ids=inputs, attention_mask=torch.ones_like(inputs)).logits
+    logits = reader.logits(inputs)
     if hidden is not None and ids.bos is not None:
         logits = logits[:, 1:]
     if logits.dtype != torch.float64:

@@ -86,7 +86,7 @@ def _bos_id(config, symbols: list[int], num_ids: int, bos, masked: bool) -> int 
     if bos is False:
         return None
     if bos == "auto":
-        own = config.get_text_config().bos_token_id
+        own = getattr(config.get_text_config(), "bos_token_id", None)
         if own is not None and 0 <= own < num_ids and own not in symbols:
             return own
         if masked:  # a masked model is judged at the same tokens without
