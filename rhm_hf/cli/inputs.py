@@ -98,7 +98,7 @@ class NamedModel:
 
     def tokenizer(self, needed: bool = False):
         """The tokenizer beside it, None where none is needed or the model is an oracle."""
-        from ..metrics.loading import load_tokenizer
+        from ..judging.loading import load_tokenizer
 
         if not self.path:
             if needed:
@@ -118,7 +118,7 @@ def read_model(text: str, rules_seed: int | None = None) -> NamedModel:
         raise ValueError("MODEL is empty: give a folder, a Hub id, or oracle:GRAMMAR")
     with heavy():
         from .. import register  # noqa: F401
-        from ..metrics.loading import load_model
+        from ..judging.loading import load_model
     if text.startswith("oracle:"):
         return NamedModel(_oracle(text.removeprefix("oracle:"), rules_seed), text, "")
     path = model_path(text)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, decoders
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -15,7 +15,10 @@ BOS_TOKEN, PAD_TOKEN, MASK_TOKEN = "<s>", "<pad>", "<mask>"
 
 
 def rhm_tokenizer(num_symbols: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of sentences written as decimal numbers: `"3 1 4"` is `[3, 1, 4]` and back.
+    """A tokenizer of sentences written as decimal numbers: `"3 1 4"` is `[3, 1, 4]`, and that is `" 3 1 4"`.
+
+    Every symbol is written with a space before it, the first one too, so that pieces of a text join up: generation
+    pipelines put what they decode right behind the prompt.
 
     Symbol k has id k; BOS = EOS = `num_symbols`, PAD = `num_symbols + 1`, MASK = `num_symbols + 2`, as in the oracle
     models. Other words are an error, not an unknown token. No special token is added by itself.
@@ -33,6 +36,7 @@ def rhm_tokenizer(num_symbols: int) -> PreTrainedTokenizerFast:
     tokens = [*map(str, range(num_symbols)), BOS_TOKEN, PAD_TOKEN, MASK_TOKEN]
     backend = Tokenizer(WordLevel({token: i for i, token in enumerate(tokens)}))
     backend.pre_tokenizer = WhitespaceSplit()
+    backend.decoder = decoders.Sequence([decoders.Replace(Regex("^"), " "), decoders.Fuse()])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token=BOS_TOKEN,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ..statistics.accumulator import Accumulator
+from .bare import evaluating, share_of_process
 from .divergence import divergence, entropy
 from .sentences import Sentences
 
@@ -46,8 +47,6 @@ def accumulate(
     Raises:
         `ValueError`: where `measure` counted rows under the name `broken`, of a model whose law does not exist.
     """
-    from ..metrics.loading import evaluating
-
     found = {name: Accumulator(shape, device) for name, shape in shapes.items()}
     mine, step = share_of_process(num, accelerator), batch_size or BATCH_SIZE
     with contextlib.nullcontext() if model is None else evaluating(model):
@@ -57,14 +56,6 @@ def accumulate(
     for accumulator in found.values():
         accumulator.reduce(accelerator)
     return found
-
-
-def share_of_process(num: int, accelerator=None) -> range:
-    """Which of `num` rows this process of an `accelerate.Accelerator` handles; all of them without one."""
-    if accelerator is None:
-        return range(num)
-    index, of = accelerator.process_index, accelerator.num_processes
-    return range(num * index // of, num * (index + 1) // of)
 
 
 @dataclass

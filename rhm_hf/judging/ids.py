@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .models import ModelReader
+
 
 @dataclass(frozen=True)
 class ModelIds:
@@ -60,9 +62,9 @@ class ModelIds:
         """The ids of what can come next, in the order of the laws' columns: the symbols, and END if there is one."""
         return self.symbols if self.end is None else torch.cat([self.symbols, self.symbols.new_tensor([self.end])])
 
-    def check_length(self, model, length: int) -> None:
+    def check_length(self, reader: ModelReader, length: int) -> None:
         """Raises a `ValueError` where the model cannot read so many tokens, and BOS where there is one."""
-        _check_context(model.config, length + (self.bos is not None))
+        reader.check_length(length + (self.bos is not None))
 
     def encode(self, tokens: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         """The model's inputs for symbols `(n, t)`: MASK where `hidden`, BOS first where there is one.
@@ -145,7 +147,7 @@ def _bos_id(config, symbols: list[int], num_ids: int, bos, masked: bool) -> int 
     if bos is False:
         return None
     if isinstance(bos, str) and bos == "auto":
-        own = config.get_text_config().bos_token_id
+        own = getattr(config.get_text_config(), "bos_token_id", None)
         if own is not None and 0 <= own < num_ids and own not in symbols:
             return own
         if masked:  # a masked model is judged at the same tokens without
@@ -174,12 +176,3 @@ def _mask_id(config, symbols: list[int], num_ids: int, num_symbols: int, mask_to
             f"symbol's, and {mask!r} is not; pass mask_token_id="
         )
     return mask
-
-
-def _check_context(config, length: int) -> None:
-    longest = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if longest is not None and length > longest:
-        raise ValueError(
-            f"the model reads at most {longest} ids (max_position_embeddings) and this grammar's sentences need "
-            f"{length}: judge it on a grammar with shorter sentences"
-        )

@@ -9,6 +9,7 @@ from ..statistics.accumulator import Accumulator
 from .compare import Sums, accumulate, is_broken, refuse_broken
 from .divergence import divergence_terms
 from .ids import ModelIds
+from .models import ModelReader, read_model
 from .sentences import Sentences
 
 
@@ -17,7 +18,7 @@ TERMS = ("kl", "kl_within", "leak_cost", "leaked_mass", "entropy")
 
 
 def compare_tokens(
-    model,
+    model: torch.nn.Module | ModelReader,
     source,
     sentences: Sentences,
     ids: ModelIds,
@@ -28,7 +29,7 @@ def compare_tokens(
     """The exact KL of a model, token by token.
 
     Args:
-        model: on any device, in any mode; given back in the same.
+        model (`torch.nn.Module` or [`ModelReader`]): on any device, in any mode; given back in the same.
         source (`Source`): the true law.
         sentences ([`Sentences`]): of the source.
         ids ([`ModelIds`]): of the model.
@@ -42,19 +43,22 @@ def compare_tokens(
     """
     ends = hidden is None and source.lengths_vary
     longest = sentences.tokens.shape[1]
-    ids.check_length(model, longest - (hidden is None and not ends))
+    reader = model
+    if not isinstance(model, ModelReader):
+        reader = read_model(model, read_as="causal" if hidden is None else "masked", length=longest + 1)
+    ids.check_length(reader, longest - (hidden is None and not ends))
     size = _batch_size(batch_size, (longest + ends) * ids.num_ids)
     shapes = dict.fromkeys(TERMS, ()) | {"per_position": (longest + ends,), "broken": ()}
     if ends:
         shapes["end"] = ()
-    device = model.device
+    device = reader.device
 
     def measure(rows: slice) -> dict[str, Sums]:
         batch, lengths = sentences.tokens[rows].to(device), sentences.lengths[rows].to(device)
         mask = None if hidden is None else hidden[rows].to(device)
         weight = sentences.weights[rows].to(device)
         judged = _judged(lengths, longest + ends, ends, ids) if mask is None else mask
-        log_q = _log_probs(model, ids, batch, mask, ends).double()
+        log_q = _log_probs(reader, ids, batch, mask, ends).double()
         terms = divergence_terms(_exact(source, batch, mask, ends), log_q)
         terms = {name: torch.where(judged, values, 0) for name, values in terms.items()}
         counts = judged.double()
@@ -66,12 +70,12 @@ def compare_tokens(
             found["end"] = (last, judged.gather(1, lengths[:, None])[:, 0].double(), weight)
         return found
 
-    options = {"device": device, "model": model, "accelerator": accelerator, "batch_size": size}
+    options = {"device": device, "model": reader.model, "accelerator": accelerator, "batch_size": size}
     found = accumulate(len(sentences), shapes, measure, **options)
-    refuse_broken(found["broken"], model)
+    refuse_broken(found["broken"], reader.model)
     certain = sentences.exhaustive and hidden is None
     result = _result(found, certain, len(sentences), hidden is not None or ids.bos is not None)
-    result |= {"read_as": "causal" if hidden is None else "masked", "bos": ids.bos}
+    result |= {"read_as": reader.read_as, "bos": ids.bos}
     if ends:
         result |= {"kl_end": found["end"].mean.item(), "kl_end_stderr": 0.0 if certain else found["end"].stderr.item()}
     if source.has_blocks:
@@ -102,7 +106,9 @@ def _exact(source, batch: torch.Tensor, hidden: torch.Tensor | None, ends: bool)
     return prefix_probs(source, batch)[0] if ends else next_token_probs(source, batch)
 
 
-def _log_probs(model, ids: ModelIds, batch: torch.Tensor, hidden: torch.Tensor | None, ends: bool) -> torch.Tensor:
+def _log_probs(
+    reader: ModelReader, ids: ModelIds, batch: torch.Tensor, hidden: torch.Tensor | None, ends: bool
+) -> torch.Tensor:
     """The model's log probabilities of the outcomes at every position, `(n, positions, outcomes)`.
 
     The log-softmax over all ids is taken in float32 or better. Without BOS a causal model says nothing of the first
@@ -110,7 +116,7 @@ def _log_probs(model, ids: ModelIds, batch: torch.Tensor, hidden: torch.Tensor |
     """
     read = batch if hidden is not None or ends else batch[:, :-1]
     inputs = ids.encode(read, hidden)
-    logits = model(input_ids=inputs, attention_mask=ids.seen(read)).logits
+    logits = reader.logits(inputs, ids.seen(read) if reader.takes_mask else None)
     if hidden is not None and ids.bos is not None:
         logits = logits[:, 1:]
     if logits.dtype != torch.float64:

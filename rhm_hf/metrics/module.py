@@ -6,7 +6,7 @@ import datasets
 import evaluate
 
 from rhm_hf.data.facts import CITATION
-from rhm_hf.metrics.loading import ModelCache
+from rhm_hf.judging.loading import ModelCache
 
 
 class DirectInputs:
@@ -23,8 +23,28 @@ class DirectInputs:
         """Models loaded from paths, kept from one call to the next."""
         return ModelCache()
 
-    def compute(self, **kwargs):
-        """Judges what is given, or else what earlier `add_batch` calls gave."""
+    def compute(self, *, predictions=None, references=None, **kwargs):
+        """Judges what is given, or else what earlier `add_batch` calls gave.
+
+        With `num_process=` several processes give their parts, and process 0 alone has the result, as evaluate has
+        it: inputs then go through its files. `evaluate.combine` gives every module all keywords, and these two.
+
+        Raises:
+            `ValueError`: for predictions and references, which no metric of this package has, and for several
+                processes that give no inputs.
+        """
+        if predictions is not None or references is not None:
+            raise ValueError(
+                f"predictions= and references= are no inputs of {self.name}: it takes {', '.join(self.inputs)}, and "
+                "its other arguments by their names"
+            )
+        if self.num_process > 1:
+            if self.writer is None and all(kwargs.get(name) is None for name in self.inputs):
+                raise ValueError(
+                    f"num_process={self.num_process}: every process has to give its part of {self.inputs[0]}; to "
+                    "share the work on fresh sentences, leave num_process out and pass accelerator="
+                )
+            return super().compute(**kwargs)
         if self.writer is not None and all(kwargs.get(name) is None for name in self.inputs):
             return super().compute(**{name: value for name, value in kwargs.items() if name not in self.inputs})
         return self._compute(**kwargs)

@@ -8,10 +8,14 @@ import math
 
 import torch
 from torch.nn import functional as F
-from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from .configuration_law import LawConfig
+from .generation import WholePrefixGenerationMixin
+
+
+UNBOUNDED = 1024  # tokens that are generated at most where sentences have no longest
 
 
 class LawPreTrainedModel(PreTrainedModel):
@@ -61,53 +65,73 @@ class LawPreTrainedModel(PreTrainedModel):
                     f"{self.config.vocab_size - 1}"
                 )
 
-    def _align(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sentences moved to the left, after any left padding and one BOS.
+    def _visible(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """Which ids the mask shows, bool `(batch, length)`; all of them without one."""
+        if attention_mask is None:
+            return torch.ones_like(input_ids, dtype=torch.bool)
+        if attention_mask.shape != input_ids.shape:
+            raise ValueError(
+                f"attention_mask has shape {tuple(attention_mask.shape)}: it must be that of input_ids, "
+                f"{tuple(input_ids.shape)}, 0 where an id is hidden"
+            )
+        return attention_mask.to(input_ids.device).bool()
 
-        Returns:
-            int64 ids of the shape of `input_ids`, MASK beyond their end, and how many ids were skipped, `(batch,)`.
+    def _skipped(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """How many ids stand before every sentence, `(batch,)`: padding on the left, then BOS.
+
+        Padding is what the mask hides; without a mask PAD, and all but the last of several BOS = EOS.
         """
-        config = self.config
-        width = input_ids.shape[1]
-        skipped = (input_ids == config.pad_token_id).long().cumprod(1).sum(1)
-        first = input_ids.gather(1, skipped.clamp(max=width - 1)[:, None])[:, 0]
-        skipped = skipped + (first == config.bos_token_id)
-        source = skipped[:, None] + torch.arange(width, device=input_ids.device)
-        aligned = input_ids.gather(1, source.clamp(max=width - 1))
-        return torch.where(source < width, aligned, config.mask_token_id).long(), skipped
+        config, width = self.config, input_ids.shape[1]
+        is_bos = input_ids == config.bos_token_id
+        if attention_mask is None:
+            return (is_bos | (input_ids == config.pad_token_id)).long().cumprod(1).sum(1)
+        hidden = ~self._visible(input_ids, attention_mask) | (input_ids == config.pad_token_id)
+        skipped = hidden.long().cumprod(1).sum(1)
+        return skipped + (is_bos.gather(1, skipped.clamp(max=width - 1)[:, None])[:, 0] & (skipped < width))
+
+    def _align(self, ids: torch.Tensor, skipped: torch.Tensor, beyond: int) -> torch.Tensor:
+        """Rows moved to the left by `skipped` `(batch,)`; `beyond` their end, int64 of the shape of `ids`."""
+        width = ids.shape[1]
+        source = skipped[:, None] + torch.arange(width, device=ids.device)
+        return torch.where(source < width, ids.gather(1, source.clamp(max=width - 1)).long(), beyond)
 
 
-class LawForCausalLM(LawPreTrainedModel, GenerationMixin):
+class LawForCausalLM(LawPreTrainedModel, WholePrefixGenerationMixin):
     """A next-token law as a causal language model; subclasses give [`LawForCausalLM.next_probs`].
 
-    Logits are log P(x_i = . | x_<i) over the symbols, -inf elsewhere. Where `config.sentence_length` is set, all mass
-    is on EOS after a complete sentence.
+    Logits are log P(x_i = . | x_<i) over the symbols (and END = EOS where sentences differ in length), -inf elsewhere.
+    Where `config.sentence_length` is set, all mass is on EOS after a complete sentence.
     """
 
     def __init__(self, config: LawConfig):
         super().__init__(config)
-        length = config.sentence_length
         self.generation_config = GenerationConfig(
             do_sample=True,
             top_k=0,
             top_p=1.0,
             temperature=1.0,
             use_cache=False,
-            max_new_tokens=256 if length is None else length,
+            max_new_tokens=self.longest_generated(),
             bos_token_id=config.bos_token_id,
             eos_token_id=config.eos_token_id,
             pad_token_id=config.pad_token_id,
         )
 
-    def next_probs(self, symbols: torch.Tensor, is_symbol: torch.Tensor) -> torch.Tensor:
+    def longest_generated(self) -> int:
+        """Tokens that are generated at most: a sentence."""
+        return self.config.sentence_length or 256
+
+    def next_probs(self, symbols: torch.Tensor, is_symbol: torch.Tensor, is_end: torch.Tensor) -> torch.Tensor:
         """The laws of the tokens of a prefix and of the one that follows.
 
         Args:
             symbols (`torch.Tensor`): int64 `(batch, t)`, t at most the sentence length; 0 where there is no symbol.
             is_symbol (`torch.Tensor`): bool `(batch, t)`, False where the input had a special id.
+            is_end (`torch.Tensor`): bool `(batch, t)`, True where it was EOS.
 
         Returns:
-            `torch.Tensor` of shape `(batch, min(t + 1, sentence length), v)`; every row sums to 1.
+            `torch.Tensor` of shape `(batch, min(t + 1, sentence length), v)`, or with one more column, that of END;
+            every row sums to 1.
         """
         raise NotImplementedError
 
@@ -123,8 +147,9 @@ class LawForCausalLM(LawPreTrainedModel, GenerationMixin):
         """Next-token log probabilities.
 
         Args:
-            input_ids (`torch.Tensor`): ids `(batch, length)`, BOS first or not, left padding allowed.
-            attention_mask (`torch.Tensor`, *optional*): ignored; padding is known by its id.
+            input_ids (`torch.Tensor`): ids `(batch, length)`, BOS first or not, padding on either side.
+            attention_mask (`torch.Tensor`, *optional*): `(batch, length)`, 0 where padding is, whatever its id; by
+                default padding is known by its id.
             labels (`torch.Tensor`, *optional*): ids `(batch, length)`, shifted inside, -100 left out.
 
         Returns:
@@ -132,10 +157,18 @@ class LawForCausalLM(LawPreTrainedModel, GenerationMixin):
         """
         config, length = self.config, self.config.sentence_length
         self._check_ids(input_ids)
-        aligned, skipped = self._align(input_ids)
+        skipped = self._skipped(input_ids, attention_mask)
+        visible = self._align(self._visible(input_ids, attention_mask), skipped, beyond=0).bool()
+        if (visible[:, 1:] & ~visible[:, :-1]).any():
+            raise ValueError(
+                "attention_mask hides ids between visible ones: a causal law reads a whole prefix. Give a shorter "
+                "context with context_length=, or hide tokens from a masked model"
+            )
+        aligned = torch.where(visible, self._align(input_ids, skipped, config.mask_token_id), config.mask_token_id)
         is_symbol = aligned < config.num_symbols
         symbols = torch.where(is_symbol, aligned, 0)
-        probs = self.next_probs(symbols[:, :length], is_symbol[:, :length])
+        is_end = aligned == config.eos_token_id
+        probs = self.next_probs(symbols[:, :length], is_symbol[:, :length], is_end[:, :length])
         logits = self._log_probs(probs.to(self.dtype), config.vocab_size)
         if length is not None and input_ids.shape[1] >= length:  # one more row, after a complete sentence
             ended = torch.full_like(logits[:, :1], -math.inf)

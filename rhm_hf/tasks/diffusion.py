@@ -17,9 +17,9 @@ from ..diffusion import (
 )
 from ..grammar import Grammar, NotSupported
 from ..judging import Targets, accumulate, divergence, fresh_sentences, share_of_process
+from ..judging.bare import evaluating
 from ..judging.compare import is_broken, refuse_broken
 from ..metrics.grammaticality import grammaticality
-from ..metrics.loading import evaluating
 from .task import Task
 
 

@@ -13,7 +13,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from rhm_hf import RHMCollator, rhm_tokenizer
+from rhm_hf import Grammar, RHMCollator, RHMForCausalLM, rhm_tokenizer
 
 
 @pytest.mark.parametrize("num_symbols", [1, 3, 16, 70_000])
@@ -26,12 +26,25 @@ def test_symbol_k_has_id_k_and_comes_back(num_symbols, tmp_path):
     text = " ".join(map(str, symbols))
     for each in (tokenizer, loaded):
         assert each(text)["input_ids"] == symbols
-        assert each.decode(symbols) == text
-        assert each.decode([num_symbols, *symbols, num_symbols + 1], skip_special_tokens=True) == text
+        assert each.decode(symbols) == " " + text
+        assert each.decode(symbols[:7]) + each.decode(symbols[7:]) == " " + text  # pieces join up
+        assert each.decode([num_symbols, *symbols, num_symbols + 1], skip_special_tokens=True) == " " + text
         ids = (each.bos_token_id, each.eos_token_id, each.pad_token_id, each.mask_token_id)
         assert ids == (num_symbols, num_symbols, num_symbols + 1, num_symbols + 2)
         assert len(each) == num_symbols + 3
         assert each(f"{each.bos_token} 0{each.mask_token}")["input_ids"] == [num_symbols, 0, num_symbols + 2]
+
+
+def test_a_pipelines_text_is_the_prompt_and_what_was_generated():
+    from transformers import pipeline
+
+    grammar = Grammar.from_name("v16-m4-s2-L3")
+    generate = pipeline("text-generation", RHMForCausalLM.from_grammar(grammar), tokenizer=rhm_tokenizer(16))
+    prompts = [" ".join(map(str, row[:3])) for row in grammar.sample(20, sampling="iid")]
+    for prompt, (found,) in zip(prompts, generate(prompts, max_new_tokens=5), strict=True):
+        text = found["generated_text"]
+        assert text.startswith(prompt + " ")
+        grammar.index(np.array(text.split(), dtype=int))  # a sentence, or this raises
 
 
 def test_words_that_are_no_symbols_are_an_error():

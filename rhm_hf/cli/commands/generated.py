@@ -94,7 +94,7 @@ def _specials(model, tokenizer) -> list[int] | None:
 
 
 def _tokenizer(read, tokenizer: str | None):
-    from ...metrics.loading import load_tokenizer
+    from ...judging.loading import load_tokenizer
 
     if tokenizer is not None or read.path:
         try:

@@ -37,8 +37,8 @@ def context(
     source = TextSource(config, split, column, num_sentences=num_windows, rules_seed=rules_seed, seed=seed)
     corpus = read_text(text, source)
     first = read_model(model, rules_seed)
+    from ...judging.loading import load_tokenizer
     from ...metrics.context_loss.by_context import loss_by_context
-    from ...metrics.loading import load_tokenizer
 
     options = settings(given, loss_by_context, ("texts", "tokenizer", "max_context", "num_windows", "per", "seed"))
     options |= {"max_context": max_context, "num_windows": num_windows, "per": per, "seed": seed}
@@ -209,8 +209,8 @@ def effective_context(
     source = TextSource(config, split, column, num_sentences, rules_seed, seed)
     text = read_text(corpus, source)
     with heavy():
+        from ...judging.loading import load_tokenizer
         from ...metrics.effective_context.agree import effective_context as judge
-        from ...metrics.loading import load_tokenizer
     options = settings(given, judge, ("model", "tokenizer", "num_tokens", "seed")) | {"seed": seed}
     if samples:
         other = read_text(model, source)

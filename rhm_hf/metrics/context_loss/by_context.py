@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from rhm_hf.checks import check_integer
-from rhm_hf.metrics.loading import evaluating, share_of_process
+from rhm_hf.judging.bare import evaluating, share_of_process
 
 from .reader import Reader
 from .saturation import RELATIVE, curve, differences, fit_decay, saturation_length
@@ -52,8 +52,8 @@ def loss_by_context(
     """The mean loss L_n at n visible tokens, where it saturates, and its approach H_n - H_inf ~ n^-gamma.
 
     Args:
-        model (`PreTrainedModel`): causal, or masked (a class named `...ForMaskedLM`; it predicts the last token of a
-            window from the n before it), on any device.
+        model (`PreTrainedModel`): causal, or masked (it predicts the last token of a window from the n before it), on
+            any device; see [`~rhm_hf.judging.models.read_model`].
         input_ids (*optional*): [`~rhm_hf.data.CharText`], one sequence of token ids, or a sequence of them, each a
             document, without special tokens.
         texts (`str` or `Sequence[str]`, *optional*): instead, documents; each is tokenised as a whole, then cut.
@@ -91,9 +91,9 @@ def loss_by_context(
         mean of l(n) - l(N) (None where both are infinite). `n_sat`: the smallest n from which on delta <= max(0.01,
         2 standard errors), N where it falls up to there; `n_sat_relative`: the same with 5 % of the whole fall.
         `gamma`, `gamma_interval` (95 %, by resampling), `loss_inf`, `fit_range`; None where no power law can be
-        fitted. `mode`, `windows`, `per`, `bos`, `num_windows`, `num_documents` (with a window), `num_too_short`,
-        `num_rows` (documents, or their blocks where they are few, that standard errors take as independent),
-        `characters_per_token`.
+        fitted. `mode`, `windows`, `per`, `read_as` (`"causal"` or `"masked"`, as the model was found to be), `bos`,
+        `num_windows`, `num_documents` (with a window), `num_too_short`, `num_rows` (documents, or their blocks where
+        they are few, that standard errors take as independent), `characters_per_token`.
 
         One pass over `"rows"` judges every place of a row with its own targets, so that differences between them say
         nothing about context: `n_sat`, `n_sat_relative` and `gamma` are None there.
@@ -102,7 +102,6 @@ def loss_by_context(
         `ValueError`: for empty text, a single distinct token, documents shorter than a window, contexts longer than
             the model was trained on, NaN logits, special ids that cannot be told.
     """
-    model = model if accelerator is None else accelerator.unwrap_model(model)
     if per not in ("token", "character"):
         raise ValueError(f"per={per!r} must be 'token' or 'character'")
     if windows not in ("random", "rows"):
@@ -110,8 +109,8 @@ def loss_by_context(
     documents = as_documents(input_ids, texts, tokenizer)
     if per == "character" and documents.characters is None:
         raise ValueError("per='character' needs texts= or a CharText: token ids do not say how long their text is")
-    with evaluating(model):
-        reader = Reader.of(model, np.unique(documents.ids), tokenizer=tokenizer, bos=bos, mask_token_id=mask_token_id)
+    reader = Reader.of(model, np.unique(documents.ids), tokenizer=tokenizer, bos=bos, mask_token_id=mask_token_id)
+    with evaluating(reader.model):
         paired = _paired(reader, paired, windows)
         length = _length(reader, documents, max_context, tokenizer, windows)
         lengths = _lengths(context_lengths, reader.first, length)
@@ -130,6 +129,7 @@ def loss_by_context(
         "mode": "paired" if paired else "one pass",
         "windows": windows,
         "per": per,
+        "read_as": reader.reader.read_as,
         "bos": reader.prefix[0] if reader.prefix else None,
         "num_windows": len(chosen.starts),
         "num_documents": chosen.num_documents,
@@ -158,8 +158,8 @@ def _paired(reader: Reader, paired: bool | None, windows: str) -> bool:
         )
     if paired and windows == "rows" and not reader.masked and not reader.hides:
         raise ValueError(
-            f"paired=True with windows='rows' hides tokens by attention and position_ids, and "
-            f"{type(reader.model).__name__} takes no position_ids: use paired=False"
+            f"paired=True with windows='rows' hides tokens by attention and position_ids, which "
+            f"{type(reader.model).__name__} does not allow: {reader.hiding.reason}; use paired=False"
         )
     return reader.masked or bool(paired)
 

@@ -4,8 +4,8 @@ import datasets
 import evaluate
 
 from rhm_hf.data.facts import CITATION
+from rhm_hf.judging.loading import load_tokenizer
 from rhm_hf.metrics.context_loss.by_context import loss_by_context
-from rhm_hf.metrics.loading import load_tokenizer
 from rhm_hf.metrics.module import DirectInputs
 
 

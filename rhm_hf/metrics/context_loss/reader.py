@@ -7,13 +7,19 @@ n tokens, then MASK (and [SEP] where its tokenizer ends texts so). Nothing longe
 
 import inspect
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+
+from rhm_hf.judging.bare import evaluating
+from rhm_hf.judging.hiding import Hiding, hiding
+from rhm_hf.judging.models import FAILURES, ModelReader, read_model
 
 
 LOGITS_CHUNK = 2**23  # logits that exist at a time where the head can be applied by itself: 32 MB in float32
 LOGITS_BATCH = 2**26  # and at most so many of one batch where it cannot
 BATCH_TOKENS = {"cpu": 2**12, "cuda": 2**16}
+SHORT = 8  # tokens of the inputs that a model is tried with
 
 
 @dataclass(frozen=True)
@@ -21,53 +27,70 @@ class Reader:
     """A model and the special ids around what it reads.
 
     Args:
-        model (`PreTrainedModel`): causal, or masked (a class named `...ForMaskedLM`).
+        reader ([`ModelReader`]): a causal or masked model, as it was found out to be.
         prefix (`list[int]`): BOS or [CLS], or nothing.
         suffix (`list[int]`): [SEP], or nothing.
         mask (`int`, *optional*): MASK; None for causal models.
-        num_ids (`int`): ids of the model's head.
+        some_ids (`tuple[int, ...]`): tokens of the text, to try the model with.
         splits (`bool`): whether the head on the trunk's last hidden states gives the model's own logits.
     """
 
-    model: torch.nn.Module
+    reader: ModelReader
     prefix: list[int]
     suffix: list[int]
     mask: int | None
-    num_ids: int
+    some_ids: tuple[int, ...]
     splits: bool
 
     @classmethod
     def of(cls, model, ids, *, tokenizer=None, bos="auto", mask_token_id: int | None = None) -> "Reader":
-        """Finds the special ids; `ids` are the distinct tokens that occur.
+        """Finds out what the model is, and the special ids; `ids` are the distinct tokens that occur.
 
         Raises:
-            `ValueError`: where they are missing, or the tokens are not the model's.
+            `ValueError`: where there is no law of tokens, ids are missing, or the tokens are not the model's.
         """
-        config = model.config.get_text_config()
-        if getattr(model.config, "is_encoder_decoder", False):
-            raise ValueError(f"model is a {type(model).__name__}: only causal and masked models are judged")
-        head = model.get_output_embeddings()
-        num_ids = config.vocab_size if getattr(head, "weight", None) is None else head.weight.shape[0]
+        reader = read_model(model, read_as="tokens")
+        config, num_ids = reader.config, reader.num_ids
         if ids[0] < 0 or ids[-1] >= num_ids:
             bad = ids[0] if ids[0] < 0 else ids[-1]
             raise ValueError(
                 f"the text holds the id {bad} and the model has ids 0 to {num_ids - 1}: another tokenizer?"
             )
         known = set(ids.tolist())
-        masked = type(model).__name__.endswith("ForMaskedLM")
-        mask = _mask(config, tokenizer, mask_token_id, num_ids, known) if masked else None
-        prefix, suffix = _around(config, tokenizer, bos, num_ids, known, masked)
-        return cls(model, prefix, suffix, mask, num_ids, not masked and _splits(model, prefix, ids))
+        mask = _mask(config, tokenizer, mask_token_id, num_ids, known) if reader.is_masked else None
+        prefix, suffix = _around(config, tokenizer, bos, num_ids, known, reader.is_masked)
+        some = tuple(ids[:SHORT].tolist())
+        return cls(reader, prefix, suffix, mask, some, reader.is_causal and _splits(reader, prefix, some))
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The model, without what was around it."""
+        return self.reader.model
+
+    @property
+    def num_ids(self) -> int:
+        """Ids of the model's head."""
+        return self.reader.num_ids
 
     @property
     def masked(self) -> bool:
         """Whether the model is a masked one."""
         return self.mask is not None
 
+    @cached_property
+    def hiding(self) -> Hiding:
+        """Whether tokens can be hidden from a causal model while the others keep their positions, and how."""
+        length = min(SHORT, (self.reader.longest or SHORT) - len(self.prefix))
+        if length < 3:
+            return Hiding(None, "it reads too few ids to try")
+        row = (self.some_ids * length)[:length]
+        tokens = torch.tensor([row, row[::-1]], device=self.model.device)
+        return hiding(self.reader, self._with_prefix(tokens))
+
     @property
     def hides(self) -> bool:
         """Whether tokens can be hidden from a causal model while the others keep their positions."""
-        return "position_ids" in inspect.signature(self.model.forward).parameters
+        return self.hiding.offset is not None
 
     @property
     def first(self) -> int:
@@ -82,18 +105,18 @@ class Reader:
                 f"max_context={length} is longer than what the model was trained on: with its special ids it reads at "
                 f"most {longest} tokens of context"
             )
+        if self.reader.longest is None:
+            self.reader.check_length(length + self._num_special, f"max_context={length} needs")
+
+    @property
+    def _num_special(self) -> int:
+        return len(self.prefix) + len(self.suffix) + self.masked
 
     def longest_context(self, tokenizer=None) -> int | None:
         """Tokens of context that fit into the positions of the model, None where it sets no limit."""
-        longest = [getattr(self.model.config.get_text_config(), "max_position_embeddings", None)]
-        longest.append(getattr(tokenizer, "model_max_length", None))  # astronomical where it is not known
-        longest = [n for n in longest if n is not None and 0 < n < 10**9]
-        if not longest:
-            return None
-        embeddings = getattr(getattr(self.model.base_model, "embeddings", None), "position_embeddings", None)
-        reserved = getattr(embeddings, "padding_idx", None)  # RoBERTa's positions begin after the padding's
-        specials = len(self.prefix) + len(self.suffix) + self.masked + (0 if reserved is None else reserved + 1)
-        return min(longest) - specials
+        longest = [self.reader.longest, getattr(tokenizer, "model_max_length", None)]
+        longest = [n for n in longest if n is not None and 0 < n < 10**9]  # astronomical where it is not known
+        return min(longest) - self._num_special if longest else None
 
     def batch_size(self, length: int, targets: int) -> int:
         """Windows a call of the model."""
@@ -101,11 +124,12 @@ class Reader:
             length + 1
         )
         if not self.splits:
-            size = min(size, LOGITS_BATCH // (self.num_ids * (targets if self._keeps else length + 2)))
+            size = min(size, LOGITS_BATCH // (self.num_ids * (targets if self.keeps else length + 2)))
         return max(1, size)
 
     @property
-    def _keeps(self) -> bool:
+    def keeps(self) -> bool:
+        """Whether the model can be asked for the last logits alone."""
         return "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
     def one_pass(self, windows: torch.Tensor) -> torch.Tensor:
@@ -135,7 +159,8 @@ class Reader:
             return self._masked_losses(torch.cat([shown, hidden], 1), target)
         inputs = self._with_prefix(windows[:, :-1])
         seen = torch.cat([visible.new_ones(len(self.prefix)), visible]).long().expand_as(inputs)
-        positions = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
+        positions = self.hiding.offset + torch.arange(inputs.shape[1], device=inputs.device)
+        positions = positions.expand_as(inputs)
         return self._losses(inputs, target, attention_mask=seen, position_ids=positions)[:, 0]
 
     def _with_prefix(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -144,22 +169,21 @@ class Reader:
     def _masked_losses(self, shown: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         suffix = shown.new_tensor(self.suffix).expand(len(shown), -1)
         inputs = torch.cat([self._with_prefix(shown), suffix], 1)
-        logits = self.model(input_ids=inputs, attention_mask=torch.ones_like(inputs)).logits
+        logits = self.reader.logits(inputs)
         place = inputs.shape[1] - 1 - len(self.suffix)
         return _checked(_cross_entropy(logits[:, place], target[:, 0]))
 
     def _losses(self, inputs: torch.Tensor, targets: torch.Tensor, **kwargs) -> torch.Tensor:
         """Losses of the last tokens that a causal model predicts, as many as there are targets."""
-        model, last = self.model, targets.shape[1]
-        kwargs = {"attention_mask": torch.ones_like(inputs)} | kwargs
+        last = targets.shape[1]
         if self.splits:
-            hidden = _trunk(model, inputs, **kwargs)[:, -last:].flatten(0, 1)
-            head, size = model.get_output_embeddings(), max(1, LOGITS_CHUNK // self.num_ids)
+            hidden = _trunk(self.reader, inputs, **kwargs)[:, -last:].flatten(0, 1)
+            head, size = self.model.get_output_embeddings(), max(1, LOGITS_CHUNK // self.num_ids)
             parts = zip(hidden.split(size), targets.flatten().split(size), strict=True)
             losses = torch.cat([_cross_entropy(head(states), ids) for states, ids in parts])
         else:
-            keep = {"logits_to_keep": last} if self._keeps else {}
-            logits = model(input_ids=inputs, **_cacheless(model), **keep, **kwargs).logits[:, -last:]
+            keep = {"logits_to_keep": last} if self.keeps else {}
+            logits = self.reader.logits(inputs, **keep, **kwargs)[:, -last:]
             losses = _cross_entropy(logits.flatten(0, 1), targets.flatten())
         return _checked(losses.view_as(targets))
 
@@ -179,24 +203,29 @@ def _checked(losses: torch.Tensor) -> torch.Tensor:
     return losses.double()
 
 
-def _trunk(model, inputs: torch.Tensor, **kwargs) -> torch.Tensor | None:
-    trunk = model.base_model
-    return getattr(trunk(input_ids=inputs, **_cacheless(trunk), **kwargs), "last_hidden_state", None)
+def _trunk(reader: ModelReader, inputs: torch.Tensor, attention_mask=None, **kwargs) -> torch.Tensor:
+    """The last hidden states, in the dtype of the head (some trunks end in float32)."""
+    trunk, head = reader.model.base_model, reader.model.get_output_embeddings()
+    if reader.takes_mask:
+        kwargs["attention_mask"] = torch.ones_like(inputs) if attention_mask is None else attention_mask
+    hidden = trunk(input_ids=inputs, **reader.options, **kwargs).last_hidden_state
+    return hidden.to(head.weight.dtype)
 
 
-def _cacheless(model) -> dict:
-    return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
-
-
-def _splits(model, prefix: list[int], ids) -> bool:
+def _splits(reader: ModelReader, prefix: list[int], some_ids: tuple[int, ...]) -> bool:
     """Whether head(trunk(x)) is bit for bit what the model says, on a short input: some scale or cap their logits."""
-    head = model.get_output_embeddings()
-    if head is None or model.base_model is model:
+    model = reader.model
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    if getattr(head, "weight", None) is None or getattr(model, "base_model", model) is model:
         return False
-    inputs = torch.tensor([[*prefix, *ids[:8].tolist()]], device=model.device)
-    kwargs = {"attention_mask": torch.ones_like(inputs)}
-    hidden = _trunk(model, inputs, **kwargs)
-    return hidden is not None and torch.equal(head(hidden), model(input_ids=inputs, **kwargs).logits)
+    row = [*prefix, *some_ids][: reader.longest]
+    with torch.no_grad(), evaluating(model):
+        inputs = torch.tensor([row], device=model.device)
+        own = reader.logits(inputs)
+        try:
+            return torch.equal(head(_trunk(reader, inputs)), own)
+        except FAILURES:
+            return False  # it takes other arguments, or more happens between the two
 
 
 def _mask(config, tokenizer, mask_token_id, num_ids: int, known: set[int]) -> int:
@@ -220,7 +249,7 @@ def _around(config, tokenizer, bos, num_ids: int, known: set[int], masked: bool)
         return [bos], []
     if masked and getattr(tokenizer, "cls_token_id", None) is not None:
         return [tokenizer.cls_token_id], [] if tokenizer.sep_token_id is None else [tokenizer.sep_token_id]
-    own = config.bos_token_id
+    own = getattr(config, "bos_token_id", None)
     if own is not None and 0 <= own < num_ids and own not in known:
         return [own], []
     if masked:  # judged at the same targets without

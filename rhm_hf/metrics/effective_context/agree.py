@@ -73,7 +73,7 @@ def effective_context(
         `correlation`, `noise_floor`, `signal`, `effective_context` (t*), `effective_context_is_bound` and
         `num_tokens`; `n_sat`, `n_sat_relative`, `n_max` of the model's loss (None without a model, and for sentences
         where it takes no position_ids: tokens are hidden from it in place); `vocab_size`, `tolerance`, `seed`, and of
-        a model's samples `length` and `prompt_length`.
+        a model's samples `length`, `prompt_length`, `read_as` and `bos`.
 
     Raises:
         `ValueError`: for both or neither of `generated` and `model`; empty text, text shorter than a distance, one
@@ -95,6 +95,7 @@ def effective_context(
         distances = sizes.pop("distances")
         prompts = _prompts(ids, sizes["prompt_length"], -(-num_tokens // sizes["length"]), seed)
         allowed = _symbols(reader, symbols, tokenizer, known_size or vocab_size)
+        sizes |= {"read_as": reader.reader.read_as, "bos": reader.prefix[0] if reader.prefix else None}
         samples = generate(reader, prompts, sizes["length"], allowed, seed, batch_size)
         if loss_context and (reader.hides or not is_rows):
             text, windows = (ids[:num_windows], "rows") if is_rows else (ids, "random")

@@ -4,8 +4,8 @@ import datasets
 import evaluate
 
 from rhm_hf.data.facts import CITATION
+from rhm_hf.judging.loading import load_tokenizer
 from rhm_hf.metrics.effective_context.agree import effective_context
-from rhm_hf.metrics.loading import load_tokenizer
 from rhm_hf.metrics.module import DirectInputs
 from rhm_hf.metrics.token_correlations.measure import is_text
 

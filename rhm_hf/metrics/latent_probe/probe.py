@@ -9,9 +9,9 @@ from rhm_hf.checks import SEED_LIMIT, check_integer, check_number
 from rhm_hf.grammar import Source
 from rhm_hf.inference import node_marginals
 from rhm_hf.judging import given_sentences
+from rhm_hf.judging.activations import Activations, Standardiser
+from rhm_hf.judging.bare import evaluating
 from rhm_hf.judging.sentences import derivations_of, refuse_varying
-from rhm_hf.metrics.activations import Activations, Standardiser
-from rhm_hf.metrics.loading import evaluating
 from rhm_hf.statistics import Accumulator
 
 
@@ -57,7 +57,7 @@ def latent_probe(
         `dict`: `accuracy` and `stderr` (lists over layers of lists over levels 0..L, means over nodes; errors over
         sentences), `accuracy_per_node` (layers x levels x nodes), `chance` (levels) and `chance_per_node`
         (levels x nodes): the exact accuracy of guessing each node's most likely symbol; `layers`, `levels`,
-        `num_train`, `num_sentences`.
+        `num_train`, `num_sentences`, and how the model was read: `read_as`, `bos`, `positions`.
 
     Raises:
         `ValueError`: as for [`~rhm_hf.metrics.synonym_sensitivity.synonym_sensitivity`], and for a `regularisation`
@@ -76,7 +76,7 @@ def latent_probe(
     judged = _derivations(grammar, input_ids, num_sentences, seed)
     start = len(judged[0])  # beyond the fresh sentences that are judged
     train = grammar.derivations(num_train, seed=seed, split="evaluation", sampling="iid", start=start)
-    with evaluating(model):
+    with evaluating(reader.model):
         train_features = reader.collect(train[0], batch_size)
         features = reader.collect(judged[0], batch_size)
     targets = torch.from_numpy(np.concatenate([_one_hot(grammar, level, s) for level, s in enumerate(train)], 1))
@@ -100,6 +100,7 @@ def latent_probe(
         "levels": list(range(grammar.depth + 1)),
         "num_train": num_train,
         "num_sentences": len(judged[0]),
+        **reader.description,
     }
 
 

@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from rhm_hf.grammar import Grammar, redraw_rule, replace_symbol
-from rhm_hf.metrics.activations import Activations, Standardiser, batches, known, sentences
-from rhm_hf.metrics.loading import evaluating
+from rhm_hf.judging.activations import Activations, Standardiser, batches, known, sentences
+from rhm_hf.judging.bare import evaluating
 from rhm_hf.statistics import Accumulator
 
 
@@ -69,7 +69,8 @@ def representation_probe(
     Returns:
         `dict`: `ratio`, `similarity_replaced` (sim_S), `similarity_redrawn` (sim_R), each with a `.._stderr`: lists
         over layers of lists over levels, None where a layer does not depend on the sentence (or, for the ratio, on the
-        change); `layers`, `levels` (1..L-1, without those that have no synonyms), `num_sentences`. Errors are over
+        change); `layers`, `levels` (1..L-1, without those that have no synonyms), `num_sentences`, and how the
+        model was read: `read_as`, `bos`, `positions`. Errors are over
         sentences, that of the ratio by the delta method.
 
     Raises:
@@ -87,14 +88,20 @@ def representation_probe(
     options = {"positions": positions, "hide_last": hide_last, "bos": bos}
     reader = Activations.of(model, grammar, **options, token_ids=token_ids, mask_token_id=mask_token_id)
     originals = sentences(grammar, input_ids, num_sentences, seed)
-    with evaluating(model):
+    with evaluating(reader.model):
         before = reader.collect(originals[0], batch_size)
         whiten = {name: Standardiser.of(features) for name, features in before.items()}
         found = [
             _compare(reader, grammar, originals, level, nodes, seed, batch_size, before, whiten) for level in levels
         ]
     columns = {name: [list(rows) for rows in zip(*(f[name] for f in found), strict=True)] for name in found[0]}
-    return {**columns, "layers": list(before), "levels": levels, "num_sentences": len(originals[0])}
+    return {
+        **columns,
+        "layers": list(before),
+        "levels": levels,
+        "num_sentences": len(originals[0]),
+        **reader.description,
+    }
 
 
 def _has_synonyms(grammar: Grammar, level: int) -> bool:

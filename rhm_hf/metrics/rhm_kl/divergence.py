@@ -14,6 +14,7 @@ import torch
 from rhm_hf.checks import SEED_LIMIT, check_integer, check_number
 from rhm_hf.grammar import Source
 from rhm_hf.judging import ModelIds, Sentences, compare_tokens, given_sentences, judged_sentences
+from rhm_hf.judging.models import read_model
 
 
 def kl_divergence(
@@ -34,7 +35,7 @@ def kl_divergence(
     """The exact KL divergence, in nats per judged token, from a grammar's law to a model.
 
     Args:
-        model (`PreTrainedModel`): a causal model, or a masked one (a class named `...ForMaskedLM`), on any device.
+        model (`PreTrainedModel`): causal or masked, on any device; see [`~rhm_hf.judging.models.read_model`].
         grammar ([`Grammar`]): the true law.
         input_ids (*optional*): sentences to judge, symbols only, `(n, sentence_length)`. By default all sentences,
             weighted by their probability, where there are at most 2^16; fresh iid ones elsewhere.
@@ -58,16 +59,15 @@ def kl_divergence(
         `leak_cost`, `leaked_mass`, `kl_stderr` (over sentences; 0 where all were judged), `kl_per_position` and
         `kl_stderr_per_position` (None where no token was judged), `positions` (the judged positions, from 1),
         `kl_sentence` (nats per sentence), `cross_entropy` and `entropy` (of the exact law, nats per judged token;
-        cross_entropy = entropy + kl), `num_infinite` (sentences with infinite KL), `num_sentences`.
+        cross_entropy = entropy + kl), `num_infinite` (sentences with infinite KL), `num_sentences`, `read_as`,
+        `bos`.
 
     Raises:
         `ValueError`: for vocabularies that do not match, ungrammatical sentences, a BOS that is a symbol, sentences
             longer than the model's context.
     """
-    model = model if accelerator is None else accelerator.unwrap_model(model)
-    if type(model).__name__.endswith("ForSequenceClassification"):
-        raise ValueError(f"model is a {type(model).__name__}, without a law of tokens: give a causal or masked model")
-    masked = type(model).__name__.endswith("ForMaskedLM")
+    reader = read_model(model, read_as="tokens", length=None if grammar.lengths_vary else grammar.sentence_length + 1)
+    model, masked = reader.model, reader.is_masked
     ids = ModelIds.of(model, grammar, token_ids=token_ids, bos=bos, masked=masked, mask_token_id=mask_token_id)
     num_sentences, seed = check_integer("num_sentences", num_sentences, 1), check_integer("seed", seed, 0, SEED_LIMIT)
     if input_ids is None:
@@ -75,7 +75,7 @@ def kl_divergence(
     else:
         sentences = given_sentences(grammar, input_ids)
     hidden = _masks(sentences, mask_probability, mask_seed) if masked else None
-    return compare_tokens(model, grammar, sentences, ids, hidden, batch_size, accelerator)
+    return compare_tokens(reader, grammar, sentences, ids, hidden, batch_size, accelerator)
 
 
 def _masks(sentences: Sentences, probability: float, seed: int) -> torch.Tensor:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from rhm_hf.grammar import Grammar, exchange_synonyms
-from rhm_hf.metrics.activations import Activations, batches, known, sentences
-from rhm_hf.metrics.loading import evaluating
+from rhm_hf.judging.activations import Activations, batches, known, sentences
+from rhm_hf.judging.bare import evaluating
 from rhm_hf.statistics import Accumulator
 
 
@@ -57,8 +57,9 @@ def synonym_sensitivity(
 
     Returns:
         `dict`: `sensitivity` and `stderr` (lists over layers of lists over levels; None where a layer does not depend
-        on the sentence), `layers` (their names: `hidden_states[0]`, .., `logits`), `levels` (1..L), `num_sentences`.
-        Errors are the delta method's for a ratio of means over independent pairs of sentences.
+        on the sentence), `layers` (their names: `hidden_states[0]`, .., `logits`), `levels` (1..L), `num_sentences`;
+        how the model was read: `read_as` (`"causal"`, `"masked"` or `"classifier"`), `bos` (an id, or None) and
+        `positions`. Errors are the delta method's for a ratio of means over independent pairs of sentences.
 
     Raises:
         `ValueError`: for vocabularies that do not match, ungrammatical sentences, sentences longer than the model's
@@ -79,7 +80,7 @@ def synonym_sensitivity(
     others = grammar.sample(count, seed=seed, split="evaluation", sampling="iid", start=count)
     changed = [exchange_synonyms(grammar, originals, level, seed)[0] for level in levels]
     ratio = None
-    with evaluating(model):
+    with evaluating(reader.model):
         for rows in batches(count, batch_size):
             here = reader(originals[0][rows])
             apart = _squares(here, reader(others[rows]))  # (n, layers)
@@ -93,6 +94,7 @@ def synonym_sensitivity(
         "layers": list(here),
         "levels": list(levels),
         "num_sentences": count,
+        **reader.description,
     }
 
 

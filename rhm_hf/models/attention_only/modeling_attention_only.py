@@ -11,10 +11,11 @@ that the mean square falls, at worst as 1/length; later layers mix vectors that 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutput, MaskedLMOutput
 
+from ..generation import WholePrefixGenerationMixin
 from ..modeling_symbols import as_output, checked_ids, cross_entropy
 from .configuration_attention_only import AttentionOnlyConfig
 
@@ -96,7 +97,7 @@ class AttentionOnlyPreTrainedModel(PreTrainedModel):
         return visible | torch.eye(length, dtype=torch.bool, device=visible.device)
 
 
-class AttentionOnlyForCausalLM(AttentionOnlyPreTrainedModel, GenerationMixin):
+class AttentionOnlyForCausalLM(AttentionOnlyPreTrainedModel, WholePrefixGenerationMixin):
     """An attention-only language model: a position sees itself and those before it.
 
     It has no key-value cache: each call reads the whole prefix. See [`AttentionOnlyConfig`].

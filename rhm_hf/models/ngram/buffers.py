@@ -2,6 +2,7 @@
 
 import torch
 
+from ..derived import derived
 from ..modeling_law import LawForCausalLM
 from .counts import OrderCounts, SmoothedLaws
 
@@ -9,8 +10,7 @@ from .counts import OrderCounts, SmoothedLaws
 class CountedLaw(LawForCausalLM):
     """A causal model whose law is made of counts; its configuration has their shapes and the smoothing.
 
-    Counts are what is saved. The tables of laws are derived from them at the first call, and again where the model
-    has moved.
+    Counts are what is saved. The tables of laws are derived from them at the first call, and again when they change.
     """
 
     def __init__(self, config):
@@ -19,7 +19,6 @@ class CountedLaw(LawForCausalLM):
             self.register_buffer(f"contexts_{order}", torch.zeros(contexts, dtype=torch.int64))
             self.register_buffer(f"pairs_{order}", torch.zeros(pairs, dtype=torch.int64))
             self.register_buffer(f"counts_{order}", torch.zeros(pairs, dtype=torch.float64))
-        self._laws = None
         self.post_init()
 
     @classmethod
@@ -33,10 +32,6 @@ class CountedLaw(LawForCausalLM):
                 getattr(model, f"{name}_{number}").copy_(torch.from_numpy(array))
         return model.eval()
 
-    def _apply(self, fn, *args, **kwargs):
-        self._laws = None
-        return super()._apply(fn, *args, **kwargs)
-
     @property
     def context_base(self) -> int:
         """Above every symbol of a context."""
@@ -45,14 +40,15 @@ class CountedLaw(LawForCausalLM):
     @property
     def laws(self) -> SmoothedLaws:
         """The smoothed laws, on the buffers' device."""
-        if self._laws is None:
-            config = self.config
-            orders = [
-                tuple(self._buffers[f"{name}_{order}"] for name in OrderCounts._fields)
-                for order, contexts in enumerate(config.num_contexts)
-                if contexts  # a model that has counted nothing has the uniform law
-            ]
-            self._laws = SmoothedLaws(
-                orders, config.num_symbols, self.context_base, config.smoothing, config.add_k, config.discount
-            )
-        return self._laws
+        names = [f"{name}_{order}" for order in range(len(self.config.num_contexts)) for name in OrderCounts._fields]
+        return derived(self, "laws", names, self._smoothed)
+
+    def _smoothed(self) -> SmoothedLaws:
+        config = self.config
+        orders = [
+            tuple(self._buffers[f"{name}_{order}"] for name in OrderCounts._fields)
+            for order, contexts in enumerate(config.num_contexts)
+            if contexts  # a model that has counted nothing has the uniform law
+        ]
+        smoothing = config.smoothing, config.add_k, config.discount
+        return SmoothedLaws(orders, config.num_symbols, self.context_base, *smoothing)

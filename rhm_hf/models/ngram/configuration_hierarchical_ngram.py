@@ -8,8 +8,7 @@ class HierarchicalNGramConfig(RHMConfig):
     """Configuration of [`HierarchicalNGramForCausalLM`]; [`HierarchicalNGramForCausalLM.fit`] makes it.
 
     Args:
-        rule_shapes (`list[list[int]]`), num_symbols (`int`), grammar_parameters (`dict`, *optional*): the grammar that
-            parses the contexts, as in [`RHMConfig`].
+        num_symbols (`int`), source (`dict`, *optional*): the grammar that parses the contexts, as in [`RHMConfig`].
         context_level (`int`, *optional*, defaults to L): ℓ; a context holds the left siblings of the token's level-j
             ancestors, j = 0..ℓ-1.
         smoothing (`str`, *optional*, defaults to `"kneser_ney"`), add_k (`float`, *optional*, defaults to 0.5),

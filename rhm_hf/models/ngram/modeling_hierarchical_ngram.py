@@ -83,7 +83,7 @@ class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
     def context_base(self) -> int:
         return _context_base(self.grammar)
 
-    def next_probs(self, symbols: torch.Tensor, is_symbol: torch.Tensor) -> torch.Tensor:
+    def next_probs(self, symbols: torch.Tensor, is_symbol: torch.Tensor, is_end: torch.Tensor) -> torch.Tensor:
         grammar, tables = self.grammar, tables_for(self.grammar, symbols.device)
         batch, d = len(symbols), grammar.sentence_length
         rows = min(symbols.shape[1] + 1, d)

@@ -85,7 +85,7 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
     def context_base(self) -> int:
         return self.config.num_symbols + 1
 
-    def next_probs(self, symbols: torch.Tensor, is_symbol: torch.Tensor) -> torch.Tensor:
+    def next_probs(self, symbols: torch.Tensor, is_symbol: torch.Tensor, is_end: torch.Tensor) -> torch.Tensor:
         config = self.config
         batch, read = symbols.shape
         rows = read + 1 if config.sentence_length is None else min(read + 1, config.sentence_length)

@@ -1,93 +1,109 @@
-"""Configuration of the oracle models: the shape of a grammar, its special ids and the context that is visible."""
+"""Configuration of the oracle models: the source of a law, its special ids and the context that is visible."""
 
+import hashlib
+import json
+from typing import Any
+
+from ...checks import check_integer
+from ...grammar import Source
 from ..configuration_law import LawConfig
+
+
+TRIVIAL = {  # one sentence of two tokens: what a configuration without arguments describes
+    "family": "layered",
+    "settings": {"vocab_size": 2},
+    "parameters": None,
+    "identity": None,
+    "shapes": {"root_probs": ["float64", [1]], "rules.0": ["int32", [1, 1, 2]], "rule_probs.0": ["float64", [1, 1]]},
+    "num_classes": 1,
+    "max_length": 2,
+    "lengths_vary": False,
+    "depth": 1,
+}
 
 
 class RHMConfig(LawConfig):
     """Configuration of [`RHMForCausalLM`], [`RHMForMaskedLM`] and [`RHMForSequenceClassification`].
 
-    Rules and probabilities are the model's buffers; the configuration holds their shapes, so that the model can be
+    The numbers of the source are the model's buffers; the configuration holds their shapes, so that the model can be
     built before they are loaded. Get one with [`RHMConfig.from_grammar`].
 
     Args:
-        rule_shapes (`list[list[int]]`, *optional*, defaults to one trivial level): root first, for every level
-            (symbols, rules per symbol, children).
-        num_symbols (`int`, *optional*, defaults to 2): v, leaf symbols; symbol k has token id k.
-        grammar_parameters (`dict`, *optional*): the [`GrammarParameters`] of a grammar of the ensemble.
+        num_symbols (`int`, *optional*, defaults to 2): v, tokens of the source; symbol k has token id k.
+        source (`dict`, *optional*, defaults to a source of one sentence): `family`, `settings` and `parameters` as in
+            the grammar's files; `shapes`, name to dtype and shape of every buffer; `num_classes`; `max_length` (None
+            where there is no bound), `lengths_vary`; `depth` where the tree is fixed; `identity`, a checksum of the
+            parameters with the numbers that they were drawn to.
         context_level (`int`, *optional*): the causal model sees only the tokens of its own aligned level-ℓ block.
         context_length (`int`, *optional*): the causal model sees only that many tokens before the one it predicts.
-        source (`dict`, *optional*): of a family other than [`Grammar`], instead of `rule_shapes`: `family`,
-            `settings`, `shapes` (name to dtype and shape of every buffer), `depth`, `num_classes`, `sentence_length`.
 
-    Special ids follow the symbols: BOS = EOS = v, PAD = v + 1, MASK = v + 2, and `vocab_size` = v + 3 counts all ids.
+    Special ids follow the symbols: BOS = EOS = END = v, PAD = v + 1, MASK = v + 2, and `vocab_size` = v + 3 counts all
+    ids. `sentence_length` is d where all sentences have one length, and None where they differ.
     """
 
     model_type = "rhm"
 
     def __init__(
         self,
-        rule_shapes=((1, 1, 2),),
-        num_symbols=2,
-        grammar_parameters=None,
-        context_level=None,
-        context_length=None,
-        source=None,
-        **kwargs,
+        num_symbols: int = 2,
+        source: dict[str, Any] | None = None,
+        context_level: int | None = None,
+        context_length: int | None = None,
+        **kwargs: Any,
     ):
-        self.rule_shapes = [list(shape) for shape in rule_shapes]
-        self.grammar_parameters = grammar_parameters
-        self.source = source
+        if "rule_shapes" in kwargs:
+            raise ValueError(
+                "rule_shapes: this configuration was written by rhm_hf 0.1; make the oracle again from its grammar, "
+                "RHMForCausalLM.from_grammar(Grammar.from_pretrained(folder))"
+            )
+        self.source = dict(TRIVIAL) if source is None else source
         self.context_level = context_level
         self.context_length = context_length
         self._check_context()
         if "id2label" not in kwargs and "label2id" not in kwargs:
-            kwargs["num_labels"] = self.rule_shapes[0][0] if source is None else source["num_classes"]
+            kwargs["num_labels"] = self.source["num_classes"]
         super().__init__(num_symbols, **kwargs)
 
     @classmethod
-    def from_grammar(cls, grammar, **kwargs) -> "RHMConfig":
-        """The configuration of a grammar's oracle."""
+    def from_grammar(cls, grammar: Source, **kwargs: Any) -> "RHMConfig":
+        """The configuration of a source's oracle."""
         parameters = None if grammar.parameters is None else grammar.parameters.to_dict()
-        if grammar.family == "layered":
-            kwargs["rule_shapes"] = [list(rules.shape) for rules in grammar.rules]
-        else:
-            kwargs["source"] = {
-                "family": grammar.family,
-                "settings": grammar.settings(),
-                "shapes": {name: [array.dtype.name, list(array.shape)] for name, array in grammar.arrays().items()},
-                "depth": grammar.depth,
-                "num_classes": grammar.num_classes,
-                "sentence_length": grammar.sentence_length,
-            }
-        return cls(num_symbols=grammar.vocab_size, grammar_parameters=parameters, **kwargs)
+        source = {
+            "family": grammar.family,
+            "settings": grammar.settings(),
+            "parameters": parameters,
+            "identity": None if parameters is None else identity(parameters, grammar.fingerprint),
+            "shapes": {name: [array.dtype.name, list(array.shape)] for name, array in grammar.arrays().items()},
+            "num_classes": grammar.num_classes,
+            "max_length": grammar.max_length,
+            "lengths_vary": grammar.lengths_vary,
+        }
+        if grammar.has_blocks:
+            source["depth"] = grammar.depth
+        return cls(num_symbols=grammar.vocab_size, source=source, **kwargs)
 
     def _check_context(self) -> None:
-        depth = len(self.rule_shapes) if self.source is None else self.source["depth"]
-        level, length = self.context_level, self.context_length
+        level, length, depth = self.context_level, self.context_length, self.source.get("depth")
         if level is not None and length is not None:
             raise ValueError(f"context_level={level} and context_length={length} exclude each other: give one of them")
-        if level is not None and not 0 <= level <= depth:
+        if level is not None and depth is None:
+            raise ValueError(f"context_level={level}: this source's trees have no aligned blocks; use context_length=")
+        if level is not None and not 0 <= check_integer("context_level", level, 0) <= depth:
             raise ValueError(f"context_level={level} is out of range: this grammar has levels 0 to {depth}")
-        if length is not None and length < 0:
-            raise ValueError(f"context_length={length} must be 0 or more visible tokens")
+        if length is not None:
+            check_integer("context_length", length, 0)
 
     @property
     def buffer_shapes(self) -> dict[str, tuple[str, list[int]]]:
         """The dtype and shape of every buffer, by the name it has in `grammar.arrays()`."""
-        if self.source is not None:
-            return {name: tuple(kind) for name, kind in self.source["shapes"].items()}
-        shapes = {"root_probs": ("float64", self.rule_shapes[0][:1])}
-        for generation, shape in enumerate(self.rule_shapes):
-            shapes[f"rules.{generation}"] = ("int32", shape)
-            shapes[f"rule_probs.{generation}"] = ("float64", shape[:2])
-        return shapes
+        return {name: tuple(kind) for name, kind in self.source["shapes"].items()}
 
     @property
-    def sentence_length(self) -> int:
-        """d, in tokens."""
-        if self.source is not None:
-            return self.source["sentence_length"]
-        length = 1
-        for _, _, children in self.rule_shapes:
-            length *= children
-        return length
+    def sentence_length(self) -> int | None:
+        """d, in tokens; None where sentences differ in length."""
+        return None if self.source["lengths_vary"] else self.source["max_length"]
+
+
+def identity(parameters: dict[str, Any], fingerprint: str) -> str:
+    """A checksum that ties the parameters, and so the name, of a source to its numbers."""
+    return hashlib.sha256(f"{json.dumps(parameters, sort_keys=True)} {fingerprint}".encode()).hexdigest()

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rhm_hf.grammar import Grammar
-from rhm_hf.judging.ids import ModelIds
+from rhm_hf.grammar import Source
+
+from .bare import evaluating
+from .ids import ModelIds
+from .models import ModelReader, read_model
 
 
 POSITIONS = ("all", "last", "mean")
@@ -18,31 +21,29 @@ CONSTANT = 1e-5  # a feature whose deviation is below this fraction of its layer
 class Activations:
     """Reads the layers of one model: `hidden_states[0]`, .., and its logits as the last layer.
 
-    A causal model (any class not named `..ForMaskedLM` or `..ForSequenceClassification`) reads BOS and the tokens, the
-    others the tokens, after BOS where `bos` says so. With `hide_last` a causal model reads all tokens but the last,
-    the others see MASK in its place, and the logits are those of the last position alone, which predict it.
+    A causal model reads BOS and the tokens, the others the tokens, after BOS where `bos` says so. With `hide_last` a
+    causal model reads all tokens but the last, the others see MASK in its place, and the logits are those of the last
+    position alone, which predict it. What the model is, is found out by [`read_model`].
 
     The position of BOS is left out wherever a layer has one vector per id read.
 
     Args:
-        model (`PreTrainedModel`): any that returns hidden states.
+        reader ([`ModelReader`]): a model that returns hidden states.
         ids ([`~rhm_hf.judging.ModelIds`]): its ids.
         positions (`str`): `"all"` flattens the positions of a layer, `"last"` takes its last, `"mean"` averages them.
         hide_last (`bool`): whether the last token is hidden.
-        causal (`bool`): see above.
     """
 
-    model: torch.nn.Module
+    reader: ModelReader
     ids: ModelIds
     positions: str
     hide_last: bool
-    causal: bool
 
     @classmethod
     def of(
         cls,
-        model,
-        grammar: Grammar,
+        model: torch.nn.Module,
+        grammar: Source,
         *,
         positions: str = "all",
         hide_last: bool = False,
@@ -50,61 +51,107 @@ class Activations:
         token_ids: Sequence[int] | None = None,
         mask_token_id: int | None = None,
     ) -> "Activations":
-        """Resolves and checks the ids.
+        """Finds out what the model is, and resolves and checks the ids.
 
         Args:
+            model (`PreTrainedModel`): a causal or masked language model or a sequence classifier.
+            grammar ([`Source`]): whose sentences it reads, of one length.
             bos (`"auto"`, `False` or `int`, *optional*): the id put before every sentence. `"auto"`: that of a causal
                 model, and of a masked one that has room for it; none for a sequence classifier.
             Others: see [`~rhm_hf.metrics.synonym_sensitivity.synonym_sensitivity`].
 
         Raises:
-            `ValueError`: where they do not match, naming the argument to pass.
+            `ValueError`: where they do not match, naming the argument to pass, and where its layers hold no vector for
+                every position.
         """
         if positions not in POSITIONS:
             raise ValueError(f"positions={positions!r} is unknown: use one of {', '.join(POSITIONS)}")
-        name, length = type(model).__name__, grammar.sentence_length
-        causal = not name.endswith(("ForMaskedLM", "ForSequenceClassification"))
-        if bos == "auto" and not causal:
-            bos = _own_bos(model, grammar, token_ids)
-        masked = hide_last and not causal  # where a MASK is needed
-        ids = ModelIds.of(model, grammar, masked=masked, token_ids=token_ids, bos=bos, mask_token_id=mask_token_id)
-        read = length - (causal and hide_last) + (ids.bos is not None)
-        longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        if longest is not None and read > longest:
-            remedy = (
-                "; a model trained on the last token alone takes hide_last=True" if causal and not hide_last else ""
-            )
+        length = grammar.sentence_length
+        reader = read_model(model, length=length + 1)
+        if bos == "auto" and not reader.is_causal:
+            bos = _own_bos(reader, grammar, token_ids)
+        masked = hide_last and not reader.is_causal  # where a MASK is needed
+        given = {"token_ids": token_ids, "bos": bos, "mask_token_id": mask_token_id}
+        ids = ModelIds.of(reader.model, grammar, masked=masked, **given)
+        read = length - (reader.is_causal and hide_last) + (ids.bos is not None)
+        if reader.longest is not None and read > reader.longest:
+            shorter = reader.is_causal and not hide_last
+            remedy = "; a model trained on the last token alone takes hide_last=True" if shorter else ""
             raise ValueError(
-                f"the model reads at most {longest} ids (max_position_embeddings) and this grammar's sentences need "
+                f"the model reads at most {reader.longest} ids ({reader.limit[0]}) and this grammar's sentences need "
                 f"{read}: take a grammar with shorter sentences{remedy}"
             )
-        return cls(model, ids, positions, hide_last, causal)
+        found = cls(reader, ids, positions, hide_last)
+        with evaluating(reader.model):
+            found._check_layers(length)
+        return found
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The model that is read, without what was around it."""
+        return self.reader.model
+
+    @property
+    def description(self) -> dict[str, str | int | None]:
+        """How the model was read, for results: `read_as`, `bos`, `positions`."""
+        return {"read_as": self.reader.read_as, "bos": self.ids.bos, "positions": self.positions}
 
     @torch.no_grad()
     def __call__(self, tokens: np.ndarray) -> dict[str, torch.Tensor]:
         """Features of sentences `(n, d)`: by layer, `(n, features)` on the model's device, float32 or better."""
-        batch = torch.from_numpy(np.asarray(tokens).astype(np.int64)).to(self.ids.symbols.device)
-        if self.causal:
-            inputs = self.ids.encode(batch[:, : batch.shape[1] - self.hide_last])
-        elif self.hide_last:
-            hidden = torch.zeros_like(batch, dtype=torch.bool)
-            hidden[:, -1] = True
-            inputs = self.ids.encode(batch, hidden)
-        else:
-            inputs = self.ids.encode(batch)
-        out = self.model(input_ids=inputs, attention_mask=torch.ones_like(inputs), output_hidden_states=True)
-        if getattr(out, "hidden_states", None) is None:
-            raise ValueError(
-                f"model is a {type(self.model).__name__}, which returns no hidden states (output_hidden_states=True "
-                "gave none): there are no layers to look into"
-            )
-        layers = {f"hidden_states[{k}]": self._read(h, inputs.shape[1]) for k, h in enumerate(out.hidden_states)}
-        logits = out.logits[:, -1] if self.hide_last and out.logits.ndim == 3 else out.logits
-        layers["logits"] = self._read(logits, inputs.shape[1])
+        inputs = self._inputs(tokens)
+        layers = {name: self._read(values, inputs.shape[1]) for name, values in self._layers(inputs).items()}
         for name, values in layers.items():
             if not torch.isfinite(values).all():
                 raise ValueError(f"{name} of the model hold NaN or infinities: its weights are broken, or too large")
         return layers
+
+    def _inputs(self, tokens: np.ndarray) -> torch.Tensor:
+        batch = torch.from_numpy(np.asarray(tokens).astype(np.int64)).to(self.ids.symbols.device)
+        if self.reader.is_causal:
+            return self.ids.encode(batch[:, : batch.shape[1] - self.hide_last])
+        if not self.hide_last:
+            return self.ids.encode(batch)
+        hidden = torch.zeros_like(batch, dtype=torch.bool)
+        hidden[:, -1] = True
+        return self.ids.encode(batch, hidden)
+
+    def _layers(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Hidden states and logits, as the model gives them."""
+        out = self.reader.call(inputs, output_hidden_states=True)
+        states = getattr(out, "hidden_states", None)
+        if states is None:
+            raise ValueError(
+                f"model is a {type(self.model).__name__}, which returns no hidden states (output_hidden_states=True "
+                "gave none): there are no layers to look into"
+            )
+        logits = out.logits[:, -1] if self.hide_last and out.logits.ndim == 3 else out.logits
+        return {f"hidden_states[{k}]": state for k, state in enumerate(states)} | {"logits": logits}
+
+    @torch.no_grad()
+    def _check_layers(self, length: int) -> None:
+        """Refuses layers that do not hold `(sentences, positions, channels)`, one position an id or a block of ids.
+
+        With another last id the last position alone may change where there are fewer positions than ids (a tree of
+        patches); rows of latents or of padding are no positions.
+        """
+        num_rows = 3 if length != 3 else 4  # no other size
+        tokens = np.random.default_rng(0).integers(0, len(self.ids.symbols), (num_rows, length))
+        changed, place = tokens.copy(), length - 1 - self.hide_last
+        changed[0, place] = (changed[0, place] + 1) % len(self.ids.symbols)
+        inputs = self._inputs(tokens)
+        after, num_ids = self._layers(self._inputs(changed)), inputs.shape[1]
+        for name, values in self._layers(inputs).items():
+            shape = tuple(values.shape)
+            fits = values.ndim in (2, 3) and shape[0] == num_rows and shape[1:-1] <= (num_ids,)
+            if fits and values.ndim == 3 and shape[1] < num_ids:
+                fits = torch.allclose(values[:, :-1], after[name][:, :-1], rtol=1e-4, atol=1e-6)
+            if not fits:
+                raise ValueError(
+                    f"{name} of the {type(self.model).__name__} has shape {shape} for {num_rows} rows of {num_ids} "
+                    "ids: it holds no vector for each position, (sentences, positions, channels), and sentences "
+                    "cannot be compared by it"
+                )
 
     def _read(self, values: torch.Tensor, num_inputs: int) -> torch.Tensor:
         if values.dtype != torch.float64:
@@ -126,14 +173,14 @@ class Activations:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _own_bos(model, grammar: Grammar, token_ids) -> int | bool:
+def _own_bos(reader: ModelReader, grammar: Source, token_ids: Sequence[int] | None) -> int | bool:
     """The BOS of a masked model that has one, and room for it; False for none."""
-    config = model.config.get_text_config()
-    longest = getattr(config, "max_position_embeddings", None) or getattr(config, "sentence_length", None)
-    own, symbols = config.bos_token_id, range(grammar.vocab_size) if token_ids is None else token_ids
-    if not type(model).__name__.endswith("ForMaskedLM") or own is None or own in symbols:
+    config = reader.config
+    longest = reader.longest if reader.longest is not None else getattr(config, "sentence_length", None)
+    own, symbols = reader.bos_token_id, range(grammar.vocab_size) if token_ids is None else token_ids
+    if not reader.is_masked or own is None or own in symbols:
         return False
-    return own if 0 <= own < config.vocab_size and (longest is None or longest > grammar.sentence_length) else False
+    return own if 0 <= own < reader.num_ids and (longest is None or longest > grammar.sentence_length) else False
 
 
 def batches(num: int, batch_size: int) -> Iterator[slice]:
@@ -143,7 +190,7 @@ def batches(num: int, batch_size: int) -> Iterator[slice]:
     return (slice(start, min(start + batch_size, num)) for start in range(0, num, batch_size))
 
 
-def sentences(grammar: Grammar, input_ids, num: int, seed: int) -> list[np.ndarray]:
+def sentences(grammar: Source, input_ids, num: int, seed: int) -> list[np.ndarray]:
     """Derivations of the sentences given, or of `num` fresh independent ones."""
     if input_ids is None:
         if num < 2:

@@ -1,0 +1,356 @@
+"""Every causal and masked architecture of the installed transformers, tiny and random, as the metrics read it.
+
+Each is compared with what needs no guess: one forward for every prefix, one sentence at a time. `rhm_kl`,
+`context_loss` and samples must say the same or refuse; nothing may differ. `python -m benchmarks.zoo` writes
+docs/models.md. Notable choices: configurations are shrunk field by field, also those of parts of a model; weights are
+scaled up, so that what a model reads can be seen; an architecture that cannot be built so is counted as not built.
+"""
+
+import argparse
+import copy
+import signal
+import warnings
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import transformers
+
+from rhm_hf import Grammar
+from rhm_hf.inference import next_token_probs
+from rhm_hf.judging.bare import evaluating
+from rhm_hf.metrics.context_loss import loss_by_context
+from rhm_hf.metrics.context_loss.reader import Reader
+from rhm_hf.metrics.effective_context.generation import _generates_its_law
+from rhm_hf.metrics.rhm_kl import kl_divergence
+from rhm_hf.metrics.synonym_sensitivity import synonym_sensitivity
+
+
+GRAMMAR = "v16-m4-s2-L3"
+BOS, PAD, MASK, IDS = 16, 17, 18, 19
+SENTENCES = 3
+SAME = 2e-3  # nats: what other kernels and shapes may change in float32
+MOST_PARAMETERS = 20_000_000
+SECONDS = 120  # of one architecture
+WIDTH, HEADS, LAYERS = 32, 4, 2
+
+SMALL: dict[str, Any] = {
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "emb_dim", "dim", "embedding_size", "model_dim"), WIDTH),
+    **dict.fromkeys(
+        ("word_embed_proj_dim", "d_embed", "hidden_dim", "dim_model", "lru_width", "attention_hidden_size"), WIDTH
+    ),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads"), HEADS),
+    **dict.fromkeys(("decoder_attention_heads", "num_key_value_heads", "num_kv_heads", "n_kv_heads"), HEADS),
+    **dict.fromkeys(("num_decoder_attention_heads", "num_encoder_attention_heads", "num_query_heads"), HEADS),
+    **dict.fromkeys(("head_dim", "d_kv", "attention_head_size", "d_head", "global_head_dim"), WIDTH // HEADS),
+    **dict.fromkeys(
+        ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers"), LAYERS
+    ),
+    **dict.fromkeys(("num_decoder_layers", "num_encoder_layers", "depth"), LAYERS),
+    **dict.fromkeys(("intermediate_size", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "d_inner"), 48),
+    **dict.fromkeys(("n_inner", "feed_forward_size", "ffn_hidden_size", "dim_ff", "inner_dim", "hidden_ffn_size"), 48),
+    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size", "expert_ffn_hidden_size"), 16),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 4),
+    **dict.fromkeys(("num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts"), 2),
+    **dict.fromkeys(("n_group", "topk_group", "n_shared_experts"), 1),
+    **dict.fromkeys(("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"), 8),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions", "n_ctx"), 32),
+    **dict.fromkeys(("max_source_positions", "max_sequence_length"), 32),
+    **dict.fromkeys(("mamba_n_heads", "mamba_num_heads"), 8),
+    **dict.fromkeys(("mamba_d_head", "mamba_head_dim"), 8),
+    **dict.fromkeys(("mamba_d_state", "state_size", "ssm_state_size"), 8),
+    **dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id", "cls_token_id", "sep_token_id"), BOS),
+    "vocab_size": IDS,
+    "pad_token_id": PAD,
+    "mask_token_id": MASK,
+    "unk_token_id": PAD,
+    "type_vocab_size": 2,
+    "dropout": 0.0,
+}
+
+
+class Found(NamedTuple):
+    """One line of the table."""
+
+    model_type: str
+    model: str
+    read_as: str
+    kl: str
+    context: str
+    layers: str
+    sampling: str
+    note: str
+
+
+def shrink(config: Any) -> dict[str, Any]:
+    """Keyword arguments for a small configuration of the same class."""
+    values, own = config.to_dict(), {}
+    for name, value in values.items():
+        if name in SMALL and (isinstance(value, int | float | list) or value is None or name.endswith("token_id")):
+            small = SMALL[name]
+            if isinstance(value, bool) or (value is None and not name.endswith("token_id")):
+                continue
+            own[name] = small if not isinstance(value, list) or name.endswith("token_id") else [small] * len(value)
+        elif "drop" in name and isinstance(value, float):
+            own[name] = 0.0
+    lengths = {
+        value for name, value in values.items() if name in SMALL and SMALL[name] == LAYERS and isinstance(value, int)
+    }
+    for name, value in values.items():
+        if isinstance(value, list) and len(value) in lengths and name not in own:
+            own[name] = _first_of_each(value)
+    for name in getattr(config, "sub_configs", {}):
+        part = getattr(config, name, None)
+        if part is not None:
+            own[name] = shrink(part)
+    return own
+
+
+def _first_of_each(kinds: list) -> list:
+    """Two entries, of two kinds where there are two."""
+    different = list(dict.fromkeys(map(repr, kinds)))[:2]
+    found = [next(kind for kind in kinds if repr(kind) == name) for name in different]
+    return (found * LAYERS)[:LAYERS]
+
+
+CHANGES: tuple[dict[str, Any], ...] = (
+    {},
+    {"head_dim": None},
+    {"num_key_value_heads": 2},
+    {"num_key_value_heads": 1},
+    {"num_attention_heads": 2, "num_key_value_heads": 2},
+    {"axial_pos_shape": [4, 8], "axial_pos_embds_dim": [16, 16], "is_decoder": True},
+    {"layer_types": None},
+)
+
+
+def build(config_class: type, model_class: type) -> torch.nn.Module:
+    """A small random model, in float32; the first change of the configuration that works.
+
+    Raises:
+        `Exception`: the first error, where none does.
+    """
+    errors = []
+    for change in CHANGES:
+        try:
+            plain = config_class()
+            known = plain.to_dict().keys()
+            config = config_class(**shrink(plain) | {k: v for k, v in change.items() if k in known})
+            with torch.device("meta"):
+                size = sum(p.numel() for p in model_class._from_config(copy.deepcopy(config)).parameters())
+            if size > MOST_PARAMETERS:
+                raise ValueError(f"{size} parameters, too many for a zoo")
+            torch.manual_seed(0)
+            model = model_class._from_config(config, dtype=torch.float32).eval()
+            _scale_up(model)
+            return model
+        except Exception as error:  # whatever goes wrong in any of hundreds of classes
+            errors.append(error)
+    raise errors[0]
+
+
+@torch.no_grad()
+def _scale_up(model: torch.nn.Module) -> None:
+    """Matrices of small random numbers become of order 1, so that layers change what goes through them."""
+    for parameter in model.parameters():
+        if parameter.ndim >= 2 and 0 < float(parameter.float().std()) < 0.1:
+            parameter.mul_(0.15 / float(parameter.float().std()))
+
+
+@torch.no_grad()
+def reference(model: torch.nn.Module, rows: np.ndarray, grammar: Grammar) -> list[float]:
+    """KL at every position by one forward a prefix and sentence, with nothing but ids."""
+    laws, found = next_token_probs(grammar, rows), np.zeros((len(rows), rows.shape[1]))
+    for n, row in enumerate(rows.tolist()):
+        for i in range(len(row)):
+            ids = torch.tensor([[BOS, *row[:i]]])
+            try:
+                logits = model(input_ids=ids).logits
+            except Exception:
+                logits = model(input_ids=ids, use_cache=False).logits
+            q = logits[0, -1].double().log_softmax(-1)[: grammar.vocab_size]
+            p = laws[n, i]
+            found[n, i] = float(torch.where(p > 0, torch.xlogy(p, p) - p * q, 0).sum())
+    return found.mean(0).tolist()
+
+
+def compared(make, expected: list[float] | None) -> tuple[str, str]:
+    """`same`, `differs` or `refused`, and the reason of a refusal."""
+    try:
+        found = make()
+    except ValueError as error:
+        return "refused", str(error)
+    if expected is None:
+        return "same", ""
+    gap = max(abs(a - b) for a, b in zip(found, expected, strict=True))
+    return ("same", "") if gap < SAME * max(1.0, max(map(abs, expected))) else ("differs", f"by {gap:.3g} nats")
+
+
+def judge(model: torch.nn.Module, grammar: Grammar, rows: np.ndarray) -> dict[str, str]:
+    """What every metric says of one model."""
+    state = {"read_as": "-"}
+
+    def kl() -> list[float]:
+        result = kl_divergence(model, grammar, rows)
+        state["read_as"] = result["read_as"]
+        return result["kl_per_position"]
+
+    with evaluating(model):
+        try:
+            expected = reference(model, rows, grammar)
+        except Exception:
+            expected = None
+    verdict, note = compared(kl, None)
+    if state["read_as"] == "causal":
+        verdict, note = compared(kl, expected)
+        if expected is None:
+            verdict, note = "differs", "it has no forward for a prefix"
+    found = {"kl": verdict, "read_as": state["read_as"], "note": note}
+    if verdict == "refused":
+        return found | {"context": "-", "layers": "-", "sampling": "-"}
+    found["context"], why = compared(lambda: _in_place(model, rows), _in_place_again(model, rows, state))
+    found["layers"], note = compared(lambda: synonym_sensitivity(model, grammar, rows) and [0.0], None)
+    found["note"] = "; ".join(filter(None, (found["note"], why, note)))
+    found["sampling"] = _sampling(model, rows) if state["read_as"] == "causal" else "-"
+    return found
+
+
+def _in_place(model, rows: np.ndarray) -> list[float]:
+    """Losses of the last token given 0, 4 and all tokens before it, the others hidden where they are."""
+    options = {"windows": "rows", "paired": True, "context_lengths": [0, 4, 7], "mask_token_id": MASK}
+    return loss_by_context(model, rows, **options)["loss"]
+
+
+@torch.no_grad()
+def _in_place_again(model, rows: np.ndarray, state: dict[str, str]) -> list[float] | None:
+    """The same with other tokens where they are hidden, and, of a causal model, by a forward of all before the last."""
+    others = rows.copy()
+    others[:, :3] = (rows[:, :3] + 5) % BOS
+    try:
+        losses = _in_place(model, others)[:2]
+    except ValueError:
+        return None
+    if state["read_as"] != "causal":
+        return [*losses, _in_place(model, rows)[2]]
+    ids = torch.from_numpy(np.insert(rows, 0, BOS, axis=1))
+    with evaluating(model):
+        logits = torch.cat([model(input_ids=row[None, :-1], use_cache=False).logits[:, -1] for row in ids])
+    return [*losses, float(-logits.double().log_softmax(-1).gather(1, ids[:, -1:]).mean())]
+
+
+def _sampling(model: torch.nn.Module, rows: np.ndarray) -> str:
+    """How tokens are drawn: by `generate` with its cache, or by a call of every prefix."""
+    reader = Reader.of(model, np.unique(rows))
+    shown = torch.full((4, 1), BOS)
+    with evaluating(model), torch.no_grad():
+        others = torch.arange(BOS, reader.num_ids)
+        return "generate" if _generates_its_law(reader, shown, others, 6, 0) else "by hand"
+
+
+@contextmanager
+def limited(seconds: int):
+    """Stops what takes longer, with a `TimeoutError`."""
+
+    def stop(number, frame):
+        raise TimeoutError(f"longer than {seconds} s")
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def visit(model_type: str, config_class: type, model_class: type, grammar: Grammar, rows: np.ndarray) -> Found:
+    """One architecture."""
+    name = model_class.__name__
+    try:
+        with limited(SECONDS):
+            model = build(config_class, model_class)
+    except (Exception, TimeoutError) as error:
+        note = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
+        return Found(model_type, name, "-", "not built", "-", "-", "-", note)
+    try:
+        with limited(SECONDS):
+            found = judge(model, grammar, rows)
+    except (Exception, TimeoutError) as error:
+        note = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+        return Found(model_type, name, "-", "differs", "-", "-", "-", note)
+    return Found(model_type, name, **found)
+
+
+def architectures() -> list[tuple[str, type, type]]:
+    """Model type, configuration and model class of every entry of the two mappings, each class once."""
+    found = {}
+    for auto in ("AutoModelForCausalLM", "AutoModelForMaskedLM"):
+        mapping = getattr(transformers, auto)._model_mapping
+        for config_class in list(mapping.keys()):
+            if config_class.__module__.startswith("rhm_hf"):
+                continue
+            try:
+                classes = mapping[config_class]
+            except Exception:
+                continue
+            for cls in classes if isinstance(classes, tuple | list) else [classes]:
+                found.setdefault(cls, (config_class.model_type, config_class, cls))
+    return sorted(found.values(), key=lambda entry: (entry[0], entry[2].__name__))
+
+
+def table(found: list[Found]) -> str:
+    """docs/models.md."""
+    counts = Counter(row.kl for row in found)
+    wrong = [row for row in found if "differs" in row]
+    lines = [
+        "# Models, as they are read",
+        "",
+        "`make zoo` builds every causal and masked architecture of transformers "
+        f"{transformers.__version__}, tiny and with random weights, and compares",
+        "`rhm_kl` with one forward for every prefix, one sentence at a time. What a model is, is found out from what it",
+        "does (`rhm_hf/judging/models.py`), never from its class's name. *kl*: same, or refused with the reason. *hides*:",
+        'whether tokens can be hidden in place, for `context_loss(windows="rows", paired=True)`. *layers*: whether the',
+        "probes can compare its layers. *sampling*: by `generate` with its cache, where that samples the model's own law,",
+        "or by a call of every prefix.",
+        "",
+        f"{len(found)} architectures: "
+        + ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
+        + ". "
+        + (f"Differs: {', '.join(row.model for row in wrong)}." if wrong else "None differs."),
+        "",
+        "| type | class | read as | kl | hides | layers | sampling | why |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    names = {"same": "yes", "refused": "no"}
+    for row in found:
+        note = " ".join(row.note.replace("|", "/").split())[:200]
+        context, layers = names.get(row.context, row.context), names.get(row.layers, row.layers)
+        lines.append(
+            f"| {row.model_type} | {row.model} | {row.read_as} | {row.kl} | {context} | {layers} | {row.sampling} | {note} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", default="docs/models.md", help="the table")
+    parser.add_argument("--only", nargs="*", help="model types")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    grammar = Grammar.from_name(GRAMMAR)
+    rows = grammar.sample(SENTENCES, sampling="iid").astype(np.int64)
+    found = []
+    for model_type, config_class, model_class in architectures():
+        if arguments.only and model_type not in arguments.only:
+            continue
+        found.append(visit(model_type, config_class, model_class, grammar, rows))
+        print(*found[-1], sep=" | ", flush=True)
+    Path(arguments.out).write_text(table(found))
+
+
+if __name__ == "__main__":
+    main()
