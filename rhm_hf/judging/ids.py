@@ -40,8 +40,7 @@ class ModelIds:
     ) -> "ModelIds":
         """Resolves and checks the ids; see [`~rhm_hf.metrics.rhm_kl.kl_divergence`] for the arguments.
 
-        The context of a model is checked here where all sentences have one length, and by [`ModelIds.check_length`]
-        elsewhere.
+        The context of a model is checked by [`ModelIds.check_length`].
 
         Raises:
             `ValueError`: where they do not match, naming the argument to pass.
@@ -52,10 +51,7 @@ class ModelIds:
         mask = _mask_id(model.config, symbols, num_ids, grammar.vocab_size, mask_token_id) if masked else None
         if vary and not masked and end is None:
             end = _end_id(model.config, symbols, num_ids, grammar.vocab_size, bos)
-        ids = cls(torch.tensor(symbols, device=model.device), bos, mask, num_ids, end)
-        if not vary:
-            ids.check_length(model, grammar.sentence_length - (not masked))
-        return ids
+        return cls(torch.tensor(symbols, device=model.device), bos, mask, num_ids, end)
 
     @property
     def outcomes(self) -> torch.Tensor:
@@ -64,7 +60,8 @@ class ModelIds:
 
     def check_length(self, reader: ModelReader, length: int) -> None:
         """Raises a `ValueError` where the model cannot read so many tokens, and BOS where there is one."""
-        reader.check_length(length + (self.bos is not None))
+        example = self.encode(torch.zeros(1, length, dtype=torch.int64, device=self.symbols.device))
+        reader.check_length(example.shape[1], example=example)
 
     def encode(self, tokens: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         """The model's inputs for symbols `(n, t)`: MASK where `hidden`, BOS first where there is one.

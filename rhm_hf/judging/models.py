@@ -91,13 +91,16 @@ class ModelReader:
         """Logits `(batch, length, ids)`, or `(batch, classes)` of a classifier."""
         return self.call(input_ids, attention_mask, **kwargs).logits
 
-    def check_length(self, length: int, what: str = "this grammar's sentences need") -> None:
+    def check_length(
+        self, length: int, what: str = "this grammar's sentences need", example: torch.Tensor | None = None
+    ) -> None:
         """Refuses inputs that are longer than what the configuration says, or, where it says nothing, than what the
         model reads when it is tried.
 
         Args:
             length (`int`): ids, special ones included.
             what (`str`): what needs them, for the message.
+            example (`torch.Tensor`, *optional*): ids `(1, length)` to try; zeros by default.
         """
         if self.limit is not None:
             if length > self.limit[1]:
@@ -108,7 +111,8 @@ class ModelReader:
             return
         with torch.no_grad(), evaluating(self.model):
             try:
-                self.call(torch.zeros(1, length, dtype=torch.int64, device=self.device))
+                row = torch.zeros(1, length, dtype=torch.int64) if example is None else example
+                self.call(row.to(self.device))
             except FAILURES as error:
                 raise ValueError(
                     f"{what} {length} ids and the {type(self.model).__name__} fails there ({_first_line(error)}): "
