@@ -19,6 +19,8 @@ from .source import Source
 from .sparse.parameters import SparseParameters
 from .sparse.sparse_changes import displace, replace_synonyms
 from .sparse.sparse_grammar import SparseGrammar
+from .trees.tree_grammar import TreeGrammar
+from .trees.tree_parameters import TreeParameters
 
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
     "Source",
     "SparseGrammar",
     "SparseParameters",
+    "TreeGrammar",
+    "TreeParameters",
     "displace",
     "enumerate_sentences",
     "exchange_synonyms",

@@ -168,7 +168,7 @@ class LevelTables:
     def width(self) -> int:
         """The largest number of entries that next-token inference handles for each node."""
         sizes = [probs.shape[1] for _, probs, _ in self.continuations[1 if self._first_child is not None else 0 :]]
-        return max(self.num_child_symbols, *sizes)
+        return max([self.num_child_symbols, *sizes])
 
     def child_law(self, laws: torch.Tensor, child: int, states: torch.Tensor | None) -> torch.Tensor:
         """The joint weight of child `child`'s symbol and of the children before it.
