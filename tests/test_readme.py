@@ -22,6 +22,6 @@ def test_the_python_blocks_of_the_readme_run(tmp_path):
         env={**os.environ, **home},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=3600,
     )
     assert run.returncode == 0, run.stderr

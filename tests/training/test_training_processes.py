@@ -41,7 +41,7 @@ def launch(arguments, path, *options, launcher=("--config_file", "recipes/accele
     ]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+        [*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3600, check=False
     )
 
 
