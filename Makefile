@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 	$(RUN) $(BIN)/python recipes/next_token/learning_curve.py --config recipes/next_token/demo.yaml
 
 test: $(VENV)/.installed
-	$(RUN) $(BIN)/python -m pytest
+	$(RUN) $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
