@@ -7,14 +7,13 @@ import numpy as np
 import torch
 
 from ..checks import check_integer
-from ..grammar import NotSupported, Source, enumerate_sentences
-from ..grammar.enumeration import can_enumerate
+from ..grammar import NotSupported, Source
+from ..grammar.enumeration import ALL_SENTENCES_LIMIT, all_or_fresh
 from ..inference import log_prob, sample_posterior
 
 
-ALL_SENTENCES_LIMIT = 2**16  # at most so many sentences are all judged, weighted, instead of a sample
-# Where the exact laws of every sentence are kept for a whole run (the tasks of training) fewer are: memory, and time
-# at each evaluation. Published tables were made with it.
+# Where the exact laws of every sentence are kept for a whole run (the tasks of training), fewer are all taken: for
+# memory, and time at each evaluation. Published tables were made with it.
 KEPT_SENTENCES_LIMIT = 2**13
 
 
@@ -64,10 +63,7 @@ def judged_sentences(
         length (`int`, *optional*): pad to at least so many tokens, where lengths vary.
     """
     num_sentences = check_integer("num_sentences", num_sentences, 1)
-    if source.num_sentences <= limit and can_enumerate(source):
-        tokens, probs = enumerate_sentences(source)
-        return _sentences(source, tokens, probs, exhaustive=True, length=length)
-    return fresh_sentences(source, num_sentences, seed, length=length)
+    return _sentences(source, *all_or_fresh(source, num_sentences, seed, limit), length=length)
 
 
 def fresh_sentences(

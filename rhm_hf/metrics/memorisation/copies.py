@@ -138,7 +138,7 @@ def _levels(grammar: Source, tokens: np.ndarray) -> list[np.ndarray]:
 
 def _overlaps(samples: list[np.ndarray], known: list[np.ndarray], pad: int | None = None) -> list[np.ndarray]:
     """For every level, the largest fraction of equal symbols of each sample with any training sentence."""
-    from .kernels import largest_overlaps  # numba takes a moment to import
+    from .overlaps import largest_overlaps  # numba takes a moment to import
 
     overlaps = []
     for rows, others in zip(samples, known, strict=True):

@@ -3,7 +3,7 @@
 import evaluate
 
 from rhm_hf.metrics.module import JudgesByGrammar
-from rhm_hf.metrics.rhm_kl.divergence import kl_divergence
+from rhm_hf.metrics.rhm_kl.kl import kl_divergence
 
 
 _DESCRIPTION = """

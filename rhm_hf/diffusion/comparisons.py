@@ -16,7 +16,7 @@ from ..statistics import Accumulator
 from .bounds import stratified
 from .denoisers import ExactDenoiser, as_denoiser
 from .processes import DiscreteDiffusion, MaskedDiffusion, checked_symbols
-from .sampling import reveal_log_probs
+from .samplers import reveal_log_probs
 
 
 @torch.no_grad()
