@@ -6,7 +6,6 @@ from .source import Source
 
 
 ENUMERATION_LIMIT = 2**22  # tokens of all sentences together
-ALL_SENTENCES_LIMIT = 2**16  # at most so many sentences are all visited, weighted, instead of a sample
 
 
 def enumerate_sentences(grammar: Source) -> tuple[np.ndarray, np.ndarray]:
@@ -33,25 +32,3 @@ def enumerate_sentences(grammar: Source) -> tuple[np.ndarray, np.ndarray]:
 def can_enumerate(grammar: Source, limit: int = ENUMERATION_LIMIT) -> bool:
     """Whether all sentences together have at most `limit` tokens."""
     return grammar.max_length is not None and grammar.num_sentences * grammar.max_length <= limit
-
-
-def all_or_fresh(
-    grammar: Source, num: int, seed: int = 0, limit: int = ALL_SENTENCES_LIMIT
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """What a mean over the law is taken over: all sentences, weighted, where there are few; else fresh ones.
-
-    Args:
-        grammar ([`Source`]): of any family.
-        num (`int`): how many independent sentences are drawn elsewhere, of the split "evaluation", which no run trains
-            on.
-        seed (`int`, *optional*, defaults to 0): of those.
-        limit (`int`, *optional*, defaults to 2^16): at most so many are all taken.
-
-    Returns:
-        Tokens as [`enumerate_sentences`] gives them, float64 weights `(sentences,)` (probabilities, or ones), and
-        whether these are all sentences.
-    """
-    if grammar.num_sentences <= limit and can_enumerate(grammar):
-        return *enumerate_sentences(grammar), True
-    tokens = grammar.sample(num, seed=seed, split="evaluation", sampling="iid")
-    return tokens, np.ones(num), False

@@ -7,13 +7,14 @@ import numpy as np
 import torch
 
 from ..checks import check_integer
-from ..grammar import NotSupported, Source
-from ..grammar.enumeration import ALL_SENTENCES_LIMIT, all_or_fresh
+from ..grammar import NotSupported, Source, enumerate_sentences
+from ..grammar.enumeration import can_enumerate
 from ..inference import log_prob, sample_posterior
 
 
-# Where the exact laws of every sentence are kept for a whole run (the tasks of training), fewer are all taken: for
-# memory, and time at each evaluation. Published tables were made with it.
+ALL_SENTENCES_LIMIT = 2**16  # at most so many sentences are all judged, weighted, instead of a sample
+# Where the exact laws of every sentence are kept for a whole run (the tasks of training) fewer are: memory, and time
+# at each evaluation. Published tables were made with it.
 KEPT_SENTENCES_LIMIT = 2**13
 
 
@@ -63,7 +64,10 @@ def judged_sentences(
         length (`int`, *optional*): pad to at least so many tokens, where lengths vary.
     """
     num_sentences = check_integer("num_sentences", num_sentences, 1)
-    return _sentences(source, *all_or_fresh(source, num_sentences, seed, limit), length=length)
+    if source.num_sentences <= limit and can_enumerate(source):
+        tokens, probs = enumerate_sentences(source)
+        return _sentences(source, tokens, probs, exhaustive=True, length=length)
+    return fresh_sentences(source, num_sentences, seed, length=length)
 
 
 def fresh_sentences(
@@ -126,7 +130,7 @@ def derivations_of(source: Source, sentences: Sentences, seed: int = 0) -> list[
     return [*levels, *(level.numpy() for level in drawn[len(levels) :])]
 
 
-def read_rows(name: str, rows: Any, source=None, length: int | None = None) -> np.ndarray:
+def read_rows(name: str, rows: Any, source: Source | None = None, length: int | None = None) -> np.ndarray:
     """Rows of symbols in any form people hold them in, as int64.
 
     Args:

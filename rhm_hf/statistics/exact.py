@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from ..checks import check_integer
-from ..grammar.enumeration import all_or_fresh
 from ..inference import next_token_probs
+from ..judging.sentences import fresh_sentences, judged_sentences
 from .accumulator import Accumulator
 from .pairs.ids import checked_distances
 from .pairs.pair_laws import PairLaw
@@ -155,11 +155,10 @@ def conditional_entropies(
     if not len(lengths) or lengths.dtype.kind != "i" or lengths[0] < 0 or lengths[-1] >= d:
         raise ValueError(f"lengths={lengths.tolist()} must be one or more integers from 0 to {d - 1}")
     if num_sentences is None:
-        tokens, weights, exact = all_or_fresh(grammar, NUM_SENTENCES, seed)
+        sentences = judged_sentences(grammar, NUM_SENTENCES, seed)
     else:
-        number = check_integer("num_sentences", num_sentences, 2)
-        tokens, weights, exact = all_or_fresh(grammar, number, seed, limit=0)
-    tokens, weights = torch.as_tensor(tokens.astype(np.int64)), torch.as_tensor(weights)
+        sentences = fresh_sentences(grammar, check_integer("num_sentences", num_sentences, 2), seed)
+    tokens, weights, exact = sentences.tokens, sentences.weights, sentences.exhaustive
     accumulators = [(Accumulator((d,)), Accumulator()) for _ in lengths]
     step = max(1, CHUNK_ENTRIES // (d * grammar.vocab_size))
     for at in range(0, len(tokens), step):
