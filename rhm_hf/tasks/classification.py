@@ -4,6 +4,7 @@ from functools import cached_property
 
 import torch
 
+from ..grammar import NotSupported
 from ..inference import posteriors
 from ..judging import Targets, compare, judged_columns, judged_sentences
 from ..judging.sentences import KEPT_SENTENCES_LIMIT
@@ -25,6 +26,8 @@ class Classification(Task):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         if grammar is None:
             raise ValueError("task='classification' needs a grammar: windows of a text have no class; leave text out")
+        if grammar.num_classes < 2:
+            raise NotSupported("task='classification'", grammar, "its sentences have no classes", "take next_token")
         self.num_labels = grammar.num_classes
         self.columns = (*judged_columns(()), "error_gap")
 
