@@ -6,8 +6,7 @@ import torch
 
 from ..grammar import NotSupported
 from ..inference import posteriors
-from ..judging import Targets, compare, judged_columns, judged_sentences
-from ..judging.sentences import KEPT_SENTENCES_LIMIT
+from ..judging import Targets, compare, judged_columns
 from .task import Task
 
 
@@ -47,7 +46,7 @@ class Classification(Task):
     @cached_property
     def judged(self) -> Targets:
         """The exact posterior of the root; a whole sentence of unambiguous rules leaves no doubt."""
-        sentences = judged_sentences(self.grammar, self.kl_sentences, limit=KEPT_SENTENCES_LIMIT, length=self.length)
+        sentences = self.judged_sentences()
         counted = torch.ones(len(sentences), 1, dtype=torch.bool)
         return Targets(sentences, lambda rows: self._exact(sentences.tokens[rows]), (), counted)
 

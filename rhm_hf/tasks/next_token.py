@@ -5,9 +5,10 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 
-from ..judging import ModelIds, ModelReader, Sentences, compare_tokens, judged_sentences
+from ..judging import ModelIds, ModelReader, Sentences, compare_tokens
 from ..judging.bare import bare_model
 from ..judging.limits import stated_limit
+from ..judging.sentences import ALL_SENTENCES_LIMIT
 from .task import IGNORED, Task, takes
 
 
@@ -50,7 +51,7 @@ class NextToken(Task):
     @cached_property
     def judged(self) -> Sentences:
         """The sentences that a model is judged at; their laws are taken as it is judged."""
-        return judged_sentences(self.grammar, self.kl_sentences)
+        return self.judged_sentences(ALL_SENTENCES_LIMIT)
 
     def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
         """`kl` and `kl_stderr` (nats per token), `entropy` (of the law, exact, nats per token), `kl_last` and

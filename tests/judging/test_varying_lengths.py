@@ -277,6 +277,12 @@ def test_what_needs_one_length_is_refused():
         Classification(V, 2, single)
 
 
+@pytest.mark.parametrize("task", [NextToken, LastToken, Masked, Classification])
+def test_sentences_longer_than_the_rows_are_refused(task):
+    with pytest.raises(ValueError, match=r"length=3: sentences of custom-\w+ that a model is judged at have up to 5"):
+        task(V, 3, SOURCE).judge(gpt2())
+
+
 def test_generated_sentences_of_different_lengths_are_counted():
     rows = SOURCE.sample(10, seed=3).astype(np.int64)
     found = judge_samples(SOURCE, rows)
