@@ -91,7 +91,9 @@ all its ids. `kl` = sum p log(p / q) = `kl_within` (p against q renormalised to 
 their tokens are not; 0 where all sentences were judged), `kl_per_position` and
 `kl_stderr_per_position` for the `positions` judged, `kl_sentence`,
 `entropy` (of the exact law), `cross_entropy` = `entropy` + `kl`, `num_infinite` (sentences in which the model excludes
-a possible token; `kl` is then infinite, never smoothed), `num_sentences`.
+a possible token; `kl` is then infinite, never smoothed), `num_sentences`, and how the model was read: `read_as`,
+`bos`. On a fixed tree `kl_by_level`: what the tokens that open a block of level 0, 1, .. L add to `kl`. Where
+sentences differ in length END is judged like a token, and `kl_end` is the KL at the end of the sentences.
 
 ## Examples
 

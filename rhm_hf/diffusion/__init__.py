@@ -5,11 +5,11 @@ trained denoiser lacks, and what a sampler loses by drawing several tokens at a 
 """
 
 from .bounds import DenoisingLoss, log_likelihood_bound, stratified
+from .comparisons import judge_samples, one_step_kl, revealing_law
 from .denoisers import Denoiser, ExactDenoiser, ModelDenoiser, as_denoiser
 from .forward_backward import ForwardBackward, crossing, forward_backward, susceptibility
-from .judging import judge_samples, one_step_kl, revealing_law
 from .processes import DiscreteDiffusion, MaskedDiffusion, UniformDiffusion
-from .sampling import denoise, reveal_log_probs, sample_ancestral, sample_revealing
+from .samplers import denoise, reveal_log_probs, sample_ancestral, sample_revealing
 from .schedules import SCHEDULES, CosineSchedule, LinearSchedule, LogLinearSchedule, Schedule
 from .vectors import EpsilonProcess, GaussianDiffusion
 

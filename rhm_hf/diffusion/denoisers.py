@@ -4,8 +4,16 @@ import inspect
 
 import torch
 
+from ..grammar import NotSupported, Source
 from ..inference import log_prob, posteriors
 from .processes import as_time
+
+
+def refuse_lengths(grammar: Source, what: str) -> None:
+    """Raises the `NotSupported` of diffusion for sentences of different lengths: its noise hits d given tokens."""
+    if grammar.lengths_vary:
+        why = "the noise processes are those of sentences of one length"
+        raise NotSupported(what, grammar, why, "take a source whose sentences have one length")
 
 
 class Denoiser:
@@ -36,13 +44,18 @@ class ExactDenoiser(Denoiser):
     Where no sentence can have become x_t there is no law, and the rows are uniform.
 
     Args:
-        grammar (`Grammar`): the law of the data.
+        grammar ([`~rhm_hf.grammar.Source`]): the law of the data, of sentences of one length.
         process ([`DiscreteDiffusion`] or [`GaussianDiffusion`]): the noise.
         dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the computation.
         device (`torch.device`, *optional*, defaults to the CPU): where sampling happens.
+
+    Raises:
+        `ValueError`: for a process of other symbols; [`~rhm_hf.grammar.NotSupported`] where sentences differ in
+            length.
     """
 
-    def __init__(self, grammar, process, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"):
+    def __init__(self, grammar: Source, process, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"):
+        refuse_lengths(grammar, "the exact denoiser")
         if process.num_symbols != grammar.vocab_size:
             raise ValueError(
                 f"process has num_symbols={process.num_symbols} and the grammar vocab_size={grammar.vocab_size}: make "

@@ -15,7 +15,7 @@ from ..inference import log_prob, parse, posteriors, sample_posterior
 from ..judging.sentences import refuse_varying
 from ..statistics import Accumulator
 from .denoisers import as_denoiser
-from .sampling import denoise
+from .samplers import denoise
 
 
 BATCH_TOKENS = 2**15  # tokens handled together: beliefs at all levels of a batch take some hundred MB

@@ -9,7 +9,7 @@ import torch
 from rhm_hf.grammar import Source
 
 from .bare import evaluating
-from .ids import ModelIds
+from .model_ids import ModelIds
 from .models import ModelReader, read_model
 
 

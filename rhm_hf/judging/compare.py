@@ -43,9 +43,6 @@ def accumulate(
 
     Returns:
         `dict[str, Accumulator]`.
-
-    Raises:
-        `ValueError`: where `measure` counted rows under the name `broken`, of a model whose law does not exist.
     """
     found = {name: Accumulator(shape, device) for name, shape in shapes.items()}
     mine, step = share_of_process(num, accelerator), batch_size or BATCH_SIZE

@@ -130,7 +130,7 @@ def derivations_of(source: Source, sentences: Sentences, seed: int = 0) -> list[
     return [*levels, *(level.numpy() for level in drawn[len(levels) :])]
 
 
-def read_rows(name: str, rows: Any, source=None, length: int | None = None) -> np.ndarray:
+def read_rows(name: str, rows: Any, source: Source | None = None, length: int | None = None) -> np.ndarray:
     """Rows of symbols in any form people hold them in, as int64.
 
     Args:
@@ -217,3 +217,23 @@ def _sentences(
 def row_lengths(rows: torch.Tensor, pad: int) -> torch.Tensor:
     """The number of ids before the padding at the end of each row, int64 `(n,)`."""
     return (rows != pad).long().flip(1).cummax(1).values.sum(1) if rows.shape[1] else rows.new_zeros(len(rows)).long()
+
+
+def known_symbols(source: Source, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What can be said of rows that may hold anything, such as what a model generated.
+
+    Args:
+        source (`Source`): the law.
+        rows (`torch.Tensor`): int64 `(n, d)`; where lengths vary padded with PAD, which is no symbol of a sentence.
+
+    Returns:
+        Which ids are symbols of a sentence, bool `(n, d)`; the rows with symbol 0 for what is none, padded; and the
+        log probabilities of the sentences, float64 `(n,)`, -inf where a row holds what is no symbol.
+    """
+    is_symbol = (rows >= 0) & (rows < source.vocab_size)
+    inside = torch.ones_like(is_symbol)
+    if source.lengths_vary:
+        inside = torch.arange(rows.shape[1], device=rows.device) < row_lengths(rows, pad_id(source))[:, None]
+    symbols = torch.where(is_symbol & inside, rows, torch.where(inside, 0, pad_id(source)))
+    logs = log_prob(source, symbols).masked_fill((inside & ~is_symbol).any(1), -torch.inf)
+    return is_symbol & inside, symbols, logs

@@ -4,11 +4,12 @@ import math
 
 import torch
 
+from ..grammar import Source
 from ..inference import next_token_probs, posteriors, prefix_probs
 from ..statistics.accumulator import Accumulator
 from .compare import Sums, accumulate, is_broken, refuse_broken
 from .divergence import divergence_terms
-from .ids import ModelIds
+from .model_ids import ModelIds
 from .models import ModelReader, read_model
 from .sentences import Sentences
 
@@ -19,7 +20,7 @@ TERMS = ("kl", "kl_within", "leak_cost", "leaked_mass", "entropy")
 
 def compare_tokens(
     model: torch.nn.Module | ModelReader,
-    source,
+    source: Source,
     sentences: Sentences,
     ids: ModelIds,
     hidden: torch.Tensor | None = None,
@@ -58,7 +59,7 @@ def compare_tokens(
         mask = None if hidden is None else hidden[rows].to(device)
         weight = sentences.weights[rows].to(device)
         judged = _judged(lengths, longest + ends, ends, ids) if mask is None else mask
-        log_q = _log_probs(reader, ids, batch, mask, ends).double()
+        log_q = _log_probs(reader, ids, batch, mask, source.lengths_vary).double()
         terms = divergence_terms(_exact(source, batch, mask, ends), log_q)
         terms = {name: torch.where(judged, values, 0) for name, values in terms.items()}
         counts = judged.double()
@@ -99,7 +100,7 @@ def _judged(lengths: torch.Tensor, positions: int, ends: bool, ids: ModelIds) ->
     return judged if ids.bos is not None else judged & (place > 0)
 
 
-def _exact(source, batch: torch.Tensor, hidden: torch.Tensor | None, ends: bool) -> torch.Tensor:
+def _exact(source: Source, batch: torch.Tensor, hidden: torch.Tensor | None, ends: bool) -> torch.Tensor:
     """The exact laws, float64 `(n, positions, outcomes)`."""
     if hidden is not None:
         return posteriors(source, tokens=batch, mask=hidden)[0]
@@ -107,16 +108,17 @@ def _exact(source, batch: torch.Tensor, hidden: torch.Tensor | None, ends: bool)
 
 
 def _log_probs(
-    reader: ModelReader, ids: ModelIds, batch: torch.Tensor, hidden: torch.Tensor | None, ends: bool
+    reader: ModelReader, ids: ModelIds, batch: torch.Tensor, hidden: torch.Tensor | None, vary: bool
 ) -> torch.Tensor:
     """The model's log probabilities of the outcomes at every position, `(n, positions, outcomes)`.
 
     The log-softmax over all ids is taken in float32 or better. Without BOS a causal model says nothing of the first
     token; its row is uniform, and not judged.
     """
-    read = batch if hidden is not None or ends else batch[:, :-1]
-    inputs = ids.encode(read, hidden)
-    logits = reader.logits(inputs, ids.seen(read) if reader.takes_mask else None)
+    read = batch if hidden is not None or vary else batch[:, :-1]
+    # Padding lies to the right: a causal model does not see it, whether it takes a mask or not.
+    seen = ids.seen(read) if vary and (hidden is not None or reader.takes_mask) else None
+    logits = reader.logits(ids.encode(read, hidden), seen)
     if hidden is not None and ids.bos is not None:
         logits = logits[:, 1:]
     if logits.dtype != torch.float64:
@@ -150,7 +152,7 @@ def _known(values: torch.Tensor) -> list[float | None]:
     return [None if math.isnan(value) else value for value in values.tolist()]
 
 
-def _by_level(source, per_position: Accumulator) -> list[float]:
+def _by_level(source: Source, per_position: Accumulator) -> list[float]:
     """Entry ℓ = 0..L: what the positions that open a block of level ℓ, and of no higher one, add to `kl`.
 
     By the chain rule the KL of a sentence is the sum of those of its tokens, and the token at which a block begins is

@@ -4,9 +4,9 @@ from functools import cached_property
 
 import torch
 
+from ..grammar import NotSupported
 from ..inference import posteriors
-from ..judging import Targets, compare, judged_columns, judged_sentences
-from ..judging.sentences import KEPT_SENTENCES_LIMIT
+from ..judging import Targets, compare, judged_columns
 from .task import Task
 
 
@@ -25,6 +25,8 @@ class Classification(Task):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         if grammar is None:
             raise ValueError("task='classification' needs a grammar: windows of a text have no class; leave text out")
+        if grammar.num_classes < 2:
+            raise NotSupported("task='classification'", grammar, "its sentences have no classes", "take next_token")
         self.num_labels = grammar.num_classes
         self.columns = (*judged_columns(()), "error_gap")
 
@@ -44,7 +46,7 @@ class Classification(Task):
     @cached_property
     def judged(self) -> Targets:
         """The exact posterior of the root; a whole sentence of unambiguous rules leaves no doubt."""
-        sentences = judged_sentences(self.grammar, self.kl_sentences, limit=KEPT_SENTENCES_LIMIT, length=self.length)
+        sentences = self.judged_sentences()
         counted = torch.ones(len(sentences), 1, dtype=torch.bool)
         return Targets(sentences, lambda rows: self._exact(sentences.tokens[rows]), (), counted)
 

@@ -10,14 +10,12 @@ from ..diffusion import (
     MaskedDiffusion,
     UniformDiffusion,
     as_denoiser,
-    judge_samples,
     sample_ancestral,
     sample_revealing,
     stratified,
 )
-from ..grammar import Grammar, NotSupported
-from ..judging import Targets, accumulate, divergence, fresh_sentences, share_of_process
-from ..judging.bare import evaluating
+from ..grammar import NotSupported
+from ..judging import Targets, accumulate, divergence, evaluating, fresh_sentences, share_of_process
 from ..judging.compare import is_broken, refuse_broken
 from ..metrics.grammaticality import grammaticality
 from .task import Task
@@ -79,9 +77,8 @@ class Diffusion(Task):
         self.columns = () if grammar is None else self._columns()
 
     def _columns(self) -> tuple[str, ...]:
-        levels = ()
-        if isinstance(self.grammar, Grammar):  # other families have no rules to count
-            levels = tuple(f"valid_level_{level}" for level in range(1, self.grammar.depth + 1))
+        highest = self.grammar.parsed_depth if self.grammar.has_blocks else 0
+        levels = tuple(f"valid_level_{level}" for level in range(1, highest + 1))
         judged = ("kl", "kl_stderr", "entropy", "accuracy", "bayes_accuracy", "denoiser_kl")
         return judged + (("valid", *levels) if self.samples else ())
 
@@ -204,8 +201,6 @@ class Diffusion(Task):
         generator = torch.Generator(denoiser.device).manual_seed(EVALUATION_SEED)
         main = accelerator is None or accelerator.is_main_process
         samples = self.sample(denoiser, NUM_SAMPLES, generator, steps=self.calls, progress=main)
-        if not isinstance(self.grammar, Grammar):
-            return {"valid": judge_samples(self.grammar, samples)["fraction_grammatical"]}
         found = grammaticality(samples, self.grammar)
         levels = zip(found["levels"], found["correct"], strict=True)
         return {"valid": found["valid"]} | {f"valid_level_{level}": correct for level, correct in levels}

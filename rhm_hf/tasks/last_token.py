@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from ..checks import check_integer
 from ..grammar import NotSupported
 from ..inference import log_prob, next_token_probs
-from ..judging import Targets, compare, judged_columns, judged_sentences
-from ..judging.sentences import KEPT_SENTENCES_LIMIT
+from ..judging import Targets, compare, judged_columns
 from .task import IGNORED, Task
 
 
@@ -102,7 +101,7 @@ class LastToken(Task):
     def judged(self) -> Targets:
         """The last token of sentences: its exact laws given its own block of every level that the model sees all of,
         and given all that it sees."""
-        sentences = judged_sentences(self.grammar, self.kl_sentences, limit=KEPT_SENTENCES_LIMIT, length=self.length)
+        sentences = self.judged_sentences()
         exists = (sentences.lengths > 0)[:, None]
         return Targets(sentences, lambda rows: self._exact(sentences.tokens[rows]), self._names, exists)
 

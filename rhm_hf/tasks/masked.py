@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ..inference import block_posteriors, posteriors
-from ..judging import Targets, compare, judged_columns, judged_sentences
-from ..judging.sentences import KEPT_SENTENCES_LIMIT
+from ..judging import Targets, compare, judged_columns
 from .task import IGNORED, Task
 
 
@@ -78,7 +77,7 @@ class Masked(Task):
     @cached_property
     def judged(self) -> Targets:
         """Hidden tokens of sentences: their exact laws given the visible ones in their own block of each level."""
-        sentences = judged_sentences(self.grammar, self.kl_sentences, limit=KEPT_SENTENCES_LIMIT, length=self.length)
+        sentences = self.judged_sentences()
         generator = torch.Generator().manual_seed(EVALUATION_SEED)
         noise = torch.rand(sentences.tokens.shape, generator=generator, dtype=torch.float64)
         hidden = self._hidden(sentences.tokens, noise)

@@ -5,8 +5,11 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 
-from ..judging import ModelIds, Sentences, compare_tokens, judged_sentences
-from .task import IGNORED, Task
+from ..judging import ModelIds, ModelReader, Sentences, compare_tokens
+from ..judging.bare import bare_model
+from ..judging.limits import stated_limit
+from ..judging.sentences import ALL_SENTENCES_LIMIT
+from .task import IGNORED, Task, takes
 
 
 class NextToken(Task):
@@ -48,7 +51,7 @@ class NextToken(Task):
     @cached_property
     def judged(self) -> Sentences:
         """The sentences that a model is judged at; their laws are taken as it is judged."""
-        return judged_sentences(self.grammar, self.kl_sentences)
+        return self.judged_sentences(ALL_SENTENCES_LIMIT)
 
     def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
         """`kl` and `kl_stderr` (nats per token), `entropy` (of the law, exact, nats per token), `kl_last` and
@@ -56,9 +59,11 @@ class NextToken(Task):
         of the judged laws, and `kl_end` that at the end of the sentences."""
         if self.grammar is None:
             return {}
-        model = model if accelerator is None else accelerator.unwrap_model(model)
+        model = bare_model(model)
         ids = ModelIds.of(model, self.grammar, masked=False)
-        result = compare_tokens(model, self.grammar, self.judged, ids, None, batch_size, accelerator)
+        limit, cache = stated_limit(model), {"use_cache": False}
+        reader = ModelReader(model, "causal", ids.num_ids, cache, takes(model, "attention_mask"), limit)
+        result = compare_tokens(reader, self.grammar, self.judged, ids, None, batch_size, accelerator)
         found = {"kl": result["kl"], "kl_stderr": result["kl_stderr"]}
         if self.lengths_vary:
             return found | {name: result[name] for name in ("entropy", "kl_end", "kl_end_stderr")}

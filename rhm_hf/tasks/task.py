@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ..grammar import Source
-from ..judging.sentences import fresh_sentences, row_lengths
+from ..judging.sentences import KEPT_SENTENCES_LIMIT, Sentences, fresh_sentences, judged_sentences, row_lengths
 
 
 IGNORED = -100  # the label of what is not predicted
@@ -74,6 +74,16 @@ class Task:
     def drawn_lengths(self) -> torch.Tensor:
         """Lengths of fresh sentences, float64 `(n,)`, for expectations over them where lengths vary."""
         return fresh_sentences(self.grammar, LENGTH_SENTENCES).lengths.double()
+
+    def judged_sentences(self, limit: int = KEPT_SENTENCES_LIMIT) -> Sentences:
+        """The sentences that a model is judged at, padded to rows of d; all of them where there are at most `limit`."""
+        sentences = judged_sentences(self.grammar, self.kl_sentences, limit=limit, length=self.length)
+        if sentences.tokens.shape[1] > self.length:
+            raise ValueError(
+                f"length={self.length}: sentences of {self.grammar.name} that a model is judged at have up to "
+                f"{sentences.tokens.shape[1]} tokens; make the rows longer, and the model's context"
+            )
+        return sentences
 
     def prepare_noise(self, noise: torch.Tensor) -> torch.Tensor:
         """What [`Task.collate`] is given: the uniform numbers of a whole batch, before it is shared out."""

@@ -15,7 +15,7 @@ from rhm_hf.metrics.grammaticality.correctness import grammaticality
 from rhm_hf.metrics.latent_probe.probe import latent_probe
 from rhm_hf.metrics.memorisation.copies import memorisation
 from rhm_hf.metrics.representation_probe.similarity import representation_probe
-from rhm_hf.metrics.rhm_kl.divergence import kl_divergence
+from rhm_hf.metrics.rhm_kl.kl import kl_divergence
 from rhm_hf.metrics.synonym_sensitivity.sensitivity import synonym_sensitivity
 from rhm_hf.metrics.token_correlations.measure import measure_correlations
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from listed_source import palindromes
+from listed_source import ListedSource, palindromes
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -14,9 +14,11 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
+from rhm_hf.diffusion import MaskedDiffusion, judge_samples, log_likelihood_bound, one_step_kl, revealing_law
 from rhm_hf.grammar import NotSupported
 from rhm_hf.judging import given_sentences, judged_sentences
 from rhm_hf.metrics.grammaticality import grammaticality
+from rhm_hf.metrics.latent_probe import latent_probe
 from rhm_hf.metrics.memorisation import memorisation
 from rhm_hf.metrics.rhm_kl import kl_divergence
 from rhm_hf.tasks import Classification, Diffusion, LastToken, Masked, NextToken
@@ -261,6 +263,36 @@ def test_classification_pads_and_is_judged_by_the_posterior_of_the_class():
 def test_what_needs_one_length_is_refused():
     with pytest.raises(NotSupported, match=r"task='diffusion' does not exist for custom-.*one length"):
         Diffusion(V, D, SOURCE)
+    process, rows = MaskedDiffusion(V), SOURCE.sample(4)
+    for call in (
+        lambda: one_step_kl(bert(), SOURCE, process, rows),
+        lambda: log_likelihood_bound(SOURCE, process, rows),
+        lambda: revealing_law(bert(), SOURCE, process),
+        lambda: latent_probe(gpt2(), SOURCE),
+    ):
+        with pytest.raises(NotSupported, match=r"does not exist for custom-\w+ \(family 'listed'\)"):
+            call()
+    single = ListedSource([(0,), (1, 0)], [0.5, 0.5])
+    with pytest.raises(NotSupported, match=r"classification.*its sentences have no classes"):
+        Classification(V, 2, single)
+
+
+@pytest.mark.parametrize("task", [NextToken, LastToken, Masked, Classification])
+def test_sentences_longer_than_the_rows_are_refused(task):
+    with pytest.raises(ValueError, match=r"length=3: sentences of custom-\w+ that a model is judged at have up to 5"):
+        task(V, 3, SOURCE).judge(gpt2())
+
+
+def test_generated_sentences_of_different_lengths_are_counted():
+    rows = SOURCE.sample(10, seed=3).astype(np.int64)
+    found = judge_samples(SOURCE, rows)
+    assert found["fraction_grammatical"] == 1
+    rows[0, 0] = V + 2
+    rows[1] = V + 1
+    rows[1, -1] = 0  # padding first
+    assert judge_samples(SOURCE, rows)["fraction_grammatical"] == 0.8
+    assert memorisation(rows, [[0]], SOURCE)["valid"] == 0.8
+    assert grammaticality(rows, SOURCE)["valid"] == 0.8
 
 
 def test_grammaticality_says_how_far_sentences_are_possible():

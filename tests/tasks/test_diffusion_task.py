@@ -161,7 +161,9 @@ def test_every_family_is_judged(name):
     task = task_of(grammar, kl_sentences=200)
     found = task.judge(bert(grammar.vocab_size, grammar.sentence_length))
     assert tuple(found) == task.columns
-    assert ("valid_level_1" in found) == isinstance(grammar, Grammar)
+    levels = [name for name in found if name.startswith("valid_level_")]
+    assert levels == [f"valid_level_{level}" for level in range(1, grammar.parsed_depth + 1)]
+    assert all(0 <= found[name] <= 1 for name in ("valid", *levels))
     assert 0 < found["kl"] < math.inf
     tokens, noise, exact = task.judged.rows, task.judged.noise, task.judged.laws[0]
     noisy, s, t = task.bound.noisy(tokens, noise)

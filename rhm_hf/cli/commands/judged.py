@@ -52,7 +52,7 @@ def kl(
     from ..inputs import read_model
 
     first = read_model(model, rules_seed)
-    from ...metrics.rhm_kl.divergence import kl_divergence
+    from ...metrics.rhm_kl.kl import kl_divergence
 
     options = settings(given, kl_divergence, ("num_sentences", "seed"))
     options |= {"num_sentences": num_sentences, "seed": seed}

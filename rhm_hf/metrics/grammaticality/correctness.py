@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from rhm_hf.grammar import Source
-from rhm_hf.inference import log_prob, parse, prefix_probs
+from rhm_hf.inference import parse, prefix_probs
 from rhm_hf.judging import read_rows
-from rhm_hf.judging.sentences import pad_id, row_lengths
+from rhm_hf.judging.sentences import known_symbols, pad_id, row_lengths
 from rhm_hf.statistics import Accumulator
 
 
@@ -39,8 +39,8 @@ def grammaticality(samples: Any, grammar: Source, *, per_position: bool = False)
         right among those whose children are (None where there is none). With `per_position`, `correct_per_position`
         and `correct_stderr_per_position`, lists of one entry a node.
 
-        Without a fixed tree: `possible`, the mean share of a sentence's tokens that come before its first impossible
-        one, and `possible_stderr`.
+        Where tokens determine no level: `possible`, the mean share of a sentence's tokens that come before its first
+        impossible one, and `possible_stderr`.
 
     Raises:
         `ValueError`: for sentences of another length, no sentence, or ids that are no integers.
@@ -53,7 +53,7 @@ def grammaticality(samples: Any, grammar: Source, *, per_position: bool = False)
     valid, logs, possible = Accumulator(), Accumulator(), Accumulator()
     entries = tokens.shape[1] if levels else (tokens.shape[1] + 1) * (grammar.vocab_size + 1)
     for rows in tokens.split(max(1, BATCH_TOKENS // entries)):
-        below, symbols, log_probs = _known_symbols(grammar, rows)
+        below, symbols, log_probs = known_symbols(grammar, rows)
         is_valid = log_probs.isfinite()
         valid.add(is_valid)
         logs.add(torch.where(is_valid, log_probs, 0), is_valid)
@@ -85,17 +85,6 @@ def grammaticality(samples: Any, grammar: Source, *, per_position: bool = False)
         result["correct_per_position"] = [found.mean.tolist() for found in per_node]
         result["correct_stderr_per_position"] = [found.stderr.tolist() for found in per_node]
     return result
-
-
-def _known_symbols(grammar: Source, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Which ids are symbols, the rows with symbol 0 for what is none, and the log probabilities of the sentences."""
-    is_symbol = (rows >= 0) & (rows < grammar.vocab_size)
-    inside = torch.ones_like(is_symbol)
-    if grammar.lengths_vary:
-        inside = torch.arange(rows.shape[1]) < row_lengths(rows, pad_id(grammar))[:, None]
-    symbols = torch.where(is_symbol & inside, rows, torch.where(inside, 0, pad_id(grammar)))
-    logs = log_prob(grammar, symbols).masked_fill(~(is_symbol | ~inside).all(1), -torch.inf)
-    return is_symbol & inside, symbols, logs
 
 
 def _possible_share(grammar: Source, rows, symbols, is_symbol) -> torch.Tensor:

@@ -8,12 +8,13 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 
 from rhm_hf.checks import SEED_LIMIT, check_integer, smallest_dtype
 from rhm_hf.grammar import Source
-from rhm_hf.inference import log_prob, parse
+from rhm_hf.inference import parse
 from rhm_hf.judging import read_rows
-from rhm_hf.judging.sentences import pad_id
+from rhm_hf.judging.sentences import known_symbols, pad_id, row_lengths
 
 
 def memorisation(
@@ -70,7 +71,7 @@ def memorisation(
     if grammar is None:
         overlaps = _overlaps([nearest], [known])
         return result | {"levels": [0], **_columns(overlaps)}
-    valid = _log_probs(grammar, tokens) > -np.inf
+    valid = _known(grammar, tokens)[2] > -np.inf
     fresh = grammar.sample(len(tokens), seed=seed, split="evaluation", sampling="iid").astype(np.int64)
     if grammar.lengths_vary:
         known, fresh = _same_width(known, fresh, pad_id(grammar))
@@ -101,22 +102,15 @@ def _same_width(one: np.ndarray, other: np.ndarray, pad: int) -> tuple[np.ndarra
     return tuple(np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=pad) for rows in (one, other))
 
 
-def _is_symbol(grammar: Source, tokens: np.ndarray) -> np.ndarray:
-    """Which rows hold nothing but symbols, and padding where lengths vary."""
-    is_symbol = (tokens >= 0) & (tokens < grammar.vocab_size)
-    if grammar.lengths_vary:
-        is_symbol |= np.logical_and.accumulate((tokens == pad_id(grammar))[:, ::-1], axis=1)[:, ::-1]
-    return is_symbol.all(1)
-
-
-def _log_probs(grammar: Source, tokens: np.ndarray) -> np.ndarray:
-    is_symbol = _is_symbol(grammar, tokens)
-    logs = log_prob(grammar, np.where(is_symbol[:, None], tokens, 0)).numpy()
-    return np.where(is_symbol, logs, -np.inf)
+def _known(grammar: Source, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which rows hold nothing but symbols, the rows with symbol 0 for what is none, and their log probabilities."""
+    is_symbol, symbols, logs = known_symbols(grammar, torch.from_numpy(tokens))
+    inside = row_lengths(torch.from_numpy(tokens), pad_id(grammar)) if grammar.lengths_vary else tokens.shape[1]
+    return (is_symbol.sum(1) == inside).numpy(), symbols.numpy(), logs.numpy()
 
 
 def _chance(grammar: Source, known: np.ndarray) -> float:
-    logs = _log_probs(grammar, known)
+    logs = _known(grammar, known)[2]
     wrong = np.isneginf(logs)
     if wrong.any():
         raise ValueError(
@@ -130,15 +124,15 @@ def _levels(grammar: Source, tokens: np.ndarray) -> list[np.ndarray]:
     """The levels below the root that tokens determine, from 0, each with the rows alone that parse up to there."""
     if not grammar.has_blocks:
         return [tokens]
-    is_symbol = _is_symbol(grammar, tokens)
-    levels = [level.numpy() for level in parse(grammar, np.where(is_symbol[:, None], tokens, 0))]
+    is_symbol, symbols, _ = _known(grammar, tokens)
+    levels = [level.numpy() for level in parse(grammar, symbols)]
     highest = min(grammar.parsed_depth, grammar.depth - 1)
     return [tokens, *(level[is_symbol & (level >= 0).all(1)] for level in levels[1 : highest + 1])]
 
 
 def _overlaps(samples: list[np.ndarray], known: list[np.ndarray], pad: int | None = None) -> list[np.ndarray]:
     """For every level, the largest fraction of equal symbols of each sample with any training sentence."""
-    from .kernels import largest_overlaps  # numba takes a moment to import
+    from .overlaps import largest_overlaps  # numba takes a moment to import
 
     overlaps = []
     for rows, others in zip(samples, known, strict=True):

@@ -3,7 +3,7 @@
 import evaluate
 
 from rhm_hf.metrics.module import JudgesByGrammar
-from rhm_hf.metrics.rhm_kl.divergence import kl_divergence
+from rhm_hf.metrics.rhm_kl.kl import kl_divergence
 
 
 _DESCRIPTION = """
@@ -22,7 +22,8 @@ Args:
     Others: see `rhm_hf.metrics.rhm_kl.kl_divergence`.
 Returns:
     `dict` with `kl`, `kl_within`, `leak_cost`, `leaked_mass`, `kl_stderr`, `kl_per_position`,
-    `kl_stderr_per_position`, `positions`, `kl_sentence`, `cross_entropy`, `entropy`, `num_infinite`, `num_sentences`.
+    `kl_stderr_per_position`, `positions`, `kl_sentence`, `cross_entropy`, `entropy`, `num_infinite`, `num_sentences`,
+    `read_as`, `bos`; `kl_by_level` on a fixed tree; `kl_end`, `kl_end_stderr` where lengths vary.
 Examples:
     >>> import rhm_hf, evaluate
     >>> grammar = rhm_hf.Grammar.from_name("v4-m2-s2-L2")

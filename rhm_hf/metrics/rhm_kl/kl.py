@@ -13,8 +13,7 @@ import torch
 
 from rhm_hf.checks import SEED_LIMIT, check_integer, check_number
 from rhm_hf.grammar import Source
-from rhm_hf.judging import ModelIds, Sentences, compare_tokens, given_sentences, judged_sentences
-from rhm_hf.judging.models import read_model
+from rhm_hf.judging import ModelIds, Sentences, compare_tokens, given_sentences, judged_sentences, read_model
 
 
 def kl_divergence(
@@ -35,17 +34,19 @@ def kl_divergence(
     """The exact KL divergence, in nats per judged token, from a grammar's law to a model.
 
     Args:
-        model (`PreTrainedModel`): causal or masked, on any device; see [`~rhm_hf.judging.models.read_model`].
-        grammar ([`Grammar`]): the true law.
-        input_ids (*optional*): sentences to judge, symbols only, `(n, sentence_length)`. By default all sentences,
-            weighted by their probability, where there are at most 2^16; fresh iid ones elsewhere.
+        model (`PreTrainedModel`): causal or masked, on any device; see [`~rhm_hf.judging.read_model`].
+        grammar ([`~rhm_hf.grammar.Source`]): the true law, of any family.
+        input_ids (*optional*): sentences to judge, symbols only, `(n, sentence_length)`; where lengths vary a list of
+            lists, or rows padded with PAD = v + 1. By default all sentences, weighted by their probability, where
+            there are at most 2^16; fresh iid ones elsewhere.
         num_sentences (`int`, *optional*, defaults to 4096): how many fresh sentences.
         seed (`int`, *optional*, defaults to 0): seed of the fresh sentences.
         batch_size (`int`, *optional*): sentences a call of the model; by default what keeps the logits under 128 MB.
         bos (`"auto"`, `False` or `int`, *optional*): the id put before every sentence. `"auto"` takes the model's BOS
             if it is one of its ids and no symbol's. With `False` the first token is not judged by a causal model.
         token_ids (`Sequence[int]`, *optional*): the model's id of every symbol; by default symbol k has id k, and the
-            model must have v to v + 3 ids.
+            model must have v to v + 3 ids. Where lengths vary END is a judged outcome: its id is the model's EOS, BOS
+            or v, or one more entry here.
         mask_probability (`float`, *optional*, defaults to 0.15): of a token to be hidden from a masked model; every
             sentence has at least one hidden token (the one with the smallest random number).
         mask_seed (`int`, *optional*, defaults to 0): seed of the masks.
@@ -59,23 +60,32 @@ def kl_divergence(
         `leak_cost`, `leaked_mass`, `kl_stderr` (over sentences; 0 where all were judged), `kl_per_position` and
         `kl_stderr_per_position` (None where no token was judged), `positions` (the judged positions, from 1),
         `kl_sentence` (nats per sentence), `cross_entropy` and `entropy` (of the exact law, nats per judged token;
-        cross_entropy = entropy + kl), `num_infinite` (sentences with infinite KL), `num_sentences`, `read_as`,
-        `bos`.
+        cross_entropy = entropy + kl), `num_infinite` (sentences with infinite KL), `num_sentences`; `read_as`
+        (`"causal"` or `"masked"`) and `bos` (the id put first, or None).
+
+        On a fixed tree also `kl_by_level`: entry ℓ = 0..L, what the positions that open a block of level ℓ, and of no
+        higher one, add to `kl`; they sum to it. Where lengths vary END counts as a token, position i is judged in the
+        sentences of i - 1 tokens and more, and `kl_end` and `kl_end_stderr` are those at the end of the sentences.
 
     Raises:
         `ValueError`: for vocabularies that do not match, ungrammatical sentences, a BOS that is a symbol, sentences
-            longer than the model's context.
+            longer than the model's context, and logits that are NaN or infinite.
     """
-    reader = read_model(model, read_as="tokens", length=None if grammar.lengths_vary else grammar.sentence_length + 1)
-    model, masked = reader.model, reader.is_masked
-    ids = ModelIds.of(model, grammar, token_ids=token_ids, bos=bos, masked=masked, mask_token_id=mask_token_id)
+    reader = read_model(model, read_as="tokens", length=_length(grammar))
+    options = {"token_ids": token_ids, "bos": bos, "mask_token_id": mask_token_id}
+    ids = ModelIds.of(reader.model, grammar, masked=reader.is_masked, **options)
     num_sentences, seed = check_integer("num_sentences", num_sentences, 1), check_integer("seed", seed, 0, SEED_LIMIT)
     if input_ids is None:
         sentences = judged_sentences(grammar, num_sentences, seed)
     else:
         sentences = given_sentences(grammar, input_ids)
-    hidden = _masks(sentences, mask_probability, mask_seed) if masked else None
+    hidden = _masks(sentences, mask_probability, mask_seed) if reader.is_masked else None
     return compare_tokens(reader, grammar, sentences, ids, hidden, batch_size, accelerator)
+
+
+def _length(grammar: Source) -> int | None:
+    """Ids that a model is going to read, BOS included, where all sentences have one length."""
+    return None if grammar.lengths_vary else grammar.sentence_length + 1
 
 
 def _masks(sentences: Sentences, probability: float, seed: int) -> torch.Tensor:

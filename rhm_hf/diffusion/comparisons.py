@@ -12,11 +12,12 @@ from ..checks import check_integer, check_number
 from ..inference import log_prob
 from ..judging import accumulate, divergence, given_sentences, judged_sentences, read_rows
 from ..judging.compare import is_broken, refuse_broken
+from ..judging.sentences import known_symbols
 from ..statistics import Accumulator
 from .bounds import stratified
-from .denoisers import ExactDenoiser, as_denoiser
+from .denoisers import ExactDenoiser, as_denoiser, refuse_lengths
 from .processes import DiscreteDiffusion, MaskedDiffusion, checked_symbols
-from .sampling import reveal_log_probs
+from .samplers import reveal_log_probs
 
 
 @torch.no_grad()
@@ -51,7 +52,7 @@ def one_step_kl(
     steps = None if steps is None else check_integer("steps", steps, 1)
     if t is not None and not check_number("t", t, 0, 1) > 0:
         raise ValueError(f"t={t} must be above 0, where nothing is hidden, and at most 1")
-    denoiser, exact = as_denoiser(model, process), ExactDenoiser(grammar, process)
+    exact, denoiser = ExactDenoiser(grammar, process), as_denoiser(model, process)
     tokens = checked_symbols("tokens", tokens, process).to(denoiser.device)
     given_sentences(grammar, tokens, "tokens")
     numbers = torch.rand(len(tokens), tokens.shape[1] + 1, dtype=torch.float64, generator=generator)
@@ -116,6 +117,7 @@ def revealing_law(
         `num_infinite` (sentences out of reach; `kl` is then infinite), `num_sentences`. Errors are 0 where all
         sentences were judged along one order; with random orders they are those of independent sentences.
     """
+    refuse_lengths(grammar, "revealing_law")
     sentences = judged_sentences(grammar, num_sentences, seed)
     denoiser = as_denoiser(model, process)
     tokens, weights = sentences.tokens.to(denoiser.device), sentences.weights
@@ -141,16 +143,15 @@ def judge_samples(grammar, samples) -> dict[str, float]:
 
     Args:
         grammar (`Grammar`): the true law.
-        samples (tensor or array): symbols `(n, d)`; ids that are no symbols make their sentence wrong.
+        samples (tensor, array or lists): symbols `(n, d)`; where lengths vary of any lengths. Ids that are no symbols
+            make their sentence wrong.
 
     Returns:
         `dict`: `fraction_grammatical` and its binomial `fraction_grammatical_stderr`, `log_prob` (mean over the
         grammatical samples, nats per sentence; None where there is none; minus the entropy for exact samples),
         `num_samples`.
     """
-    tokens = torch.from_numpy(read_rows("samples", samples, grammar))
-    is_symbol = (tokens >= 0) & (tokens < grammar.vocab_size)
-    logs = log_prob(grammar, torch.where(is_symbol, tokens, 0)).masked_fill(~is_symbol.all(1), -torch.inf)
+    logs = known_symbols(grammar, torch.from_numpy(read_rows("samples", samples, grammar)))[2]
     valid = logs.isfinite()
     fraction = valid.double().mean().item()
     return {

@@ -1,7 +1,7 @@
 """Samplers: ancestral for any discrete process; for masked diffusion, k tokens at a time in any order.
 
 With the exact denoiser and one token at a time a sentence has the grammar's own law. Tokens that are drawn together do
-not know of each other, and what that costs is computed by [`reveal_log_probs`] and in `judging`.
+not know of each other, and what that costs is computed by [`reveal_log_probs`] and in `comparisons`.
 """
 
 import math
