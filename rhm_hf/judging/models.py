@@ -100,7 +100,7 @@ class ModelReader:
         Args:
             length (`int`): ids, special ones included.
             what (`str`): what needs them, for the message.
-            example (`torch.Tensor`, *optional*): ids `(1, length)` to try; by default BOS, where there is one, and zeros.
+            example (`torch.Tensor`, *optional*): ids `(1, length)` to try; by default BOS, if there is one, and zeros.
         """
         if self.limit is not None:
             check_stated_limit(self.model, length, what)
