@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test lint benchmark cards figures figures-data clean
+.PHONY: demo test lint benchmark zoo cards figures figures-data clean
 
 # Installed anew only when what is to be installed changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -24,6 +24,10 @@ lint: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed
 	$(RUN) $(BIN)/python -m benchmarks
+
+# Every architecture of the installed transformers against one forward for every prefix: about 20 minutes on one core.
+zoo: $(VENV)/.installed
+	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.zoo
 
 cards: $(VENV)/.installed
 	$(RUN) $(BIN)/python -m hub_cards.build

@@ -13,7 +13,7 @@ import benchmarks
 
 def main(wanted: list[str]) -> None:
     """Prints the table of the wanted modules, all of them by default."""
-    names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in ("__main__", "timing")]
+    names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in ("__main__", "timing", "zoo")]
     print(
         f"{date.today()}, {platform.processor() or platform.machine()}, Python {platform.python_version()}, ", end=""
     )

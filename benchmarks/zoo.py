@@ -34,24 +34,22 @@ BOS, PAD, MASK, IDS = 16, 17, 18, 19
 SENTENCES = 3
 SAME = 2e-3  # nats: what other kernels and shapes may change in float32
 MOST_PARAMETERS = 20_000_000
-SECONDS = 120  # of one architecture
+SECONDS = 600  # of one architecture
 WIDTH, HEADS, LAYERS = 32, 4, 2
 
-SMALL: dict[str, Any] = {
-    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "emb_dim", "dim", "embedding_size", "model_dim"), WIDTH),
-    **dict.fromkeys(
-        ("word_embed_proj_dim", "d_embed", "hidden_dim", "dim_model", "lru_width", "attention_hidden_size"), WIDTH
-    ),
-    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads"), HEADS),
-    **dict.fromkeys(("decoder_attention_heads", "num_key_value_heads", "num_kv_heads", "n_kv_heads"), HEADS),
-    **dict.fromkeys(("num_decoder_attention_heads", "num_encoder_attention_heads", "num_query_heads"), HEADS),
-    **dict.fromkeys(("head_dim", "d_kv", "attention_head_size", "d_head", "global_head_dim"), WIDTH // HEADS),
-    **dict.fromkeys(
-        ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers"), LAYERS
-    ),
-    **dict.fromkeys(("num_decoder_layers", "num_encoder_layers", "depth"), LAYERS),
-    **dict.fromkeys(("intermediate_size", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "d_inner"), 48),
-    **dict.fromkeys(("n_inner", "feed_forward_size", "ffn_hidden_size", "dim_ff", "inner_dim", "hidden_ffn_size"), 48),
+_SIZES = {
+    WIDTH: "hidden_size d_model n_embd emb_dim dim embedding_size model_dim word_embed_proj_dim d_embed hidden_dim "
+    "dim_model lru_width attention_hidden_size d_latents",
+    HEADS: "num_attention_heads n_head n_heads num_heads encoder_attention_heads decoder_attention_heads "
+    "num_key_value_heads num_kv_heads n_kv_heads num_decoder_attention_heads num_encoder_attention_heads "
+    "num_self_attention_heads num_cross_attention_heads",
+    WIDTH // HEADS: "head_dim d_kv attention_head_size d_head global_head_dim rotary_dim",
+    LAYERS: "num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers num_decoder_layers "
+    "num_encoder_layers depth num_self_attends_per_block",
+    48: "intermediate_size ffn_dim encoder_ffn_dim decoder_ffn_dim d_ff d_inner n_inner feed_forward_size "
+    "ffn_hidden_size dim_ff inner_dim hidden_ffn_size",
+}
+SMALL: dict[str, Any] = {name: size for size, names in _SIZES.items() for name in names.split()} | {
     **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size", "expert_ffn_hidden_size"), 16),
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 4),
     **dict.fromkeys(("num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts"), 2),
@@ -59,17 +57,20 @@ SMALL: dict[str, Any] = {
     **dict.fromkeys(("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"), 8),
     **dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions", "n_ctx"), 32),
     **dict.fromkeys(("max_source_positions", "max_sequence_length"), 32),
-    **dict.fromkeys(("mamba_n_heads", "mamba_num_heads"), 8),
-    **dict.fromkeys(("mamba_d_head", "mamba_head_dim"), 8),
-    **dict.fromkeys(("mamba_d_state", "state_size", "ssm_state_size"), 8),
+    **dict.fromkeys(("mamba_n_heads", "mamba_num_heads", "mamba_d_head", "mamba_head_dim"), 8),
+    **dict.fromkeys(("mamba_d_state", "state_size", "ssm_state_size", "hidden_size_per_layer_input"), 8),
     **dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id", "cls_token_id", "sep_token_id"), BOS),
-    "vocab_size": IDS,
-    "pad_token_id": PAD,
+    **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), IDS),
+    **dict.fromkeys(("pad_token_id", "unk_token_id"), PAD),
     "mask_token_id": MASK,
-    "unk_token_id": PAD,
     "type_vocab_size": 2,
     "dropout": 0.0,
+    "entity_vocab_size": 5,
+    "entity_emb_size": 8,
+    "num_latents": 6,
+    "mamba_d_ssm": 64,
 }
+ALSO_NONE = ("head_dim", "vocab_size", "num_experts_per_tok", "n_routed_experts", "n_group", "topk_group")
 
 
 class Found(NamedTuple):
@@ -88,19 +89,18 @@ class Found(NamedTuple):
 def shrink(config: Any) -> dict[str, Any]:
     """Keyword arguments for a small configuration of the same class."""
     values, own = config.to_dict(), {}
+    depths = [value for name, value in values.items() if SMALL.get(name) == LAYERS and isinstance(value, int)]
     for name, value in values.items():
-        if name in SMALL and (isinstance(value, int | float | list) or value is None or name.endswith("token_id")):
-            small = SMALL[name]
-            if isinstance(value, bool) or (value is None and not name.endswith("token_id")):
-                continue
-            own[name] = small if not isinstance(value, list) or name.endswith("token_id") else [small] * len(value)
+        if name.endswith("token_id") or name in ALSO_NONE:
+            if name in SMALL:
+                own[name] = SMALL[name]
+        elif name in SMALL and isinstance(value, int | float) and not isinstance(value, bool):
+            own[name] = SMALL[name]
+        elif name in SMALL and isinstance(value, list):
+            own[name] = [SMALL[name]] * (LAYERS if len(value) in depths else len(value))
         elif "drop" in name and isinstance(value, float):
             own[name] = 0.0
-    lengths = {
-        value for name, value in values.items() if name in SMALL and SMALL[name] == LAYERS and isinstance(value, int)
-    }
-    for name, value in values.items():
-        if isinstance(value, list) and len(value) in lengths and name not in own:
+        elif isinstance(value, list) and len(value) in depths:
             own[name] = _first_of_each(value)
     for name in getattr(config, "sub_configs", {}):
         part = getattr(config, name, None)
@@ -119,16 +119,21 @@ def _first_of_each(kinds: list) -> list:
 CHANGES: tuple[dict[str, Any], ...] = (
     {},
     {"head_dim": None},
+    {"head_dim": 16},
     {"num_key_value_heads": 2},
     {"num_key_value_heads": 1},
     {"num_attention_heads": 2, "num_key_value_heads": 2},
+    {"num_heads": 8},
+    {"num_hidden_layers": 4},
+    {"num_hidden_layers": 6},
     {"axial_pos_shape": [4, 8], "axial_pos_embds_dim": [16, 16], "is_decoder": True},
+    {"axial_pos_shape": [4, 8], "axial_pos_embds_dim": [16, 16], "is_decoder": False},
     {"layer_types": None},
 )
 
 
 def build(config_class: type, model_class: type) -> torch.nn.Module:
-    """A small random model, in float32; the first change of the configuration that works.
+    """A small random model, in float32; the first change of the configuration that works and can be run.
 
     Raises:
         `Exception`: the first error, where none does.
@@ -136,9 +141,9 @@ def build(config_class: type, model_class: type) -> torch.nn.Module:
     errors = []
     for change in CHANGES:
         try:
-            plain = config_class()
+            plain = (model_class.config_class or config_class)()
             known = plain.to_dict().keys()
-            config = config_class(**shrink(plain) | {k: v for k, v in change.items() if k in known})
+            config = type(plain)(**shrink(plain) | {k: v for k, v in change.items() if k in known})
             with torch.device("meta"):
                 size = sum(p.numel() for p in model_class._from_config(copy.deepcopy(config)).parameters())
             if size > MOST_PARAMETERS:
@@ -146,6 +151,8 @@ def build(config_class: type, model_class: type) -> torch.nn.Module:
             torch.manual_seed(0)
             model = model_class._from_config(config, dtype=torch.float32).eval()
             _scale_up(model)
+            with torch.no_grad():
+                model(torch.tensor([[BOS, *range(8)]]), use_cache=False)
             return model
         except Exception as error:  # whatever goes wrong in any of hundreds of classes
             errors.append(error)
@@ -194,7 +201,7 @@ def judge(model: torch.nn.Module, grammar: Grammar, rows: np.ndarray) -> dict[st
     state = {"read_as": "-"}
 
     def kl() -> list[float]:
-        result = kl_divergence(model, grammar, rows)
+        result = kl_divergence(model, grammar, rows, bos=BOS)
         state["read_as"] = result["read_as"]
         return result["kl_per_position"]
 
@@ -212,7 +219,7 @@ def judge(model: torch.nn.Module, grammar: Grammar, rows: np.ndarray) -> dict[st
     if verdict == "refused":
         return found | {"context": "-", "layers": "-", "sampling": "-"}
     found["context"], why = compared(lambda: _in_place(model, rows), _in_place_again(model, rows, state))
-    found["layers"], note = compared(lambda: synonym_sensitivity(model, grammar, rows) and [0.0], None)
+    found["layers"], note = compared(lambda: synonym_sensitivity(model, grammar, rows, bos=BOS) and [0.0], None)
     found["note"] = "; ".join(filter(None, (found["note"], why, note)))
     found["sampling"] = _sampling(model, rows) if state["read_as"] == "causal" else "-"
     return found
@@ -220,13 +227,13 @@ def judge(model: torch.nn.Module, grammar: Grammar, rows: np.ndarray) -> dict[st
 
 def _in_place(model, rows: np.ndarray) -> list[float]:
     """Losses of the last token given 0, 4 and all tokens before it, the others hidden where they are."""
-    options = {"windows": "rows", "paired": True, "context_lengths": [0, 4, 7], "mask_token_id": MASK}
+    options = {"windows": "rows", "paired": True, "context_lengths": [0, 4, 7], "mask_token_id": MASK, "bos": BOS}
     return loss_by_context(model, rows, **options)["loss"]
 
 
 @torch.no_grad()
 def _in_place_again(model, rows: np.ndarray, state: dict[str, str]) -> list[float] | None:
-    """The same with other tokens where they are hidden, and, of a causal model, by a forward of all before the last."""
+    """The same with other tokens where they are hidden; of a causal model, by a forward of all before the last."""
     others = rows.copy()
     others[:, :3] = (rows[:, :3] + 5) % BOS
     try:
@@ -243,7 +250,7 @@ def _in_place_again(model, rows: np.ndarray, state: dict[str, str]) -> list[floa
 
 def _sampling(model: torch.nn.Module, rows: np.ndarray) -> str:
     """How tokens are drawn: by `generate` with its cache, or by a call of every prefix."""
-    reader = Reader.of(model, np.unique(rows))
+    reader = Reader.of(model, np.unique(rows), bos=BOS)
     shown = torch.full((4, 1), BOS)
     with evaluating(model), torch.no_grad():
         others = torch.arange(BOS, reader.num_ids)
@@ -304,20 +311,21 @@ def table(found: list[Found]) -> str:
     """docs/models.md."""
     counts = Counter(row.kl for row in found)
     wrong = [row for row in found if "differs" in row]
+    numbers = ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
     lines = [
         "# Models, as they are read",
         "",
-        "`make zoo` builds every causal and masked architecture of transformers "
-        f"{transformers.__version__}, tiny and with random weights, and compares",
-        "`rhm_kl` with one forward for every prefix, one sentence at a time. What a model is, is found out from what it",
-        "does (`rhm_hf/judging/models.py`), never from its class's name. *kl*: same, or refused with the reason. *hides*:",
-        'whether tokens can be hidden in place, for `context_loss(windows="rows", paired=True)`. *layers*: whether the',
-        "probes can compare its layers. *sampling*: by `generate` with its cache, where that samples the model's own law,",
-        "or by a call of every prefix.",
+        f"`make zoo` builds every causal and masked architecture of transformers {transformers.__version__}, tiny and",
+        "with random weights, and compares `rhm_kl` with one forward for every prefix, one sentence at a time. What a",
+        "model is, is found out from what it does (`rhm_hf/judging/models.py`), never from the name of its class.",
         "",
-        f"{len(found)} architectures: "
-        + ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
-        + ". "
+        "- *kl*: same, or refused with the reason.",
+        '- *hides*: whether tokens can be hidden in place, for `context_loss(windows="rows", paired=True)`.',
+        "- *layers*: whether the probes can compare its layers.",
+        "- *sampling*: by `generate` with its cache, where that samples the model's own law, or by a call of every",
+        "  prefix.",
+        "",
+        f"{len(found)} architectures: {numbers}. "
         + (f"Differs: {', '.join(row.model for row in wrong)}." if wrong else "None differs."),
         "",
         "| type | class | read as | kl | hides | layers | sampling | why |",
@@ -326,10 +334,8 @@ def table(found: list[Found]) -> str:
     names = {"same": "yes", "refused": "no"}
     for row in found:
         note = " ".join(row.note.replace("|", "/").split())[:200]
-        context, layers = names.get(row.context, row.context), names.get(row.layers, row.layers)
-        lines.append(
-            f"| {row.model_type} | {row.model} | {row.read_as} | {row.kl} | {context} | {layers} | {row.sampling} | {note} |"
-        )
+        kinds = [names.get(kind, kind) for kind in (row.context, row.layers)]
+        lines.append(f"| {' | '.join((*row[:4], *kinds, row.sampling, note))} |")
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,7 @@ from recipe_scripts import RECIPES, check_redraw, recipe
 
 from rhm_hf import Grammar
 from rhm_hf.diffusion import ExactDenoiser, MaskedDiffusion, UniformDiffusion, forward_backward
-from rhm_hf.metrics.loading import load_model
+from rhm_hf.judging.loading import load_model
 from rhm_hf.training.arguments import field_names
 from rhm_hf.training.recipe import recipe_main
 from rhm_hf.training.sweep import expand

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from recipe_scripts import RECIPES, check_redraw, recipe
 
-from rhm_hf.metrics.loading import load_model
+from rhm_hf.judging.loading import load_model
 from rhm_hf.metrics.representation_probe import representation_probe
 from rhm_hf.training.arguments import field_names
 from rhm_hf.training.recipe import recipe_main

@@ -17,9 +17,10 @@ import torch
 
 from rhm_hf import Grammar, load_metric, theory
 from rhm_hf.inference import sample_posterior
+from rhm_hf.judging.bare import evaluating
+from rhm_hf.judging.loading import load_model
 from rhm_hf.metrics.context_loss.by_context import TOLERANCE
 from rhm_hf.metrics.context_loss.saturation import curve, differences, saturation_length
-from rhm_hf.metrics.loading import evaluating, load_model
 from rhm_hf.plots import finish, new_figure
 from rhm_hf.statistics import (
     compare_correlations,

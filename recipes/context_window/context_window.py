@@ -16,7 +16,8 @@ import torch
 
 from rhm_hf import Grammar, NGramForCausalLM, theory
 from rhm_hf.inference import position_entropies
-from rhm_hf.metrics.loading import evaluating, load_model
+from rhm_hf.judging.bare import evaluating
+from rhm_hf.judging.loading import load_model
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.statistics import collapse_quality, fit_collapse, token_correlations
 from rhm_hf.tasks import LastToken

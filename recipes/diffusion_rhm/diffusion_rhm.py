@@ -22,8 +22,8 @@ from tqdm import tqdm
 from transformers import logging
 
 from rhm_hf import Grammar, theory
+from rhm_hf.judging.loading import load_model
 from rhm_hf.metrics.grammaticality import grammaticality
-from rhm_hf.metrics.loading import load_model
 from rhm_hf.metrics.memorisation import memorisation
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.statistics import last_crossing

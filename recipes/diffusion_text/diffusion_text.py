@@ -18,7 +18,7 @@ import torch
 from transformers import logging
 
 from rhm_hf.diffusion import log_likelihood_bound
-from rhm_hf.metrics.loading import load_model
+from rhm_hf.judging.loading import load_model
 from rhm_hf.metrics.memorisation import memorisation
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.statistics import TokenCorrelations, compare_correlations, token_correlations

@@ -17,7 +17,7 @@ from transformers import logging
 
 from rhm_hf import Grammar, theory
 from rhm_hf.diffusion import ExactDenoiser, crossing, forward_backward
-from rhm_hf.metrics.loading import load_model
+from rhm_hf.judging.loading import load_model
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.tasks import Diffusion
 from rhm_hf.training.recipe import Tables, best_runs, recipe_main

@@ -16,8 +16,8 @@ import numpy as np
 from transformers import logging
 
 from rhm_hf import Grammar, GrammarParameters, theory
+from rhm_hf.judging.loading import load_model
 from rhm_hf.metrics.latent_probe import latent_probe
-from rhm_hf.metrics.loading import load_model
 from rhm_hf.metrics.representation_probe import representation_probe
 from rhm_hf.plots import averages, colour, finish, new_figure
 from rhm_hf.statistics import last_crossing

@@ -11,12 +11,12 @@ and `sparse_sensitivity.csv` (of every layer to synonyms and to displacements).
 import sys
 from pathlib import Path
 
+from rhm_hf.metrics.activations import Activations
 from transformers import logging
 
 from rhm_hf import Grammar, GrammarParameters, theory
 from rhm_hf.grammar import displace, replace_synonyms
-from rhm_hf.metrics.activations import Activations
-from rhm_hf.metrics.loading import load_model
+from rhm_hf.judging.loading import load_model
 from rhm_hf.plots import averages, finish, new_figure
 from rhm_hf.statistics import last_crossing
 from rhm_hf.training.recipe import Tables, best_runs, classified, recipe_main

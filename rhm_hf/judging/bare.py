@@ -3,9 +3,14 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def bare_model(model: torch.nn.Module) -> torch.nn.Module:
@@ -74,7 +79,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
         np.random.set_state(states[1])  # noqa: NPY002
 
 
-def share_of_process(num: int, accelerator=None) -> range:
+def share_of_process(num: int, accelerator: "Accelerator | None" = None) -> range:
     """Which of `num` rows this process of an `accelerate.Accelerator` handles; all of them without one."""
     if accelerator is None:
         return range(num)

@@ -28,6 +28,16 @@ def stated_limit(model: torch.nn.Module) -> tuple[str, int] | None:
     return name, limit - reserved_positions(model, limit)
 
 
+def check_stated_limit(model: torch.nn.Module, length: int, what: str = "this grammar's sentences need") -> None:
+    """Refuses inputs of more ids than what the configuration says; `what` needs them, for the message."""
+    limit = stated_limit(model)
+    if limit is not None and length > limit[1]:
+        raise ValueError(
+            f"the model reads at most {limit[1]} ids ({limit[0]}) and {what} {length}: take shorter ones, or a model "
+            "with a longer context"
+        )
+
+
 def reserved_positions(model: torch.nn.Module, limit: int) -> int:
     """Positions that no id gets, of a table with `limit`: RoBERTa and its kin count from the padding's id + 1."""
     try:

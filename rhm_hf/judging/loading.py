@@ -1,9 +1,17 @@
 """Models from directories and the Hub: loaded once, and never with weights that the files do not hold."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .models import read_model
 
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+    from transformers import PreTrainedModel
+
+    from rhm_hf.grammar import Source
 
 AUTO_CLASSES = ("AutoModelForCausalLM", "AutoModelForMaskedLM", "AutoModelForSequenceClassification")
 
@@ -14,7 +22,9 @@ class ModelCache:
     def __init__(self):
         self._key, self._model = None, None
 
-    def resolve(self, model, grammar=None, accelerator=None):
+    def resolve(
+        self, model: Any, grammar: Any = None, accelerator: "Accelerator | None" = None
+    ) -> tuple["torch.nn.Module", "Source"]:
         """A model and the grammar to judge it by.
 
         Args:
@@ -50,7 +60,7 @@ class ModelCache:
         except (OSError, ValueError) as error:
             raise ValueError(missing) from error
 
-    def load(self, path: str, accelerator=None):
+    def load(self, path: str, accelerator: "Accelerator | None" = None) -> "torch.nn.Module":
         """The model of a directory or Hub id, loaded anew only where it is another one or has changed."""
         key = (path, _state(path))
         if key != self._key:
@@ -65,7 +75,7 @@ def _state(path: str) -> list[tuple]:
     return [(str(f), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for f, s in ((f, f.stat()) for f in files)]
 
 
-def load_model(path: str, device=None):
+def load_model(path: str, device: "torch.device | None" = None) -> "PreTrainedModel":
     """Loads a causal or masked model or a sequence classifier, as its files say, in the dtype of its weights.
 
     Args:
@@ -168,7 +178,7 @@ def _load_adapter(path: str):
     return PeftModel.from_pretrained(_load_whole(base), path)
 
 
-def load_tokenizer(tokenizer, path: str, needed: bool):
+def load_tokenizer(tokenizer: Any, path: str, needed: bool) -> Any:
     """The tokenizer given, loaded from what is given, or by default from beside the model."""
     from transformers import AutoTokenizer
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from .bare import bare_model, evaluating, has_adapters, unwrapping
-from .limits import stated_limit
+from .limits import check_stated_limit, stated_limit
 from .probing import NoLaw, Probe, probe_ids
 
 
@@ -100,19 +100,17 @@ class ModelReader:
         Args:
             length (`int`): ids, special ones included.
             what (`str`): what needs them, for the message.
-            example (`torch.Tensor`, *optional*): ids `(1, length)` to try; zeros by default.
+            example (`torch.Tensor`, *optional*): ids `(1, length)` to try; by default BOS, if there is one, and zeros.
         """
         if self.limit is not None:
-            if length > self.limit[1]:
-                raise ValueError(
-                    f"the model reads at most {self.limit[1]} ids ({self.limit[0]}) and {what} {length}: take shorter "
-                    "ones, or a model with a longer context"
-                )
+            check_stated_limit(self.model, length, what)
             return
+        if example is None:
+            bos, example = self.bos_token_id, torch.zeros(1, length, dtype=torch.int64)
+            example[:, 0] = bos if isinstance(bos, int) and 0 <= bos < self.num_ids else 0
         with torch.no_grad(), evaluating(self.model):
             try:
-                row = torch.zeros(1, length, dtype=torch.int64) if example is None else example
-                self.call(row.to(self.device))
+                self.call(example.to(self.device))
             except FAILURES as error:
                 raise ValueError(
                     f"{what} {length} ids and the {type(self.model).__name__} fails there ({_first_line(error)}): "
@@ -174,7 +172,7 @@ def read_model(
     return ModelReader(bare, kind, probe.logits.shape[-1], probe.options, probe.takes_mask, limit)
 
 
-def check_reads_as(model: torch.nn.Module, kind: str, length: int | None = None) -> None:
+def check_reads_as(model: torch.nn.Module, kind: str, length: int | None = None, **kwargs: Any) -> None:
     """Refuses a model that cannot be trained as a kind, whatever its weights are now.
 
     Weights that start at zero hide what a model reads, so a copy with noise on all of them is asked.
@@ -183,6 +181,7 @@ def check_reads_as(model: torch.nn.Module, kind: str, length: int | None = None)
         model (`torch.nn.Module`): before training.
         kind (`str`): `"causal"`, `"masked"` or `"classifier"`.
         length (`int`, *optional*): how many ids it is going to read.
+        kwargs: of the calls, for two rows, where the model needs more than ids.
 
     Raises:
         `ValueError`: with the reason.
@@ -195,7 +194,7 @@ def check_reads_as(model: torch.nn.Module, kind: str, length: int | None = None)
         for parameter in noisy.parameters():
             noise = torch.randn(parameter.shape) * 0.1
             parameter.add_(noise.to(parameter))
-    read_model(noisy, read_as=kind, length=length)
+    read_model(noisy, read_as=kind, length=length, **kwargs)
 
 
 def _check_encoder(model: torch.nn.Module) -> None:

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from .configuration_law import LawConfig
-from .generation import WholePrefixGenerationMixin
+from .whole_prefix import WholePrefixGenerationMixin
 
 
 UNBOUNDED = 1024  # tokens that are generated at most where sentences have no longest

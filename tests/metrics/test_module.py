@@ -53,7 +53,5 @@ def test_several_processes_give_their_parts_and_process_0_has_the_result(tmp_pat
 
 def test_several_processes_without_inputs_are_refused(tmp_path):
     metric = load_metric("rhm_kl", num_process=2, process_id=0, experiment_id="y", cache_dir=str(tmp_path))
-    with pytest.raises(
-        ValueError, match=r"num_process=2: every process has to give its part of input_ids.*accelerator"
-    ):
+    with pytest.raises(ValueError, match=r"num_process=2: every process has to give its part.*accelerator"):
         metric.compute(model=RHMForCausalLM.from_grammar(GRAMMAR), grammar=GRAMMAR)

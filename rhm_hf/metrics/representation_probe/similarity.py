@@ -1,11 +1,12 @@
 """How similar a layer finds a sentence after its level-ℓ symbol changed, and after only its rule did."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-from rhm_hf.grammar import Grammar, redraw_rule, replace_symbol
+from rhm_hf.grammar import Grammar, Source, redraw_rule, replace_symbol
 from rhm_hf.judging.activations import Activations, Standardiser, batches, known, sentences
 from rhm_hf.judging.bare import evaluating
 from rhm_hf.statistics import Accumulator
@@ -15,9 +16,9 @@ NODES = ("nearest", "all")
 
 
 def representation_probe(
-    model,
-    grammar: Grammar,
-    input_ids=None,
+    model: torch.nn.Module,
+    grammar: Source,
+    input_ids: Any = None,
     *,
     num_sentences: int = 1024,
     seed: int = 0,

@@ -1,19 +1,20 @@
 """S_{k,ℓ} of a model's layers: how sensitive layer k is to the exchange of synonyms at level ℓ."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from rhm_hf.grammar import Grammar, exchange_synonyms
+from rhm_hf.grammar import Source, exchange_synonyms
 from rhm_hf.judging.activations import Activations, batches, known, sentences
 from rhm_hf.judging.bare import evaluating
 from rhm_hf.statistics import Accumulator
 
 
 def synonym_sensitivity(
-    model,
-    grammar: Grammar,
-    input_ids=None,
+    model: torch.nn.Module,
+    grammar: Source,
+    input_ids: Any = None,
     *,
     num_sentences: int = 1024,
     seed: int = 0,

@@ -15,8 +15,8 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutput, MaskedLMOutput
 
-from ..generation import WholePrefixGenerationMixin
 from ..modeling_symbols import as_output, checked_ids, cross_entropy
+from ..whole_prefix import WholePrefixGenerationMixin
 from .configuration_attention_only import AttentionOnlyConfig
 
 

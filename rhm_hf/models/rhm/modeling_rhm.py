@@ -126,7 +126,7 @@ class RHMForCausalLM(RHMPreTrainedModel, LawForCausalLM):
         probs, possible = F.pad(probs, (0, 0, 0, missing)), F.pad(possible, (0, missing))
         possible = possible & F.pad(read, (1, 0), value=True)
         probs = torch.where(possible[..., None], probs, 1 / (v + 1))
-        first = F.pad(read, (1, 0), value=True)[:, :-1] & is_end  # the END of a sentence
+        first = (possible & (probs[..., v] > 0))[:, :-1] & is_end  # the END of a sentence
         ended = F.pad(first.long().cumsum(1).bool(), (1, 0))
         end = F.one_hot(torch.tensor(v, device=probs.device), v + 1).to(probs)
         return torch.where(ended[..., None], end, probs)
