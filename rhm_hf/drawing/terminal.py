@@ -50,7 +50,8 @@ def tree_lines(root: Node, row_names: list[str] | None = None) -> list[Text]:
     lines = []
     for number, (row, marked) in enumerate(zip(cells, marks, strict=True)):
         name = row_names[number // 2] if row_names and number % 2 == 0 else ""
-        line = Text(name.ljust(margin), style="dim")
+        line = Text()
+        line.append(name.ljust(margin), "dim")
         for character, mark in zip(row, marked, strict=True):
             line.append(character, STYLES[mark])
         line.rstrip()

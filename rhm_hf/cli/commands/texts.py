@@ -44,12 +44,9 @@ def context(
     options |= {"max_context": max_context, "num_windows": num_windows, "per": per, "seed": seed}
     if corpus.grammar is not None:
         options = {"windows": "rows"} | options
-    tokenizers = {}
+    pairs = []
     for read in [first] + ([read_model(model2, rules_seed)] if model2 is not None else []):
-        place = tokenizer or read.path
-        needed = corpus.texts is not None
-        tokenizers[id(read)] = (read, load_tokenizer(tokenizer, place, needed) if needed else None)
-    pairs = list(tokenizers.values())
+        pairs.append((read, _tokenizer(read, tokenizer, needed=corpus.texts is not None)))
     if model2 is not None:
         from .compared import compared_losses
 
@@ -76,6 +73,20 @@ def context(
 
     parameters = {name: value for name, value in parameters.items() if value is not None}
     publish(Findings("context", title, parameters, result, facts, {"Loss by context": rows}, draw), json, out)
+
+
+def _tokenizer(read, tokenizer: str | None, needed: bool):
+    """The tokenizer that was named or lies beside the model; it knows MASK and BOS where a text is ids, too."""
+    from ...metrics.loading import load_tokenizer
+
+    if not (needed or read.path or tokenizer):
+        return None
+    try:
+        return load_tokenizer(tokenizer, read.path, needed=True)
+    except ValueError:
+        if needed or tokenizer:
+            raise
+        return None
 
 
 def _loss(judge, read, tokenizer, corpus, options: dict[str, Any]) -> dict[str, Any]:
@@ -219,8 +230,7 @@ def effective_context(
             result = judge(text.data, other.data, tokenizer=shared, **options)
     else:
         read = read_model(model, rules_seed)
-        needed = text.texts is not None
-        own = load_tokenizer(tokenizer, read.path, needed) if needed else None
+        own = _tokenizer(read, tokenizer, needed=text.texts is not None)
         with counting(read.model, f"{model} generates {num_tokens} tokens"):
             result = judge(text.data, model=read.model, tokenizer=own, num_tokens=num_tokens, **options)
     columns = ("difference", "difference_stderr", "relative_difference", "agrees")
