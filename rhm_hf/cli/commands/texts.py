@@ -42,7 +42,7 @@ def context(
 
     options = settings(given, loss_by_context, ("texts", "tokenizer", "max_context", "num_windows", "per", "seed"))
     options |= {"max_context": max_context, "num_windows": num_windows, "per": per, "seed": seed}
-    if corpus.grammar is not None:
+    if corpus.grammar is not None and not corpus.grammar.lengths_vary:
         options = {"windows": "rows"} | options
     pairs = []
     for read in [first] + ([read_model(model2, rules_seed)] if model2 is not None else []):
