@@ -53,8 +53,8 @@ class Productions:
             starts = [(p, (source.depth, a)) for a, p in enumerate(source.root_probs.tolist()) if p > 0]
             return cls(found, starts, v)
         raise ValueError(
-            f"{source.name} is of the family {source.family}, which rhm verify has no brute force for: it knows trees, "
-            "chains and grammars of production rules"
+            f"{source.name} is of the family {source.family}, which rhm verify has no brute force for: it knows "
+            "trees, chains and grammars of production rules"
         )
 
     def num_derivations(self) -> float:
