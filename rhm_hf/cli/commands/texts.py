@@ -37,7 +37,6 @@ def context(
     source = TextSource(config, split, column, num_sentences=num_windows, rules_seed=rules_seed, seed=seed)
     corpus = read_text(text, source)
     first = read_model(model, rules_seed)
-    from ...judging.loading import load_tokenizer
     from ...metrics.context_loss.by_context import loss_by_context
 
     options = settings(given, loss_by_context, ("texts", "tokenizer", "max_context", "num_windows", "per", "seed"))
