@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .files import beside
+from ..files import beside
 
 
 FEW = 8  # ticks

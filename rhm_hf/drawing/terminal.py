@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from .tree import Node, place
+from .nodes import Node, place
 
 
 STYLES = {"": "", "changed": "bold red", "given": "bold green", "uncertain": "yellow"}
@@ -27,7 +27,7 @@ def tree_lines(root: Node, row_names: list[str] | None = None) -> list[Text]:
     """The lines of a tree drawn from the top down.
 
     Args:
-        root ([`~rhm_hf.drawing.tree.Node`]): the tree.
+        root ([`~rhm_hf.drawing.nodes.Node`]): the tree.
         row_names (`list[str]`, *optional*): what stands left of every row of nodes, root first.
     """
     placed = place(root)

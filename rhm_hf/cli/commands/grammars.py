@@ -22,7 +22,7 @@ LEARNERS = {  # column -> task and architecture of theory.sample_complexity
 
 def info(grammar: GrammarName, rules_seed: RulesSeed = None, json: Json = False, out: Out = None) -> None:
     """Print a grammar's size, entropy and exact plateaus, and what theory says of learning it."""
-    from ..inputs import read_grammar
+    from ..operands import read_grammar
 
     source = read_grammar(grammar, rules_seed)
     with progress("counting sentences and their entropy"):

@@ -33,7 +33,7 @@ def verify(
     out: Out = None,
 ) -> None:
     """Compare the laws of a grammar with a brute force that shares no code with them."""
-    from ..inputs import read_grammar
+    from ..operands import read_grammar
 
     if num_sentences < 1:
         raise ValueError(f"--num_sentences {num_sentences} must be at least 1")
