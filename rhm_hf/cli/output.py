@@ -1,5 +1,7 @@
 """What a command has found: tables on the screen, or JSON, and files with `--out`."""
 
+import csv
+import io
 import json
 import math
 import sys
@@ -12,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..drawing.files import csv_text, write_text
+from ..files import beside
 
 
 PIPE_WIDTH = 160  # columns, where standard output is no terminal
@@ -177,6 +179,22 @@ def _ready(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     return str(value)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8 text, whole or not at all; folders above are made."""
+    with beside(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def csv_text(rows: Sequence[Mapping]) -> str:
+    """Rows as CSV; columns in the order in which rows name them, what a row lacks empty; floats to the last bit."""
+    text = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def note(text: str) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .files import beside
+from ..files import beside
 
 
 FEW = 8  # ticks
+TITLE_WIDTH = 62  # characters
 
 
 def lines(
@@ -63,10 +64,17 @@ def panels(
             ax.axhline(height, color="black", linestyle="--", linewidth=0.9)
             ax.annotate(label, (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
         ylabel_here = ylabel if number == 0 else ""
-        finish(ax, title, xlabel=xlabel, ylabel=ylabel_here, xscale=xscale, yscale=_spread(ax, yscale))
+        finish(ax, _wrapped(title), xlabel=xlabel, ylabel=ylabel_here, xscale=xscale, yscale=_spread(ax, yscale))
         _plain_ticks(ax, series, xscale)
     with beside(path) as partial:
         figure.savefig(partial)
+
+
+def _wrapped(title: str) -> str:
+    """Titles hold names of any length: they are broken where a panel ends."""
+    import textwrap
+
+    return textwrap.fill(title, TITLE_WIDTH, break_on_hyphens=False)
 
 
 def _spread(ax, yscale: str) -> str:
@@ -140,7 +148,7 @@ def heat_maps(
         ax.set_xticks(range(len(columns)), columns, fontsize=8)
         ax.set_yticks(range(len(rows)), rows if number == 0 else [""] * len(rows), fontsize=8)
         ax.set_xlabel(xlabel)
-        ax.set_title(title, fontsize=10)
+        ax.set_title(_wrapped(title), fontsize=10)
         for (i, j), value in np.ndenumerate(grid):
             if not np.isnan(value):
                 dark = (value - low) < 0.6 * (high - low)

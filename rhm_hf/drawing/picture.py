@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .files import beside
-from .tree import Node, place
+from ..files import beside
+from .nodes import Node, place
 
 
 FORMATS = (".svg", ".png", ".pdf")

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from .tree import Node, place
+from .nodes import Node, place
 
 
 STYLES = {"": "", "changed": "bold red", "given": "bold green", "uncertain": "yellow"}
@@ -27,7 +27,7 @@ def tree_lines(root: Node, row_names: list[str] | None = None) -> list[Text]:
     """The lines of a tree drawn from the top down.
 
     Args:
-        root ([`~rhm_hf.drawing.tree.Node`]): the tree.
+        root ([`~rhm_hf.drawing.nodes.Node`]): the tree.
         row_names (`list[str]`, *optional*): what stands left of every row of nodes, root first.
     """
     placed = place(root)
@@ -50,7 +50,8 @@ def tree_lines(root: Node, row_names: list[str] | None = None) -> list[Text]:
     lines = []
     for number, (row, marked) in enumerate(zip(cells, marks, strict=True)):
         name = row_names[number // 2] if row_names and number % 2 == 0 else ""
-        line = Text(name.ljust(margin), style="dim")
+        line = Text()
+        line.append(name.ljust(margin), "dim")
         for character, mark in zip(row, marked, strict=True):
             line.append(character, STYLES[mark])
         line.rstrip()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rhm_hf import Grammar, theory
-from rhm_hf.cli.inputs import read_grammar
+from rhm_hf.cli.operands import read_grammar
 from rhm_hf.data import export_parquet
 from rhm_hf.grammar import exchange_synonyms, redraw_rule, registry
 from rhm_hf.inference import plateau, position_entropies, posteriors

@@ -55,7 +55,7 @@ def test_the_two_brute_forces_agree(name):
     """The list of derivations and the sums over trees are two programmes."""
     source = Grammar.from_name(name, rules_seed=2)
     definition = Definition.of(source)
-    listed = Listed(definition)
+    listed = Listed(definition.derivations(), source.vocab_size)
     assert definition.num_derivations() == len(listed.derivations)
     assert sum(listed.sentences.values()) == pytest.approx(1, abs=1e-12)
     rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from rhm_hf.drawing.figures import heat_map, lines, panels
-from rhm_hf.drawing.results import _averaged, _grouped, best_rows, usual_pictures
+from rhm_hf.drawing.result_pictures import _averaged, _grouped, best_rows, usual_pictures
 
 
 def rows(**columns):

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rhm_hf.drawing.files import beside, write_text
+from rhm_hf.drawing.nodes import Node, from_counts, from_levels, of_derivation, place
 from rhm_hf.drawing.picture import draw_trees
 from rhm_hf.drawing.terminal import show_tree, tree_lines
-from rhm_hf.drawing.tree import Node, from_counts, from_levels, of_derivation, place
 
 
 def text(tree, **options):
@@ -104,18 +103,3 @@ def test_pictures_hold_the_labels(tmp_path):
     wide = from_levels([list(range(1000)), [0]])
     with pytest.raises(ValueError, match="inches wide"):
         draw_trees(tmp_path / "b.svg", {"wide": wide})
-
-
-def test_files_are_whole_or_absent(tmp_path):
-    path = tmp_path / "a" / "x.txt"
-    write_text(path, "old")
-
-    def stopped():
-        with beside(path) as partial:
-            partial.write_text("ne")
-            raise RuntimeError("stopped")
-
-    with pytest.raises(RuntimeError, match="stopped"):
-        stopped()
-    assert path.read_text() == "old"
-    assert list(path.parent.iterdir()) == [path]

@@ -4,7 +4,7 @@ import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from rhm_hf import char_corpus, load_metric
-from rhm_hf.metrics.texts import refuse_paths
+from rhm_hf.metrics.path_check import refuse_paths
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ node over all symbols, once for every question.
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ class Definition:
         else:
             raise ValueError(
                 f"{source.name} is of the family {source.family}, which rhm verify has no brute force for: it knows "
-                "trees of fixed shape and chains"
+                "trees, chains and grammars of production rules"
             )
         rules = [np.asarray(blocks.rules_at(level)) for level in levels]
         probs = [np.asarray(blocks.rule_probs_at(level)) for level in levels]
@@ -192,15 +192,23 @@ class Definition:
 
 
 class Listed:
-    """All sentences of a small law with their probabilities, and laws by adding these up."""
+    """All sentences of a small law with their probabilities, and laws by adding these up.
 
-    def __init__(self, definition: Definition):
-        self.derivations = list(definition.derivations())
+    Args:
+        derivations (`Iterable`): the probability of every derivation, and its symbols by levels, tokens first.
+        vocab_size (`int`): v.
+        with_end (`bool`, *optional*, defaults to `False`): whether sentences end where END = v is drawn, as where they
+            differ in length.
+    """
+
+    def __init__(
+        self, derivations: Iterable[tuple[float, list[tuple[int, ...]]]], vocab_size: int, with_end: bool = False
+    ):
+        self.derivations, self.vocab_size, self.with_end = list(derivations), vocab_size, with_end
         self.sentences: dict[tuple[int, ...], float] = defaultdict(float)
         for p, levels in self.derivations:
             self.sentences[levels[0]] += p
-        self.vocab_size = definition.vocab_size
-        self.length = len(next(iter(self.sentences)))
+        self.length = max(map(len, self.sentences))
 
     @property
     def entropy(self) -> float:
@@ -208,10 +216,10 @@ class Listed:
         return -math.fsum(p * math.log(p) for p in self.sentences.values())
 
     def prefixes(self) -> dict[tuple[int, ...], np.ndarray]:
-        """Every prefix that is possible -> the law of the next token."""
-        found: dict[tuple[int, ...], np.ndarray] = defaultdict(lambda: np.zeros(self.vocab_size))
+        """Every prefix that is possible -> the law of what follows."""
+        found: dict[tuple[int, ...], np.ndarray] = defaultdict(lambda: np.zeros(self.vocab_size + self.with_end))
         for tokens, p in self.sentences.items():
-            for i, token in enumerate(tokens):
+            for i, token in enumerate([*tokens, self.vocab_size] if self.with_end else tokens):
                 found[tokens[:i]][token] += p
         return {prefix: law / law.sum() for prefix, law in found.items()}
 

@@ -63,7 +63,7 @@ def run_state(folder: Path, now: float | None = None) -> RunState:
     """How the run in a folder stands, from its files alone."""
     now = time.time() if now is None else now
     arguments, finished = run_arguments(folder)
-    events = _events(folder / "log.jsonl")
+    events = _events(folder / "log.jsonl") + _progress(folder / "progress.json")
     rows = read_rows(folder / "results.csv") if (folder / "results.csv").exists() else []
     max_steps = arguments.get("max_steps")
     step = max((event["step"] for event in events if isinstance(event.get("step"), int)), default=None)
@@ -163,7 +163,18 @@ def _events(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def _progress(path: Path) -> list[dict[str, Any]]:
+    """What a run that is at work writes every few seconds: its step, and when that was."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return [{"event": "progress", "step": int(record["step"]), "seconds": float(record["time"])}]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def _time(event: dict[str, Any]) -> float | None:
+    if event.get("event") == "progress":
+        return event["seconds"]
     try:
         return float(timegm(time.strptime(event["time"], "%Y-%m-%dT%H:%M:%SZ")))
     except (KeyError, ValueError):

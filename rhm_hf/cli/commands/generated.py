@@ -16,7 +16,7 @@ def generated(
     """Draws sequences.
 
     Args:
-        read ([`~rhm_hf.cli.inputs.NamedModel`]): a causal model.
+        read ([`~rhm_hf.cli.operands.NamedModel`]): a causal model.
         prompt (`str`): text, or decimal ids where the model has no tokenizer.
         num (`int`): sequences.
         length (`int`, *optional*): new tokens.
@@ -150,7 +150,8 @@ def write_generated(sequences: list[dict[str, Any]], path: Path) -> None:
 
     import numpy as np
 
-    from ...drawing.files import beside, write_text
+    from ...files import beside
+    from ..output import write_text
 
     if path.suffix == ".npy":
         if len({len(sequence["input_ids"]) for sequence in sequences}) > 1:

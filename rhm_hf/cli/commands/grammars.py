@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ LEARNERS = {  # column -> task and architecture of theory.sample_complexity
 
 def info(grammar: GrammarName, rules_seed: RulesSeed = None, json: Json = False, out: Out = None) -> None:
     """Print a grammar's size, entropy and exact plateaus, and what theory says of learning it."""
-    from ..inputs import read_grammar
+    from ..operands import read_grammar
 
     source = read_grammar(grammar, rules_seed)
     with progress("counting sentences and their entropy"):
@@ -39,7 +40,12 @@ def info(grammar: GrammarName, rules_seed: RulesSeed = None, json: Json = False,
         facts |= {name: value for name, value in closed["exponents"].items() if value is not None}
         tables["Theory: training sentences P_l at which level l is learnt"] = closed["sample_complexity"]
     parameters = {"grammar": grammar, "rules_seed": rules_seed}
-    draw = None if "plateaus" not in result else lambda path: _draw_plateaus(result["plateaus"], source.name, path)
+    if source.lengths_vary:
+        share = result["lengths"]["share"]
+        tables["Lengths of the sentences drawn"] = [{"tokens": n, "share": value} for n, value in share.items()]
+    draw = None
+    if "plateaus" in result:
+        draw = partial(_draw_plateaus, result["plateaus"], source.name)
     publish(Findings("info", source.name, parameters, result, facts, tables, draw), json, out)
 
 
@@ -72,9 +78,10 @@ def _facts(source) -> tuple[dict[str, str], dict[str, Any]]:
     if source.lengths_vary:
         found = _lengths(source)
         result |= {"sentence_length": None, "max_length": source.max_length, "lengths": found}
+        error = f" (+- {found['mean_stderr']:.2g})" if found["mean_stderr"] else ""
         facts["tokens per sentence"] = (
-            f"{found['mean']:.3f} on average (+- {found['mean_stderr']:.2g}), {found['shortest']} to "
-            f"{found['longest']} in {found['num_sentences']} sentences drawn"
+            f"{found['mean']:.4f} on average{error}; {found['shortest']} to {found['longest']} in "
+            f"{found['num_sentences']} sentences drawn"
         )
         facts["entropy"] = f"{entropy:.6f} nats per sentence{about}"
     else:
@@ -100,15 +107,21 @@ def _facts(source) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def _lengths(source, num: int = 4096) -> dict[str, Any]:
-    """Lengths of sentences: their exact mean where the family knows it, else that of sentences that are drawn."""
+    """Lengths of sentences: their exact mean where the family knows it, and those of sentences that are drawn."""
     import numpy as np
 
     lengths = source.sample(num, split="evaluation", sampling="iid", return_lengths=True)[1]
     values, counts = np.unique(lengths, return_counts=True)
+    if hasattr(source, "mean_length"):
+        mean, stderr = float(source.mean_length), 0.0
+    elif hasattr(source, "length_probs"):
+        mean, stderr = float(np.arange(len(source.length_probs)) @ source.length_probs), 0.0
+    else:
+        mean, stderr = float(lengths.mean()), float(lengths.std() / math.sqrt(num))
     return {
         "num_sentences": num,
-        "mean": float(lengths.mean()),
-        "mean_stderr": float(lengths.std() / math.sqrt(num)),
+        "mean": mean,
+        "mean_stderr": stderr,
         "shortest": int(values[0]),
         "longest": int(values[-1]),
         "share": {int(value): float(number / num) for value, number in zip(values, counts, strict=True)},

@@ -49,7 +49,7 @@ def kl(
     out: Out = None,
 ) -> None:
     """How far a model is from the truth: the exact KL in nats per token; of two models, their difference."""
-    from ..inputs import read_model
+    from ..operands import read_model
 
     first = read_model(model, rules_seed)
     from ...metrics.rhm_kl.kl import kl_divergence
@@ -98,7 +98,7 @@ def grammaticality(
     out: Out = None,
 ) -> None:
     """Which share of sentences a grammar allows, and of their rules, level by level."""
-    from ..inputs import read_grammar
+    from ..operands import read_grammar
 
     source = read_grammar(grammar, rules_seed)
     with heavy("PyTorch"):
@@ -141,7 +141,7 @@ def memorisation(
     out: Out = None,
 ) -> None:
     """How many generated sentences are copies of training sentences, and how much they overlap level by level."""
-    from ..inputs import read_grammar
+    from ..operands import read_grammar
 
     with heavy("PyTorch"):
         from ...metrics.memorisation.copies import memorisation as judge
@@ -203,7 +203,7 @@ def representation_probe(
 
 def _probe(name, value, model, grammar, rules_seed, num_sentences, seed, given, json, out) -> None:
     """A metric that gives a number for every layer and level."""
-    from ..inputs import read_model
+    from ..operands import read_model
 
     read = read_model(model, rules_seed)
     judge = _function(name)
@@ -247,7 +247,7 @@ def _function(name: str) -> Callable[..., dict]:
 
 def _grammar(grammar: str | None, model, rules_seed: int | None):
     """The grammar that was named, the oracle's own, or the one that lies beside the model."""
-    from ..inputs import read_grammar
+    from ..operands import read_grammar
 
     if grammar is not None:
         return read_grammar(grammar, rules_seed)
@@ -268,7 +268,7 @@ def _rows(sentences: str | None, split: str | None, column: str | None):
     """Token ids `(n, d)`, or None where none are given."""
     import numpy as np
 
-    from ..inputs import TextSource, read_text
+    from ..operands import TextSource, read_text
 
     if sentences is None:
         return None

@@ -6,9 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ...drawing.files import write_text
 from ...drawing.page import Section, render
-from ..output import plain, versions
+from ..output import plain, versions, write_text
 from .folders import is_run, read_rows, run_arguments
 
 
@@ -112,7 +111,7 @@ def _arguments(runs: list[Path]) -> Section:
 
 
 def _drawn(rows: list[dict[str, Any]], name: str) -> list[Section]:
-    from ...drawing.results import usual_pictures
+    from ...drawing.result_pictures import usual_pictures
 
     with tempfile.TemporaryDirectory() as place:
         try:

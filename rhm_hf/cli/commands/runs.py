@@ -63,7 +63,7 @@ def export(
     levels: Annotated[bool, typer.Option("--levels", help="Also the hidden symbols of every level.")] = False,
 ) -> None:
     """Write a data set as Parquet files with its card and its grammar."""
-    from ..inputs import read_grammar
+    from ..operands import read_grammar
 
     with heavy("Datasets"):
         from datasets import load_dataset

@@ -44,7 +44,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Draw a derivation as a tree, with the rules and the synonyms of its grammar."""
-    from ..inputs import read_grammar
+    from ..operands import read_grammar
 
     if resample is not None and (posterior or mask is not None):
         raise ValueError("--resample changes a derivation, --posterior and --mask hide one: give one of them")
@@ -86,7 +86,7 @@ def _finish(source, trees, result, tables, names, out, every_rule: bool, json: b
 
 def _drawn(source, seed: int) -> tuple[dict, dict[str, Any]]:
     """A derivation of a source whose trees differ in shape."""
-    from ...drawing.tree import of_derivation
+    from ...drawing.nodes import of_derivation
 
     tree = of_derivation(source.derivations(1, seed=seed)[0])
     leaves = [node.label for node in tree.nodes() if not node.children]
@@ -163,7 +163,7 @@ def _derivation(source, row, seed: int, given: bool, resample: str | None) -> tu
     """The tree of a sentence, and that after a change."""
     import numpy as np
 
-    from ...drawing.tree import from_levels
+    from ...drawing.nodes import from_levels
 
     levels = _levels(source, row, seed, given)
     result: dict[str, Any] = {"tokens": row.tolist(), "derivation": [level.tolist() for level in levels]}
@@ -239,7 +239,7 @@ def _posterior(source, row, hidden) -> tuple[dict, dict[str, Any], dict]:
     """The tree of the most probable symbol of every node, and the laws themselves."""
     with heavy("PyTorch"):
         from ...inference import posteriors
-    from ...drawing.tree import from_levels
+    from ...drawing.nodes import from_levels
 
     shown = " ".join("?" if h else str(token) for token, h in zip(row, hidden, strict=True))
     with progress("exact posteriors"):

@@ -32,24 +32,20 @@ def context(
     out: Out = None,
 ) -> None:
     """How much context a model uses: its loss given the n tokens before; of two models, their difference."""
-    from ..inputs import TextSource, read_model, read_text
+    from ..operands import TextSource, read_model, read_text
 
     source = TextSource(config, split, column, num_sentences=num_windows, rules_seed=rules_seed, seed=seed)
     corpus = read_text(text, source)
     first = read_model(model, rules_seed)
-    from ...judging.loading import load_tokenizer
     from ...metrics.context_loss.by_context import loss_by_context
 
     options = settings(given, loss_by_context, ("texts", "tokenizer", "max_context", "num_windows", "per", "seed"))
     options |= {"max_context": max_context, "num_windows": num_windows, "per": per, "seed": seed}
-    if corpus.grammar is not None:
+    if corpus.grammar is not None and not corpus.grammar.lengths_vary:
         options = {"windows": "rows"} | options
-    tokenizers = {}
+    pairs = []
     for read in [first] + ([read_model(model2, rules_seed)] if model2 is not None else []):
-        place = tokenizer or read.path
-        needed = corpus.texts is not None
-        tokenizers[id(read)] = (read, load_tokenizer(tokenizer, place, needed) if needed else None)
-    pairs = list(tokenizers.values())
+        pairs.append((read, _tokenizer(read, tokenizer, needed=corpus.texts is not None)))
     if model2 is not None:
         from .compared import compared_losses
 
@@ -76,6 +72,20 @@ def context(
 
     parameters = {name: value for name, value in parameters.items() if value is not None}
     publish(Findings("context", title, parameters, result, facts, {"Loss by context": rows}, draw), json, out)
+
+
+def _tokenizer(read, tokenizer: str | None, needed: bool):
+    """The tokenizer that was named or lies beside the model; it knows MASK and BOS where a text is ids, too."""
+    from ...metrics.loading import load_tokenizer
+
+    if not (needed or read.path or tokenizer):
+        return None
+    try:
+        return load_tokenizer(tokenizer, read.path, needed=True)
+    except ValueError:
+        if needed or tokenizer:
+            raise
+        return None
 
 
 def _loss(judge, read, tokenizer, corpus, options: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +146,7 @@ def correlations(
     out: Out = None,
 ) -> None:
     """How much the tokens of a text say about each other at a distance t, the noise, and the effective context t*."""
-    from ..inputs import TextSource, read_text
+    from ..operands import TextSource, read_text
 
     with heavy("PyTorch"):
         from ...metrics.token_correlations.measure import measure_correlations
@@ -204,7 +214,7 @@ def effective_context(
     out: Out = None,
 ) -> None:
     """Up to which distance the correlations of what a model generates agree with those of a corpus."""
-    from ..inputs import TextSource, read_model, read_text
+    from ..operands import TextSource, read_model, read_text
 
     source = TextSource(config, split, column, num_sentences, rules_seed, seed)
     text = read_text(corpus, source)
@@ -219,8 +229,7 @@ def effective_context(
             result = judge(text.data, other.data, tokenizer=shared, **options)
     else:
         read = read_model(model, rules_seed)
-        needed = text.texts is not None
-        own = load_tokenizer(tokenizer, read.path, needed) if needed else None
+        own = _tokenizer(read, tokenizer, needed=text.texts is not None)
         with counting(read.model, f"{model} generates {num_tokens} tokens"):
             result = judge(text.data, model=read.model, tokenizer=own, num_tokens=num_tokens, **options)
     columns = ("difference", "difference_stderr", "relative_difference", "agrees")
@@ -267,7 +276,7 @@ def generate(
     ] = None,
 ) -> None:
     """Draw sequences from a causal model's own law (temperature 1, nothing cut off)."""
-    from ..inputs import read_model
+    from ..operands import read_model
     from .generated import generated, write_generated
 
     if num < 1:

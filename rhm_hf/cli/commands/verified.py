@@ -17,6 +17,9 @@ TOLERANCE = 1e-9
 DEVIATIONS = 5.0  # standard deviations that the statistic of a sample may be off
 MASKS = 24  # random contexts whose posteriors are compared
 SAMPLED = 16  # sentences of a large grammar
+DRAWN = 2**14  # sentences of one with too many derivations, drawn rule by rule
+SHORT = 48  # tokens of those whose log P is looked at
+PREFIXES = 4  # lengths of prefixes, from 0, after which frequencies are compared
 
 Row = dict[str, Any]
 
@@ -30,24 +33,17 @@ def verify(
     out: Out = None,
 ) -> None:
     """Compare the laws of a grammar with a brute force that shares no code with them."""
-    from ..inputs import read_grammar
-    from .brute_force import Definition, Listed
+    from ..operands import read_grammar
 
     if num_sentences < 1:
         raise ValueError(f"--num_sentences {num_sentences} must be at least 1")
     source = read_grammar(grammar, rules_seed)
-    definition = Definition.of(source)
     with heavy("PyTorch"):
         from ... import inference  # noqa: F401
-    number = definition.num_derivations()
-    if number <= LIST_LIMIT:
-        method = f"all {number} derivations listed"
-        with progress("listing every derivation"):
-            listed = Listed(definition)
-        checks = _small(source, listed, seed)
+    if source.has_blocks:
+        method, checks = _fixed_trees(source, num_sentences, seed)
     else:
-        method = f"sums over all trees, for {num_sentences} sentences drawn"
-        checks = _large(source, definition, num_sentences, seed)
+        method, checks = _any_trees(source, seed)
     rows: list[Row] = []
     with progress("comparing laws") as advance:
         for row in checks:
@@ -64,40 +60,51 @@ def verify(
         raise Silent(1)
 
 
+def _fixed_trees(source, num: int, seed: int) -> tuple[str, Iterator[Row]]:
+    """How a source of fixed trees is checked, and the checks."""
+    from .brute_force import Definition, Listed
+
+    definition = Definition.of(source)
+    number = definition.num_derivations()
+    if number > LIST_LIMIT:
+        return f"sums over all trees, for {num} sentences drawn", _large(source, definition, num, seed)
+    with progress("listing every derivation"):
+        listed = Listed(definition.derivations(), source.vocab_size)
+    return f"all {number} derivations listed", _small(source, listed, seed)
+
+
+def _any_trees(source, seed: int) -> tuple[str, Iterator[Row]]:
+    """The same where trees differ in shape."""
+    from .brute_force import Listed
+    from .productions import Productions
+
+    productions = Productions.of(source)
+    number = productions.num_derivations()
+    if number > LIST_LIMIT:
+        return f"{DRAWN} sentences drawn rule by rule", _drawn(source, productions, seed)
+    with progress("listing every derivation"):
+        listed = Listed(productions.derivations(), source.vocab_size, with_end=source.lengths_vary)
+    return f"all {number} derivations listed", _listed(source, listed, seed)
+
+
 def _row(law: str, cases: int, difference: float, allowed: float = TOLERANCE) -> Row:
     return {"law": law, "cases": cases, "largest difference": float(difference), "allowed": allowed}
 
 
 def _small(source, listed, seed: int) -> Iterator[Row]:
-    """Every law of a small grammar against the list of its derivations."""
+    """Every law of a small grammar of fixed trees against the list of its derivations."""
     import numpy as np
     import torch
 
     from ... import inference
 
+    yield from _listed(source, listed, seed)
     sentences = np.array(list(listed.sentences))
-    probs = np.array(list(listed.sentences.values()))
-    logs = inference.log_prob(source, sentences).numpy()
-    yield _row("number of sentences", 1, abs(source.num_sentences - len(sentences)), 0.0)
-    yield _row("probabilities sum to 1", len(sentences), abs(math.fsum(np.exp(logs)) - 1))
-    yield _row("log P of every sentence", len(sentences), np.abs(logs - np.log(probs)).max())
-    stderr = getattr(source, "entropy_stderr", 0.0)
-    yield _row("entropy", 1, abs(source.entropy - listed.entropy), max(TOLERANCE, DEVIATIONS * stderr))
-    laws = listed.prefixes()
-    ours = inference.next_token_probs(source, sentences).numpy()
-    worst = max(
-        np.abs(ours[i, t] - laws[tuple(row[:t])]).max()
-        for i, row in enumerate(sentences.tolist())
-        for t in range(len(row))
-    )
-    yield _row("next-token law of every prefix", len(laws), worst)
     for level in range(source.depth + 1):
         mine, theirs = inference.plateau(source, level), listed.plateau(source.block_length(level))
         yield _row(f"plateau of level {level}", 1, abs(mine - theirs))
     yield _posteriors(source, sentences, listed.posterior, seed)
     yield from _pairs(source, listed)
-    yield from _oracle(source, sentences, logs)
-    yield _sample(source, listed, seed)
     wrong = (sentences + 1) % source.vocab_size
     impossible = np.array([tuple(row) not in listed.sentences for row in wrong.tolist()])
     if impossible.any():
@@ -105,6 +112,95 @@ def _small(source, listed, seed: int) -> Iterator[Row]:
         yield _row(
             "ungrammatical sentences have log P = -inf", int(impossible.sum()), int((found > -torch.inf).sum()), 0.0
         )
+
+
+def _listed(source, listed, seed: int) -> Iterator[Row]:
+    """What a list of all sentences says of any grammar."""
+    import numpy as np
+
+    from ... import inference
+
+    sentences, probs = list(listed.sentences), np.array(list(listed.sentences.values()))
+    rows = _rows(sentences, source)
+    logs = inference.log_prob(source, rows).numpy()
+    if source.num_sentences != math.inf:  # which says that nobody counted them
+        yield _row("number of sentences", 1, abs(source.num_sentences - len(sentences)), 0.0)
+    yield _row("probabilities sum to 1", len(sentences), abs(math.fsum(np.exp(logs)) - 1))
+    yield _row("log P of every sentence", len(sentences), np.abs(logs - np.log(probs)).max())
+    allowed = max(TOLERANCE, DEVIATIONS * source.entropy_stderr)
+    yield _row("entropy", 1, abs(source.entropy - listed.entropy), allowed)
+    laws = listed.prefixes()
+    ours = (
+        inference.prefix_probs(source, rows)[0] if source.lengths_vary else inference.next_token_probs(source, rows)
+    ).numpy()
+    worst = max(
+        np.abs(ours[i, t] - laws[row[:t]]).max()
+        for i, row in enumerate(sentences)
+        for t in range(len(row) + source.lengths_vary)
+    )
+    yield _row("next-token law of every prefix" + " (END included)" * source.lengths_vary, len(laws), worst)
+    yield from _oracle(source, sentences, logs)
+    yield _sample(source, listed, seed)
+
+
+def _drawn(source, productions, seed: int) -> Iterator[Row]:
+    """Laws of a grammar with too many derivations to list: frequencies of an independent sampler, and consistency."""
+    import numpy as np
+
+    from ... import inference
+
+    sentences = productions.draw(DRAWN, seed)
+    short = [sentence for sentence in sentences if len(sentence) <= SHORT][:SAMPLED]
+    if short:
+        rows = _rows(short, source)
+        laws = inference.prefix_probs(source, rows)[0].numpy()
+        yield _row("next-token laws sum to 1", sum(len(s) + 1 for s in short), np.abs(laws.sum(-1) - 1).max())
+        outcomes = [[*sentence, source.vocab_size] for sentence in short]
+        chain = np.array([sum(math.log(laws[i, t, x]) for t, x in enumerate(row)) for i, row in enumerate(outcomes)])
+        logs = inference.log_prob(source, rows).numpy()
+        yield _row("log P is the sum of the next-token laws'", len(short), np.abs(chain - logs).max(), 1e-7)
+        yield from _oracle(source, short, logs)
+    for length in range(PREFIXES):
+        yield _frequencies(source, sentences, length)
+    lengths = source.sample(DRAWN, seed=seed, split="evaluation", sampling="iid", return_lengths=True)[1]
+    theirs = np.array(list(map(len, sentences)))
+    spread = math.sqrt((lengths.var() + theirs.var()) / DRAWN) or 1.0
+    yield _row(
+        "mean length of samples, in deviations", DRAWN, abs(lengths.mean() - theirs.mean()) / spread, DEVIATIONS
+    )
+
+
+def _frequencies(source, sentences: list[tuple[int, ...]], length: int) -> Row:
+    """What follows the most frequent prefix of a length, in standard deviations of its frequencies."""
+    from collections import Counter
+
+    import numpy as np
+
+    from ... import inference
+
+    prefixes = Counter(sentence[:length] for sentence in sentences if len(sentence) >= length)
+    prefix, number = prefixes.most_common(1)[0]
+    following = Counter(s[length] if len(s) > length else source.vocab_size for s in sentences if s[:length] == prefix)
+    law = inference.prefix_probs(source, np.array([prefix], dtype=np.int64).reshape(1, length))[0][0, length].numpy()
+    observed = np.array([following.get(k, 0) for k in range(len(law))])
+    deviation = np.sqrt(np.maximum(number * law * (1 - law), 1e-12))
+    impossible = observed[law == 0].sum() > 0
+    worst = (
+        math.inf if impossible else float((np.abs(observed - number * law) / np.where(law > 0, deviation, 1)).max())
+    )
+    return _row(
+        f"what follows {length} tokens, in deviations of {number} draws", int((law > 0).sum()), worst, DEVIATIONS
+    )
+
+
+def _rows(sentences: list[tuple[int, ...]], source):
+    """Sentences as one array, padded with PAD where they differ in length."""
+    import numpy as np
+
+    rows = np.full((len(sentences), max(map(len, sentences))), source.vocab_size + 1, dtype=np.int64)
+    for row, sentence in zip(rows, sentences, strict=True):
+        row[: len(sentence)] = sentence
+    return rows
 
 
 def _large(source, definition, num: int, seed: int) -> Iterator[Row]:
@@ -164,7 +260,7 @@ def _pairs(source, listed) -> Iterator[Row]:
         yield _row("law of two tokens", len(pairs), worst)
 
 
-def _oracle(source, tokens, logs) -> Iterator[Row]:
+def _oracle(source, sentences, logs) -> Iterator[Row]:
     """The oracle model's own log probabilities of whole sentences."""
     import numpy as np
     import torch
@@ -172,11 +268,19 @@ def _oracle(source, tokens, logs) -> Iterator[Row]:
     from ...models.rhm.modeling_rhm import RHMForCausalLM
 
     model = RHMForCausalLM.from_grammar(source).eval()
-    rows = torch.from_numpy(np.asarray(tokens[:1024], dtype=np.int64))
-    inputs = torch.cat([torch.full((len(rows), 1), source.vocab_size), rows[:, :-1]], 1)
+    chosen = [tuple(map(int, sentence)) for sentence in sentences[:1024]]
+    rows = torch.from_numpy(_rows(chosen, source))
+    bos = torch.full((len(rows), 1), source.vocab_size)
+    targets = torch.cat([rows, bos], 1) if source.lengths_vary else rows  # END = BOS
+    inputs = torch.cat([bos, rows if source.lengths_vary else rows[:, :-1]], 1)
     with torch.no_grad():
-        found = model(input_ids=inputs).logits.double().log_softmax(-1)
-    total = found.gather(2, rows[..., None])[..., 0].sum(1).numpy()
+        found = model(input_ids=inputs, attention_mask=(inputs != source.vocab_size + 1).long()).logits
+    total = np.zeros(len(chosen))
+    for i, sentence in enumerate(chosen):
+        targets[i, len(sentence) :] = source.vocab_size
+        number = len(sentence) + source.lengths_vary
+        law = found[i, :number].double().log_softmax(-1)
+        total[i] = law.gather(1, targets[i, :number, None]).sum()
     yield _row("log P of the oracle model", len(rows), np.abs(total - logs[: len(rows)]).max(), 1e-4)
 
 
@@ -190,7 +294,8 @@ def _sample(source, listed, seed: int) -> Row:
     rows, counts = np.unique(
         source.sample(num, seed=seed, split="evaluation", sampling="iid"), axis=0, return_counts=True
     )
-    found = dict(zip(map(tuple, rows.tolist()), counts.tolist(), strict=True))
+    ends = (rows <= source.vocab_size).sum(1)  # padding lies beyond
+    found = {tuple(row[:end]): n for row, end, n in zip(rows.tolist(), ends, counts.tolist(), strict=True)}
     if set(found) - set(names):
         return _row("sampled sentences are sentences", num, math.inf, 0.0)
     expected = num * probs

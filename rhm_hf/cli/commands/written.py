@@ -72,7 +72,7 @@ def status(folder: Folder, json: Json = False) -> None:
 
 def plot(folder: Results, out: Where = None, json: Json = False) -> None:
     """Draw the usual pictures of any results.csv: against training sentences, against steps, level by level."""
-    from ...drawing.results import usual_pictures
+    from ...drawing.result_pictures import usual_pictures
 
     path, rows = results_of(folder)
     with progress("drawing"):
@@ -116,7 +116,7 @@ def results_of(folder: Path) -> tuple[Path, list[dict[str, Any]]]:
 
 def best_table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The best row of every run, in the columns that people look at and those that differ."""
-    from ...drawing.results import best_rows
+    from ...drawing.result_pictures import best_rows
 
     best = best_rows(rows)
     if not best:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from rhm_hf.data import CharText
-from rhm_hf.metrics.texts import refuse_paths
+from rhm_hf.metrics.path_check import refuse_paths
 
 
 MANY_DOCUMENTS = 32  # with fewer, standard errors come from blocks of documents

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rhm_hf.data.tokenizer import token_ids
-from rhm_hf.metrics.texts import refuse_paths
+from rhm_hf.metrics.path_check import refuse_paths
 from rhm_hf.statistics import token_correlations
 
 

@@ -329,7 +329,12 @@ def _column(rows, name: str, source: TextSource) -> Corpus:
 
 def _sentences(name: str, source: TextSource) -> Corpus:
     grammar = read_grammar(name, source.rules_seed)
-    rows = grammar.sample(source.num_sentences, seed=source.seed, split="evaluation", sampling="iid")
+    options = {"seed": source.seed, "split": "evaluation", "sampling": "iid"}
+    if grammar.lengths_vary:  # documents: padding is no token
+        rows, lengths = grammar.sample(source.num_sentences, return_lengths=True, **options)
+        rows = [row[:length] for row, length in zip(rows, lengths, strict=True) if length]
+    else:
+        rows = grammar.sample(source.num_sentences, **options)
     return Corpus(f"{source.num_sentences} sentences of {grammar.name}", ids=rows, grammar=grammar)
 
 

@@ -90,6 +90,7 @@ def by_level(rows: Sequence[dict[str, Any]], path: Path) -> bool:
     drawn = []
     for label, members in list(_grouped(best).items())[:3]:
         series = {f"level {key.rpartition('_')[2]}": _averaged(members, key) for key in levels}
+        series["whole sentences"] = _averaged(members, "kl")
         drawn.append((label, series, None))
     panels(
         path,

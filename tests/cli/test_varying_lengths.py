@@ -1,0 +1,114 @@
+"""Commands on sources whose sentences differ in length: a family from outside, and general grammars and trees."""
+
+import json
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import palindromes  # noqa: F401  registers the family
+import pytest
+
+from rhm_hf import Grammar
+from rhm_hf.cli.commands.brute_force import Definition, Listed
+from rhm_hf.cli.commands.productions import Productions
+from rhm_hf.cli.operands import TextSource, read_text
+from rhm_hf.grammar import registry
+
+
+NAME = "palindromes-v3-h2"
+VARYING = ["pcfg-dyck2", "pcfg-toy_english", "trees-v4-s2m2-s3m2-L2"]  # of families that this version may have
+
+
+def flat(grammar) -> SimpleNamespace:
+    """A grammar of fixed trees as production rules without levels, the start symbol first."""
+    v = grammar.vocab_size
+    code, lefts, rights, probs = {("start", 0): v}, [], [], []
+    for level in range(grammar.depth, 0, -1):
+        for symbol in range(grammar.num_symbols_at(level)):
+            code[level, symbol] = v + len(code)
+    code |= {(0, token): token for token in range(v)}
+    for symbol, p in enumerate(grammar.root_probs):
+        lefts.append(0), rights.append((code[grammar.depth, symbol],)), probs.append(p)
+    for level in range(grammar.depth, 0, -1):
+        for symbol in range(grammar.num_symbols_at(level)):
+            for rule, p in zip(grammar.rules_at(level)[symbol], grammar.rule_probs_at(level)[symbol], strict=True):
+                lefts.append(code[level, symbol] - v)
+                rights.append(tuple(code[level - 1, int(child)] for child in rule))
+                probs.append(p)
+    return SimpleNamespace(vocab_size=v, rules=SimpleNamespace(lefts=lefts, right_sides=rights, probs=probs))
+
+
+@pytest.mark.parametrize("name", ["v4-m2-s2-L2", "v4-m3-s2-L2-zipf0.7"])
+def test_production_rules_give_the_law_of_the_levels(name):
+    grammar = Grammar.from_name(name, rules_seed=1)
+    expected = Listed(Definition.of(grammar).derivations(), grammar.vocab_size)
+    productions = Productions.of(flat(grammar))
+    listed = Listed(productions.derivations(), grammar.vocab_size, with_end=True)
+    assert productions.num_derivations() == len(expected.derivations)
+    assert listed.sentences == pytest.approx(expected.sentences, abs=1e-15)
+    laws = listed.prefixes()
+    for prefix, law in expected.prefixes().items():
+        np.testing.assert_allclose(laws[prefix][:-1], law, atol=1e-14)
+    assert all(laws[sentence][-1] == 1 for sentence in listed.sentences)  # END
+    number = 20_000
+    drawn = Counter(productions.draw(number, seed=3))
+    statistic = sum((drawn[s] - number * p) ** 2 / (number * p) for s, p in expected.sentences.items())
+    freedom = len(expected.sentences) - 1
+    assert abs(statistic - freedom) < 5 * np.sqrt(2 * freedom)
+    assert set(drawn) <= set(expected.sentences)
+
+
+def test_recursive_rules_have_infinitely_many_derivations():
+    rules = SimpleNamespace(lefts=[0, 0], right_sides=[(0, 2, 1), ()], probs=[0.5, 0.5])
+    productions = Productions.of(SimpleNamespace(vocab_size=2, rules=rules))
+    assert productions.num_derivations() == np.inf
+    lengths = np.array([len(sentence) for sentence in productions.draw(4000, seed=0)])
+    assert abs(lengths.mean() - 2) < 5 * lengths.std() / np.sqrt(4000)
+    endless = SimpleNamespace(lefts=[0], right_sides=[(0, 2)], probs=[1.0])
+    with pytest.raises(ValueError, match="did not end"):
+        Productions.of(SimpleNamespace(vocab_size=2, rules=endless)).draw(1, seed=0)
+
+
+def test_info_of_lengths_that_vary(rhm):
+    found = json.loads(rhm("info", NAME, "--json").stdout)
+    source = Grammar.from_name(NAME)
+    assert found["lengths"]["mean"] == source.mean_length
+    assert (found["lengths"]["shortest"], found["lengths"]["longest"]) == (2, 4)
+    assert sum(found["lengths"]["share"].values()) == pytest.approx(1)
+    assert found["sentence_length"] is None
+    printed = rhm("info", NAME).stdout
+    assert "3.0000 on average; 2 to 4 in 4096 sentences drawn" in printed
+    assert "plateau" not in printed
+
+
+def test_padding_is_no_token_of_a_text():
+    corpus = read_text(f"grammar:{NAME}", TextSource(num_sentences=50))
+    assert {len(row) for row in corpus.ids} == {2, 4}
+    assert all((row == row[::-1]).all() and row.max() < 3 for row in corpus.ids)
+
+
+def test_correlations_of_sentences_that_differ_in_length(rhm):
+    found = json.loads(rhm("correlations", f"grammar:{NAME}", "--max_distance", 3, "--json").stdout)
+    assert found["vocab_size"] == 3
+
+
+@pytest.mark.parametrize("words", [["verify"], ["show"], ["theory"], ["show", "--mask", "1"]])
+def test_what_the_family_lacks_is_a_line(rhm, words):
+    result = rhm(words[0], NAME, *words[1:])
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "unexpected" not in result.stderr
+
+
+@pytest.mark.parametrize("name", VARYING)
+def test_families_of_this_version(rhm, name):
+    if not registry.is_name(name):
+        pytest.skip(f"this version has no family with the name {name}")
+    verified = rhm("verify", name, "--json")
+    assert verified.exit_code == 0, verified.output
+    assert len(json.loads(verified.stdout)["checks"]) >= 6
+    shown = json.loads(rhm("show", name, "--seed", 3, "--json").stdout)
+    source = Grammar.from_name(name)
+    tokens, lengths = source.sample(1, seed=3, return_lengths=True)
+    terminals = getattr(source, "terminals", [str(token) for token in range(source.vocab_size)])
+    assert shown["tokens"] == [terminals[token] for token in tokens[0][: lengths[0]]]
