@@ -34,8 +34,9 @@ def uneven(seed):
     rng = np.random.default_rng(seed)
     high = RuleList(np.array([[[0, 1], [1, 1]], [[0, 1], [2, 0]]]), rng.dirichlet(np.ones(2), 2))
     middle = Factors(rng.dirichlet(np.ones(2), (2, 3)))
-    low = RuleList(rng.integers(0, 3, (2, 1, 2)), np.ones((2, 1)))
-    low = RuleList(np.concatenate([low.rules, (low.rules + [0, 1]) % 3], 1), np.array([[0.4, 0.6], [1.0, 0.0]]))
+    first = rng.integers(0, 3, (2, 1, 2))
+    second = (first + np.array([0, 1])) % 3
+    low = RuleList(np.concatenate([first, second], 1), np.array([[0.4, 0.6], [1.0, 0.0]]))
     return AmbiguousGrammar([high, middle, low], rng.dirichlet(np.ones(2)), vocab_size=3)
 
 

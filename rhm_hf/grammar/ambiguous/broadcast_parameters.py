@@ -194,15 +194,8 @@ class AmbiguousParameters(_Named):
         """For every level and symbol a sample of tuples without replacement, from a stream of its own."""
         levels: list[Expansion] = []
         for generation in range(self.depth):
-            rules = [
-                distinct_tuples(
-                    self.vocab_size,
-                    self.tuple_size,
-                    self.num_synonyms,
-                    raw_stream(self.rules_seed, generation + (a << 32)),
-                )
-                for a in range(self.vocab_size)
-            ]
+            streams = [raw_stream(self.rules_seed, generation + (a << 32)) for a in range(self.vocab_size)]
+            rules = [distinct_tuples(self.vocab_size, self.tuple_size, self.num_synonyms, own) for own in streams]
             probs = np.full((self.vocab_size, self.num_synonyms), 1 / self.num_synonyms)
             levels.append(RuleList(np.stack(rules), probs))
         return levels

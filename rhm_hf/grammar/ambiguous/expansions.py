@@ -103,8 +103,8 @@ def _checked_list(g: int, level: RuleList, below: int) -> RuleList:
     rules = np.asarray(level.rules)
     if rules.ndim != 3 or 0 in rules.shape or rules.dtype.kind not in "iu":
         raise ValueError(
-            f"rules[{g}] has shape {rules.shape} and dtype {rules.dtype}: it must be integers of shape (symbols, rules "
-            "per symbol, children), none 0"
+            f"rules[{g}] has shape {rules.shape} and dtype {rules.dtype}: it must be integers of shape (symbols, "
+            "rules per symbol, children), none 0"
         )
     if rules.min() < 0 or rules.max() >= below:
         bad = rules[(rules < 0) | (rules >= below)][0]

@@ -1,7 +1,7 @@
 """Messages up and down a fixed tree whose rules may be ambiguous.
 
-Where rules are unambiguous a complete left sister is one known symbol; here it is a vector, P(its tokens | its symbol),
-and the passes keep their form: the law of child c of a node with the law pi, given everything left of it, is
+Where rules are unambiguous a complete left sister is one known symbol; here it is a vector, P(its tokens | its
+symbol), and the passes keep their form: the law of child c of a node with the law pi, given all that is left of it, is
 
     D_c[x] = sum over rules r of pi[parent(r)] p(r) prod_(j<c) up_j[r_j] [r_c = x],   normalised.
 """
