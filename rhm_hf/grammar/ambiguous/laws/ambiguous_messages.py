@@ -65,8 +65,9 @@ def upward(tables: AmbiguousTables, leaves: torch.Tensor, maximise: bool = False
         up = t.up(children_of(t, messages[-1]), maximise)
         largest = up.amax(0)
         up = up / torch.where(largest > 0, largest, 1.0)
-        scale = scale + largest.double().log().view(n, -1).sum(1)
-        messages.append(up.view(up.shape[0], n, -1))
+        nodes = messages[-1].shape[2] // t.tuple_size
+        scale = scale + largest.double().log().view(n, nodes).sum(1)
+        messages.append(up.view(t.num_symbols, n, nodes))
     return Upward(messages, scale)
 
 
@@ -114,7 +115,7 @@ def open_beliefs(tables: AmbiguousTables, up: Upward, positions: int) -> list[to
             here = (own % t.tuple_size == child).nonzero().squeeze(1)
             sisters = [below[:, :, own[here] - child + j].flatten(1) for j in range(child)]
             reached = t.opened(sisters, inner[:, :, here].flatten(1))
-            opened[:, :, here] = reached.view(t.num_symbols, inner.shape[1], -1)
+            opened[:, :, here] = reached.view(t.num_symbols, inner.shape[1], len(here))
         largest = opened.amax(0)
         inner = opened / torch.where(largest > 0, largest, 1.0)
         joint = inner * laws[level][0][:, :, torch.div(place, tables.blocks[level], rounding_mode="floor")]
@@ -125,7 +126,6 @@ def open_beliefs(tables: AmbiguousTables, up: Upward, positions: int) -> list[to
 
 def downward(tables: AmbiguousTables, up: Upward) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Posteriors of all nodes given the evidence, `(symbols, n, nodes)` by level, and its log probability."""
-    n = up.messages[0].shape[1]
     root = up.messages[-1] * tables.root_probs[:, None, None]
     total = root.sum(0)
     laws = [root / torch.where(total > 0, total, 1.0)]
@@ -133,7 +133,7 @@ def downward(tables: AmbiguousTables, up: Upward) -> tuple[list[torch.Tensor], t
         t = tables[level]
         children = children_of(t, up.messages[level - 1])
         found = t.posterior(laws[-1].flatten(1), up.messages[level].flatten(1), children)
-        stacked = torch.stack(found, -1).view(t.num_child_symbols, n, -1)
+        stacked = torch.stack(found, -1).view(up.messages[level - 1].shape)
         total_below = stacked.sum(0)
         laws.append(stacked / torch.where(total_below > 0, total_below, 1.0))
     return laws[::-1], total[:, 0].double().log() + up.scale
@@ -141,11 +141,10 @@ def downward(tables: AmbiguousTables, up: Upward) -> tuple[list[torch.Tensor], t
 
 def derivation(tables: AmbiguousTables, up: Upward, choose) -> list[torch.Tensor]:
     """All levels, tokens first, int64 `(n, nodes)`, chosen from the root down."""
-    n = up.messages[0].shape[1]
     root = choose((up.messages[-1][:, :, 0] * tables.root_probs[:, None]).t())
     levels = [root[:, None]]
     for level in range(tables.depth, 0, -1):
         t = tables[level]
         drawn = t.draw(levels[-1].flatten(), children_of(t, up.messages[level - 1]), choose)
-        levels.append(drawn.view(n, -1))
+        levels.append(drawn.view(up.messages[level - 1].shape[1:]))
     return levels[::-1]
