@@ -21,6 +21,7 @@ from rhm_hf.inference import (
     plateau,
     position_entropies,
     posteriors,
+    prefix_probs,
     sample_posterior,
 )
 
@@ -294,3 +295,18 @@ def test_impossible_evidence_is_refused():
     with pytest.raises(ValueError, match="impossible"):
         most_probable_parse(grammar, [[0, 1]])
     assert log_prob(grammar, [[0, 1]]).item() == -math.inf
+
+
+@pytest.mark.parametrize("name", ["ising-rho0.8-s2-L2", "ambiguous-v3-m4-s2-L2"])
+def test_no_sentences_and_no_tokens(name):
+    grammar = named(name)
+    empty = np.zeros((0, 4), dtype=np.int64)
+    assert next_token_probs(grammar, empty).shape == (0, 4, grammar.vocab_size)
+    assert prefix_probs(grammar, empty[:, :0])[0].shape == (0, 1, grammar.vocab_size)
+    assert prefix_probs(grammar, np.zeros((3, 0), dtype=np.int64))[0].shape == (3, 1, grammar.vocab_size)
+    assert log_prob(grammar, empty).shape == (0,)
+    assert [law.shape[0] for law in posteriors(grammar, empty)] == [0, 0, 0]
+    assert [level.shape for level in most_probable_parse(grammar, empty)] == [(0, 4), (0, 2), (0, 1)]
+    assert [law.shape for law in causal_posteriors(grammar, empty[:, :2])] == [(0, 2, grammar.vocab_size)] * 2
+    assert grammar.sample(0).shape == (0, 4)
+    assert grammar.classes(0).shape == (0,)

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from exact_law import chi_squared_z
 from inference_enumeration import MORE, enumerate_grammar
 
 from rhm_hf.grammar import Grammar
 from rhm_hf.grammar.ambiguous.ambiguous_grammar import AmbiguousGrammar
 from rhm_hf.grammar.ambiguous.expansions import RuleList
+from rhm_hf.grammar.laws.masked_beliefs import causal_posteriors_by_masks
 from rhm_hf.grammar.layered.laws import next_token, rule_tables
 from rhm_hf.grammar.layered.laws.beliefs_given_prefix import causal_posteriors
 from rhm_hf.inference import next_token_probs, posteriors
@@ -91,3 +93,28 @@ def test_prefixes_are_enough_and_the_next_law_is_linear_in_the_beliefs():
         step.scatter_add_(1, first, torch.from_numpy(grammar.rule_probs_at(level).copy()))
         law = law @ step
     torch.testing.assert_close(law, next_token_probs(grammar, tokens)[:, 4], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["v4-m2-s2-L3-cut1", "hmm-v4-h3-m2-d6-p0.5", "v3-m2-s2-L2-sparse1", "v4-m3-s2-L3"])
+def test_every_fixed_tree_has_beliefs(name):
+    """One posterior a token is the default; a family's own way must agree with it."""
+    source = Grammar.from_name(name, rules_seed=1)
+    tokens = torch.from_numpy(source.sample(6, sampling="iid").astype(np.int64))
+    tokens[-1] = tokens[-1].flip(0)
+    found = source.laws.causal_posteriors(tokens, torch.float64)
+    by_masks = causal_posteriors_by_masks(source, tokens, torch.float64)
+    assert [tuple(law.shape) for law in found] == [
+        (*tokens.shape, source.num_symbols_at(k)) for k in range(1, source.depth + 1)
+    ]
+    for law, expected in zip(found, by_masks, strict=True):
+        torch.testing.assert_close(law, expected, rtol=0, atol=1e-12)
+    # The belief about the class after the whole sentence is its posterior; after the first token it is measured.
+    whole, logs = source.laws.posteriors(tokens, return_log_evidence=True)
+    possible = ~logs.isneginf()
+    torch.testing.assert_close(found[-1][possible, -1], whole[-1][possible, 0], rtol=0, atol=1e-12)
+    assert (found[-1][~possible, -1] == 0).all()
+    sample = source.derivations(4000, sampling="iid", seed=5)
+    first = int(tokens[0, 0])
+    classes = sample[-1][sample[0][:, 0] == first, 0]
+    counts = np.bincount(classes, minlength=source.num_classes)
+    assert abs(chi_squared_z(counts, counts.sum() * found[-1][0, 0].numpy())) < 4.5

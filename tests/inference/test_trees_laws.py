@@ -326,6 +326,22 @@ def test_what_is_not_defined_is_refused():
         log_prob(TreeGrammar.from_name("trees-v200-s2m1-s3m200-L1"), [[0, 1]])
 
 
+def test_no_sentences_and_no_tokens():
+    grammar = TreeGrammar.from_name("trees-v3-s2m1-s3m2-L2")
+    empty = np.zeros((0, 4), dtype=np.int64)
+    assert prefix_probs(grammar, empty)[0].shape == (0, 5, 4)
+    assert prefix_probs(grammar, [[], [0]])[0].shape == (2, 2, 4)
+    first = prefix_probs(grammar, np.zeros((3, 0), dtype=np.int64))[0]
+    assert first.shape == (3, 1, 4)
+    assert first[0, 0, -1] == 0
+    assert log_prob(grammar, empty).shape == (0,)
+    assert posteriors(grammar, empty)[0].shape == (0, 4, 3)
+    assert most_probable_parse(grammar, empty) == []
+    assert [law.shape for law in causal_posteriors(grammar, empty)] == [(0, 4, 3)] * 2
+    assert grammar.sample(0).shape == (0, 0)
+    assert grammar.classes(0).shape == (0,)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees():

@@ -94,8 +94,13 @@ class Laws:
         raise self._lacks("draws from the posterior")
 
     def causal_posteriors(self, tokens: torch.Tensor, dtype: torch.dtype) -> Any:
-        """The laws of all open ancestors given every prefix."""
-        raise self._lacks("posteriors given every prefix")
+        """The laws of all ancestors of every token given the tokens up to it: on fixed trees by one posterior a token,
+        unless the family knows better."""
+        if not self.source.has_blocks:
+            raise self._lacks("posteriors given every prefix")
+        from .masked_beliefs import causal_posteriors_by_masks
+
+        return causal_posteriors_by_masks(self.source, tokens, dtype)
 
     def node_marginals(self, level: int) -> torch.Tensor:
         """The law of every node of a level given nothing."""
