@@ -323,7 +323,23 @@ def test_what_is_not_defined_is_refused():
     with pytest.raises(ValueError, match="evidence holds -1"):
         posteriors(grammar, evidence=-np.ones((2, 5, 3)))
     with pytest.raises(ValueError, match="a table would have"):
-        log_prob(TreeGrammar.from_name("trees-v200-s2m1-s3m1-L2"), [[0, 1]])
+        log_prob(TreeGrammar.from_name("trees-v200-s2m1-s3m200-L1"), [[0, 1]])
+
+
+def test_no_sentences_and_no_tokens():
+    grammar = TreeGrammar.from_name("trees-v3-s2m1-s3m2-L2")
+    empty = np.zeros((0, 4), dtype=np.int64)
+    assert prefix_probs(grammar, empty)[0].shape == (0, 5, 4)
+    assert prefix_probs(grammar, [[], [0]])[0].shape == (2, 2, 4)
+    first = prefix_probs(grammar, np.zeros((3, 0), dtype=np.int64))[0]
+    assert first.shape == (3, 1, 4)
+    assert first[0, 0, -1] == 0
+    assert log_prob(grammar, empty).shape == (0,)
+    assert posteriors(grammar, empty)[0].shape == (0, 4, 3)
+    assert most_probable_parse(grammar, empty) == []
+    assert [law.shape for law in causal_posteriors(grammar, empty)] == [(0, 4, 3)] * 2
+    assert grammar.sample(0).shape == (0, 0)
+    assert grammar.classes(0).shape == (0,)
 
 
 @pytest.mark.cuda

@@ -94,19 +94,13 @@ class Laws:
         raise self._lacks("draws from the posterior")
 
     def causal_posteriors(self, tokens: torch.Tensor, dtype: torch.dtype) -> Any:
-        """The laws of all ancestors of every token given the tokens up to it: one posterior a position, unless the family
-        has a faster way."""
-        source = self.source
-        if not source.has_blocks:
+        """The laws of all ancestors of every token given the tokens up to it: on fixed trees by one posterior a token,
+        unless the family knows better."""
+        if not self.source.has_blocks:
             raise self._lacks("posteriors given every prefix")
-        n, length = tokens.shape
-        padded = torch.nn.functional.pad(tokens, (0, source.sentence_length - length))
-        place, found = torch.arange(source.sentence_length, device=tokens.device), []
-        for i in range(length):
-            hidden = (place > i).expand(n, -1)
-            laws, _ = self.posteriors(padded, hidden, dtype=dtype, return_log_evidence=True)
-            found.append([law[:, i // source.block_length(level)] for level, law in enumerate(laws)])
-        return [torch.stack(laws, 1) for laws in list(zip(*found, strict=True))[1:]]
+        from .masked_beliefs import causal_posteriors_by_masks
+
+        return causal_posteriors_by_masks(self.source, tokens, dtype)
 
     def node_marginals(self, level: int) -> torch.Tensor:
         """The law of every node of a level given nothing."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ...laws.base import Laws
-from . import beliefs, block_beliefs, entropies, log_probs, next_token, pairs
+from . import beliefs, beliefs_given_prefix, block_beliefs, entropies, log_probs, next_token, pairs
 
 
 class LayeredLaws(Laws):
@@ -39,6 +39,10 @@ class LayeredLaws(Laws):
     def sample_posterior(self, tokens=None, mask=None, evidence=None, generator: Any = None) -> list[torch.Tensor]:
         """From the root down."""
         return beliefs.sample_posterior(self.source, tokens, mask, evidence, generator)
+
+    def causal_posteriors(self, tokens: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
+        """In one pass: see `beliefs_given_prefix`."""
+        return beliefs_given_prefix.causal_posteriors(self.source, tokens, dtype)
 
     def node_marginals(self, level: int) -> torch.Tensor:
         """Products of the child laws along the paths."""

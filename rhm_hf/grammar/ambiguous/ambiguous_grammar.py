@@ -1,0 +1,213 @@
+"""Fixed trees whose rules may be ambiguous: several symbols may write one tuple, or children are independent."""
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .. import registry
+from ..fixed_tree import FixedTree
+from ..refusal import NotSupported
+from ..sentences.permutation import philox_key
+from ..sentences.sampling import MAX_ATTEMPTS, numbers_of
+from . import ambiguous_counts
+from .broadcast_parameters import AmbiguousParameters, ColouringParameters, IsingParameters
+from .expansions import Expansion, Factors, RuleList, checked_expansions
+
+
+ENUMERATION_LIMIT = 2**16  # strings v^d, up to which sentences are listed
+ENTROPY_SENTENCES = 4096  # of the estimate elsewhere
+
+
+class AmbiguousGrammar(FixedTree):
+    """A layered grammar on a regular tree whose tokens determine no hidden symbol.
+
+    Args:
+        levels (`list`): root first, a [`RuleList`] or [`Factors`] each.
+        root_probs (array, *optional*): the law of the root; uniform by default.
+        vocab_size (`int`): v, tokens.
+        parameters (*optional*): of the ensemble it was drawn from.
+
+    Raises:
+        `ValueError`: for shapes that do not fit, symbols out of range, or laws that do not sum to one.
+    """
+
+    family = "ambiguous"
+    laws_class = "rhm_hf.grammar.ambiguous.laws.ambiguous_laws:AmbiguousLaws"
+    is_equiprobable = False
+    depth: int = 0
+    sentence_length: int = 0
+    parsed_depth = 0  # tokens determine themselves alone
+
+    def __init__(self, levels: list[Expansion], root_probs=None, *, vocab_size: int, parameters: Any = None):
+        self.levels, self.root_probs = checked_expansions(levels, root_probs, vocab_size)
+        self.vocab_size, self.parameters = vocab_size, parameters
+        self.depth = len(self.levels)
+        self.sentence_length = math.prod(level.tuple_size for level in self.levels)
+
+    @classmethod
+    def drawn_from(cls, parameters: Any) -> "AmbiguousGrammar":
+        """See [`Source.drawn_from`]; the classes are equally probable."""
+        return cls(parameters.draw_levels(), vocab_size=parameters.vocab_size, parameters=parameters)
+
+    # Shape.
+
+    def level(self, level: int) -> Expansion:
+        """How the symbols of a level, 1..L, are expanded."""
+        return self.levels[self.depth - self._checked_level(level, 1)]
+
+    def num_symbols_at(self, level: int) -> int:
+        """The number of symbols of a level, 0..L."""
+        return self.vocab_size if self._checked_level(level, 0) == 0 else self.level(level).num_symbols
+
+    def tuple_size_at(self, level: int) -> int:
+        """The number of children of a level-`level` node, 1..L."""
+        return self.level(level).tuple_size
+
+    def block_length(self, level: int) -> int:
+        """The number of tokens below one node of a level, 0..L."""
+        return math.prod(self.tuple_size_at(below) for below in range(1, self._checked_level(level, 0) + 1))
+
+    def shape(self) -> dict[str, str]:
+        """What a card says about the shape."""
+        sizes = [str(level.tuple_size) for level in self.levels]
+        return {"children per rule s": ", ".join(dict.fromkeys(sizes)), "levels of rules L": str(self.depth)}
+
+    # Law.
+
+    @cached_property
+    def num_sentences(self) -> int | float:
+        """The number of sentences of positive probability, exact; `math.inf` where it is too hard to count."""
+        count = ambiguous_counts.count_sentences(self.levels, self.root_probs, self.vocab_size)
+        return math.inf if count is None else count
+
+    @cached_property
+    def num_derivations(self) -> int:
+        """The number of derivations of positive probability, exact."""
+        return ambiguous_counts.count_derivations(self.levels, self.root_probs, self.vocab_size)
+
+    @cached_property
+    def derivation_entropy(self) -> float:
+        """The entropy of a derivation in nats, exact."""
+        return ambiguous_counts.derivation_entropy(self.levels, self.root_probs, self.vocab_size)
+
+    @property
+    def entropy(self) -> float:
+        """The entropy of a sentence in nats: exact where v^d <= 2^16, otherwise the mean of exact -log P over 4096
+        sentences of the evaluation split, seed 0, with the standard error `entropy_stderr`."""
+        return self._entropy[0]
+
+    @property
+    def entropy_stderr(self) -> float:
+        """The standard error of `entropy`; 0 where it is exact."""
+        return self._entropy[1]
+
+    @cached_property
+    def _entropy(self) -> tuple[float, float]:
+        if self._can_list:
+            return float(ambiguous_counts.entropies(self.list_sentences()[1])), 0.0
+        tokens = self.sample(ENTROPY_SENTENCES, split="evaluation")
+        nats = -self.laws.log_prob(self.laws.checked(tokens)).numpy()
+        return float(nats.mean()), float(nats.std(ddof=1) / math.sqrt(len(nats)))
+
+    @property
+    def _can_list(self) -> bool:
+        return self.sentence_length * math.log(self.vocab_size) <= math.log(ENUMERATION_LIMIT) + 1e-9
+
+    def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
+        """All sentences in lexicographic order and their probabilities; [`NotSupported`] where v^d > 2^16."""
+        if not self._can_list:
+            why = f"there are {self.vocab_size}^{self.sentence_length} strings"
+            raise NotSupported("the list of all sentences", self, why, "draw some with sample")
+        shape = (self.vocab_size,) * self.sentence_length
+        tokens = np.stack(np.unravel_index(np.arange(self.vocab_size**self.sentence_length), shape), axis=1)
+        probs = self.laws.log_prob(self.laws.checked(tokens)).exp().numpy()
+        return tokens[probs > 0].astype(self.token_dtype), probs[probs > 0]
+
+    # Sentences.
+
+    @cached_property
+    def _thresholds(self) -> list[list[np.ndarray]]:
+        from .draw_kernel import thresholds_of
+
+        return [[thresholds_of(choice) for choice in level.choices()] for level in self.levels]
+
+    def _draw(self, key: np.ndarray, attempt: int, indices: np.ndarray) -> list[np.ndarray]:
+        """The derivations of some sentences, root first: int64 `(num, nodes)` each."""
+        from .draw_kernel import choose, thresholds_of
+
+        choices = [len(level.choices()) for level in self.levels]
+        nodes = [self.num_nodes_at(level) for level in range(self.depth, 0, -1)]
+        ends = np.cumsum([1, *(n * k for n, k in zip(nodes, choices, strict=True))])
+        numbers = numbers_of(key, attempt, indices, int(ends[-1]))
+        root = np.empty(len(indices), np.int64)
+        choose(numbers[:, 0].copy(), np.zeros_like(root), thresholds_of(self.root_probs[None]), root)
+        drawn = [root[:, None]]
+        for g, level in enumerate(self.levels):
+            own = numbers[:, ends[g] : ends[g + 1]].reshape(len(indices), nodes[g], choices[g])
+            chosen = []
+            for k, thresholds in enumerate(self._thresholds[g]):
+                flat = np.empty(drawn[-1].size, np.int64)
+                choose(own[:, :, k].ravel(), drawn[-1].ravel(), thresholds, flat)
+                chosen.append(flat.reshape(drawn[-1].shape))
+            drawn.append(level.children_of(drawn[-1], chosen).reshape(len(indices), -1).astype(np.int64))
+        return drawn
+
+    def draw_sentences(self, key: np.ndarray, attempt: int, indices: np.ndarray) -> np.ndarray:
+        """See [`Source.draw_sentences`]."""
+        return self._draw(key, attempt, np.asarray(indices))[-1].astype(self.token_dtype)
+
+    def parse(self, tokens: np.ndarray) -> list[np.ndarray]:
+        """The levels that tokens determine: the tokens alone."""
+        return [np.asarray(tokens)]
+
+    def derivations(
+        self,
+        num: int,
+        seed: int = 0,
+        split: str = "train",
+        sampling: str | None = None,
+        start: int = 0,
+        disjoint: bool = False,
+    ) -> list[np.ndarray]:
+        """The derivations from which the sentences of `sample` were drawn: entry ℓ = 0..L, `(num, nodes)`."""
+        sentences = self.sample(num, seed, split, sampling, start, disjoint)
+        key, missing = philox_key(seed, split), np.arange(num)
+        levels = [np.zeros((num, self.num_nodes_at(level)), np.int64) for level in range(self.depth + 1)]
+        for attempt in range(MAX_ATTEMPTS):  # with `disjoint` a sentence is the first draw that fell into its region
+            if not len(missing):
+                break
+            drawn = self._draw(key, attempt, start + missing)[::-1]
+            same = (drawn[0] == sentences[missing]).all(axis=1)
+            for level, found in zip(levels, drawn, strict=True):
+                level[missing[same]] = found[same]
+            missing = missing[~same]
+        return levels
+
+    # Identity.
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """`root_probs` and, for every level g from the root: `rules.g` and `rule_probs.g`, or `factors.g`."""
+        arrays = {"root_probs": self.root_probs}
+        for g, level in enumerate(self.levels):
+            arrays |= {f"{name}.{g}": array for name, array in level.arrays().items()}
+        return arrays
+
+    def settings(self) -> dict[str, Any]:
+        """The numbers of tokens and of levels."""
+        return {"vocab_size": self.vocab_size, "depth": self.depth}
+
+    @classmethod
+    def from_arrays(cls, arrays, settings, parameters=None) -> "AmbiguousGrammar":
+        """See [`Source.from_arrays`]."""
+        levels: list[Expansion] = [
+            Factors(arrays[f"factors.{g}"])
+            if f"factors.{g}" in arrays
+            else RuleList(arrays[f"rules.{g}"], arrays[f"rule_probs.{g}"])
+            for g in range(settings["depth"])
+        ]
+        return cls(levels, arrays["root_probs"], vocab_size=settings["vocab_size"], parameters=parameters)
+
+
+registry.register(AmbiguousGrammar, IsingParameters, ColouringParameters, AmbiguousParameters)
