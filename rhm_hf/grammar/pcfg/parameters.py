@@ -11,7 +11,7 @@ import numpy as np
 
 from ...checks import SEED_LIMIT, check_integer
 from ..sentences.permutation import philox_key
-from .rules import Rules, make_rules, rules_from_text
+from .production_rules import Rules, make_rules, rules_from_text
 
 
 _DRAWN = re.compile(r"pcfg-v(\d+)-m(\d+)-s(\d+(?:\.\d+)*)-L(\d+)")

@@ -1,11 +1,11 @@
-"""Runs the kernel of `chart` over sentences, with logarithms for those that need them."""
+"""Runs the kernel of `sparse_chart` over sentences, with logarithms for those that need them."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from .binary import BinaryGrammar
+from .binary_rules import BinaryGrammar
 
 
 CAPACITY = 2**14  # items and edges that a chart has room for to begin with
@@ -20,7 +20,7 @@ class Sweeps:
     def tables(self, kind: int):
         """The kernel's tables, made once for each kind of numbers."""
         if kind not in self._tables:
-            from .chart import tables_of
+            from .sparse_chart import tables_of
 
             self._tables[kind] = tables_of(self.grammar, kind)
         return self._tables[kind]
@@ -42,7 +42,7 @@ class Sweeps:
             `(n, 2)`: the log probability of what was read as a prefix, and that of END after it. The working memory is
             one chart, about 60 bytes for each of its items, edges and cells, n (n + 1) / 2 cells for n tokens.
         """
-        from .chart import FAINT, LOGS, PROBS, new_chart, sweep_rows
+        from .sparse_chart import FAINT, LOGS, PROBS, new_chart, sweep_rows
 
         outcomes = self.grammar.rules.vocab_size + 1
         laws = np.full((len(tokens), positions, outcomes), 1 / outcomes)
@@ -70,7 +70,7 @@ class Sweeps:
         Returns:
             The kind of its numbers, the chart, and the log probabilities of the whole and of END after it.
         """
-        from .chart import FAINT, FULL, LOGS, PROBS, new_chart, sweep
+        from .sparse_chart import FAINT, FULL, LOGS, PROBS, new_chart, sweep
 
         v, length = self.grammar.rules.vocab_size, len(tokens if evidence is None else evidence)
         tokens = np.ascontiguousarray(tokens, dtype=np.int64)

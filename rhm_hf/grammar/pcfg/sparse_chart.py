@@ -1,6 +1,6 @@
 """One sweep from left to right fills the chart of a sentence and gives the law of every next token, END and log P.
 
-Of the binary grammar (see `binary`), with O[a, i] = P(x_<i, and a symbol a begins at i),
+Of the binary grammar (see `binary_rules`), with O[a, i] = P(x_<i, and a symbol a begins at i),
 
     O_direct[root, 0] = 1;   O_direct[c, i] += sum_(k < i) sum_ab O[a, k] R[a, b, c] B[b, k, i];
     O = O_direct (I - P_L)^-1;   P(x_<i, x_i = x) = sum_a O[a, i] E[a, x];   P(x_<n, END) = B[root, 0, n]
@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..sentences.philox import compiled
-from .binary import BinaryGrammar
+from .binary_rules import BinaryGrammar
 
 
 PROBS, LOGS, BEST = 0, 1, 2
@@ -70,7 +70,7 @@ class Chart(NamedTuple):
     space. `cells`: the items that end at j and start at k are numbers cells[j (j + 1) / 2 + j - 1 - k] up to the next
     entry.
     `item_*`: symbol, start, and value B. `heads` (n + 1, symbols): the first edge that waits for a symbol; `edge_*`:
-    the next such edge, its start i, its parent a, its weight R B, the item of its first child, its row of `binary`.
+    the next such edge, its start i, its parent a, its weight R B, the item of its first child, its row of `binary_rules`.
     `scales` (n + 1,): P(x_i | x_<i). `sizes` (3,): the numbers of items, of edges, and of tokens read.
     """
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .rules import Rules, make_rules
+from .production_rules import Rules, make_rules
 
 
 def rules_from_physics(source: str | Path | dict) -> Rules:
