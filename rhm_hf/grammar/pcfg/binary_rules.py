@@ -80,7 +80,7 @@ class BinaryGrammar:
         """The ways in which a symbol becomes one other symbol over the same span.
 
         Returns:
-            int64 `(rows, 4)`: parent, child, 0 for a row of `unary`, 1 for a row of `binary_rules` whose right child is
+            int64 `(rows, 4)`: parent, child, 0 for a row of `unary`, 1 for a row of `binary` whose right child is
             empty, 2 for one whose left child is, and the number of that row; float64 `(rows,)`, their probabilities.
         """
         rows = [(a, b, 0, k) for k, (a, b) in enumerate(self.unary.tolist())]

@@ -17,7 +17,7 @@ def outside(tables, kind, length, chart, chains, binary_weights, chart_end, coun
 
     Args:
         chains (tuple of int64, int64, float64 arrays): of symbol a, the symbols b that it becomes, (I - U)^-1[a, b].
-        binary_weights (float array): the weights of the rows of `binary_rules`, numbers of the kind.
+        binary_weights (float array): the weights of the rows of `binary`, numbers of the kind.
         chart_end (float): B[root, 0, n], a number of the kind.
         counts (float array): `(items,)`, filled with expected numbers (not logarithms).
         outs (float array): `(length + 1, symbols)`, working space.
@@ -133,7 +133,7 @@ def choose(tables, kind, chart, chains, length, tokens, evidence, lexical_rows, 
         lexical_rows (int64 array): the rows of `lexical` in the order of `tables.lexical_symbols`.
         uniform (float array): `(4 length,)`, uniform numbers of [0, 1).
         nodes (int64 array): `(2 length, 4)`, filled from the root down, the left child's nodes first: the symbol, the
-            symbol that it becomes by units, 1 for a row of `binary_rules` and 0 for one of `lexical`, the row.
+            symbol that it becomes by units, 1 for a row of `binary` and 0 for one of `lexical`, the row.
 
     Returns:
         The number of nodes, 2 length - 1.
