@@ -147,11 +147,14 @@ class BinaryGrammar:
             if a != b and log > best[a, b]:
                 best[a, b], first[a, b] = log, row
         for middle in range(size):
-            through = best[:, middle, None] + best[None, middle]
-            better = through > best
-            np.fill_diagonal(better, False)
-            best = np.where(better, through, best)
-            first = np.where(better, first[:, middle, None], first)
+            above, below = np.flatnonzero(best[:, middle] > -np.inf), np.flatnonzero(best[middle] > -np.inf)
+            if len(above) == 1 or len(below) == 1:  # the symbol itself
+                continue
+            part = np.ix_(above, below)
+            through = best[above, middle, None] + best[middle, below]
+            better = (through > best[part]) & (above[:, None] != below)
+            best[part] = np.where(better, through, best[part])
+            first[part] = np.where(better, first[above, middle, None], first[part])
         return best, first
 
     @cached_property
@@ -192,8 +195,10 @@ def _closed(matrix: np.ndarray) -> np.ndarray:
     """
     paths = matrix.copy()
     for middle in range(len(matrix)):
-        into = paths[:, middle] / (1 - paths[middle, middle])
-        paths = paths + into[:, None] * paths[middle]
+        above, below = np.flatnonzero(paths[:, middle]), np.flatnonzero(paths[middle])
+        if len(above) and len(below):
+            into = paths[above, middle] / (1 - paths[middle, middle])
+            paths[np.ix_(above, below)] += into[:, None] * paths[middle, below]
     return np.eye(len(matrix)) + paths
 
 

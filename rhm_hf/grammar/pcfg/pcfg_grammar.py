@@ -64,7 +64,7 @@ class PCFG(Source):
         try:
             if path.suffix == ".json":
                 return cls(foreign_rules.rules_from_physics(path))
-            return cls.from_text(path.read_text(), start)
+            return cls.from_text(path.read_text(encoding="utf-8"), start)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
