@@ -56,9 +56,8 @@ def string_laws(grammar, longest):
                 for string, q in _concatenated(full, right, longest).items():
                     total[string] += p * q
             new[a] = dict(total)
-        change = max(abs(new[a].get(s, 0) - full[a].get(s, 0)) for a in rules for s in new[a] or {(): 0})
-        full = new
-        if change < 1e-17:
+        last, full = full, new
+        if _same(last, full):
             break
     begun = {a: {} for a in rules}
     while True:
@@ -68,18 +67,23 @@ def string_laws(grammar, longest):
             for p, right in those:
                 for place, child in enumerate(right):
                     before = _concatenated(full, right[:place], longest)
-                    last = {(child,): 1.0} if isinstance(child, int) else begun[child]
+                    after = {(child,): 1.0} if isinstance(child, int) else begun[child]
                     for string, q in before.items():
-                        for rest, r in last.items():
+                        for rest, r in after.items():
                             if len(string) + len(rest) <= longest:
                                 total[string + rest] += p * q * r
             new[a] = dict(total)
-        change = max((abs(new[a][s] - begun[a].get(s, 0)) for a in rules for s in new[a]), default=0)
-        begun = new
-        if change < 1e-17:
+        last, begun = begun, new
+        if _same(last, begun):
             break
     start = grammar.symbols[0]
     return full[start], {(): 1.0, **begun[start]}
+
+
+def _same(laws, others):
+    """Whether all numbers agree but for their last bits."""
+    pairs = ((laws[a].get(string, 0.0), p) for a, law in others.items() for string, p in law.items())
+    return all(abs(p - q) <= 4e-16 * q for p, q in pairs)
 
 
 def _concatenated(full, right, longest):

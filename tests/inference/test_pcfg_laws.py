@@ -267,3 +267,134 @@ def test_what_hardly_any_derivation_allows_is_not_lost():
     # The first b is in the middle, or what follows begins with b, with probability 0.3 + 0.4.
     assert laws[0, 701, 1].item() == pytest.approx((0.4 + 0.3 * 0.7) / 0.7, abs=1e-9)
     assert grammar.laws.log_prob([[0] * 700 + [1, 0]]).item() == -math.inf
+
+
+@pytest.mark.parametrize("name", ["ambiguous", "loops", "sums", "brackets"])
+def test_open_constituents_against_sampled_derivations(name):
+    """Of the derivations that begin with a prefix: how many constituents contain its last token, by their starts."""
+    grammar = grammar_of(name)
+    trees = grammar.derivations(40000, seed=11)
+    prefixes = Counter(tuple(tree.tokens[:3].tolist()) for tree in trees if len(tree.tokens) >= 3)
+    for prefix, num in prefixes.most_common(3):
+        counts = np.zeros((num, 3, len(grammar.symbols)))
+        agreeing = (tree for tree in trees if tuple(tree.tokens[:3].tolist()) == prefix)
+        for count, tree in zip(counts, agreeing, strict=True):
+            for symbol, (start, end) in zip(tree.symbols, tree.spans, strict=True):
+                if start <= 2 < end:
+                    count[start, symbol] += 1
+        laws, valid = grammar.laws.causal_posteriors([prefix], by_start=True)
+        error = counts.std(0) / math.sqrt(num) + 1e-9
+        assert valid.all()
+        assert (np.abs(counts.mean(0) - laws[0, 2].numpy()) < 4.5 * error + 2 / num).all()
+
+
+def random_grammar(seed):
+    """Up to three symbols, two tokens, rules of 0 to 4 children, uneven probabilities; unit cycles and all."""
+    rng = np.random.default_rng(seed)
+    while True:
+        names, tokens, lines = "SAB"[: rng.integers(1, 4)], "ab"[: rng.integers(1, 3)], []
+        for name in names:
+            rights = [
+                rng.choice(list(names + tokens * 2), size)
+                for size in rng.choice(5, rng.integers(1, 5), p=[0.15, 0.3, 0.3, 0.15, 0.1])
+            ]
+            probs = rng.dirichlet(np.full(len(rights), 0.7)).tolist()
+            lines.append(
+                f"{name} -> " + " | ".join(f"{' '.join(r)} [{p!r}]" for r, p in zip(rights, probs, strict=True))
+            )
+        try:
+            grammar = PCFG.from_text("\n".join(lines), start="S")
+        except ValueError:  # not consistent, or without tokens
+            continue
+        if grammar.rules.spectral_radius < 0.9 and grammar.rules.num_rules > 2:
+            return grammar
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_grammars(seed):
+    grammar = random_grammar(seed)
+    full, begun = string_laws(grammar, 5)
+    longest = 4 if grammar.max_length is None else min(4, grammar.max_length)
+    prefixes = list(itertools.product(range(grammar.vocab_size), repeat=longest))
+    laws, valid = grammar.laws.token_laws(prefixes)
+    for row, prefix in enumerate(prefixes):
+        for i in range(longest + 1):
+            before = prefix[:i]
+            assert bool(valid[row, i]) == (before in begun)
+            if valid[row, i]:
+                law = [begun.get((*before, x), 0.0) for x in range(grammar.vocab_size)] + [full.get(before, 0.0)]
+                np.testing.assert_allclose(laws[row, i], np.array(law) / begun[before], rtol=0, atol=1e-12)
+    sentences = [w for w, p in full.items() if p > 1e-12][:8]
+    trees, drawn = grammar.laws.most_probable_parse(sentences), grammar.laws.sample_posterior(sentences)
+    numbers, logs = grammar.laws.num_derivations(sentences), grammar.laws.log_prob(sentences).tolist()
+    for w, tree, other, number, log in zip(sentences, trees, drawn, numbers, logs, strict=True):
+        assert tuple(tree.tokens.tolist()) == tuple(other.tokens.tolist()) == w
+        assert other.log_prob - 1e-9 <= tree.log_prob <= log + 1e-9
+        assert (abs(tree.log_prob - log) < 1e-9) or number > 1
+
+
+def test_improbable_is_not_impossible():
+    """Rules of probability 1e-18 along the left edge, in units and among empty rules keep all their digits."""
+    grammar = PCFG.from_text(
+        "S -> A B c [0.5] | B [1e-18] | d [0.5]\n"
+        "A -> S b [0.3] | [1e-18] | a [0.7]\n"
+        "B -> A [1e-18] | b [0.5] | S S d [0.5]"
+    )
+    full, begun = string_laws(grammar, 4)
+    rows = [w for w in full if len(w) <= 4]
+    logs = grammar.laws.log_prob(rows)
+    for row, log in zip(rows, logs.tolist(), strict=True):
+        assert log == pytest.approx(math.log(full[row]), abs=1e-9)
+    assert min(full.values()) < 1e-50
+    prefix_logs = grammar.laws.prefix_log_prob(rows)
+    np.testing.assert_allclose(prefix_logs, [math.log(begun[row]) for row in rows], rtol=0, atol=1e-9)
+
+
+def test_nothing_and_no_rows():
+    grammar = PCFG.from_text("S -> a S [0.4] | [0.6]")
+    assert grammar.laws.log_prob([[], [0]]).tolist() == pytest.approx([math.log(0.6), math.log(0.24)])
+    assert [str(tree) for tree in grammar.laws.most_probable_parse([[], [0]])] == ["(S)", "(S a (S))"]
+    assert [len(tree.tokens) for tree in grammar.laws.sample_posterior([[], [0]])] == [0, 1]
+    laws, valid = grammar.laws.token_laws([[], [0]])
+    assert laws.shape == (2, 2, 2)
+    assert valid.tolist() == [[True, False], [True, True]]
+    empty = np.zeros((0, 3), dtype=np.int64)
+    assert grammar.laws.token_laws(empty)[0].shape == (0, 4, 2)
+    assert grammar.laws.log_prob(empty).shape == (0,)
+    assert grammar.laws.posteriors(empty).tokens.shape == (0, 3, 1)
+    assert grammar.laws.posteriors([[]]).tokens.shape == (1, 0, 1)
+    assert grammar.laws.causal_posteriors([[]])[0].shape == (1, 0, 1)
+
+
+def test_impossible_evidence():
+    grammar = grammar_of("sums")
+    rows = [grammar.encode("x + x"), grammar.encode("x x x")]
+    with pytest.raises(ValueError, match="the evidence of row 1 is impossible"):
+        grammar.laws.posteriors(rows)
+    with pytest.raises(ValueError, match="the evidence of row 1 is impossible"):
+        grammar.laws.sample_posterior(rows)
+    posteriors, logs = grammar.laws.posteriors(rows, return_log_evidence=True)
+    assert logs[1].item() == -math.inf
+    assert (posteriors.tokens[1] == 1 / grammar.vocab_size).all()
+    assert set(posteriors.spans.rows.tolist()) == {0}
+    for arguments, message in (
+        ({"tokens": rows, "evidence": np.ones((1, 2, 5))}, "give either tokens"),
+        ({"tokens": rows, "mask": np.ones((2, 3))}, "must be bool"),
+        ({"evidence": np.ones((1, 2, 3))}, "it must be numbers"),
+        ({"evidence": -np.ones((1, 2, 5))}, "likelihoods must be finite"),
+        ({"evidence": np.ones((1, 2, 5)), "lengths": [3]}, "lengths must be 1 integers from 0 to 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            grammar.laws.posteriors(**arguments)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_results_lie_where_tokens_do():
+    grammar = PCFG.from_name("pcfg-dyck2")
+    tokens = torch.from_numpy(grammar.sample(20).astype(np.int64))
+    for there, here in zip(grammar.laws.token_laws(tokens.cuda()), grammar.laws.token_laws(tokens), strict=True):
+        assert there.is_cuda
+        assert torch.equal(there.cpu(), here)
+    assert grammar.laws.log_prob(tokens.cuda()).is_cuda
+    assert grammar.laws.posteriors(tokens.cuda()).spans.probs.is_cuda

@@ -1,9 +1,9 @@
 """General probabilistic context-free grammars: any rules, recursive or not, read from text."""
 
 from ..registry import register
+from .derivation_tree import Tree
 from .parameters import PCFGParameters
-from .pcfg import PCFG
-from .tree import Tree
+from .pcfg_grammar import PCFG
 
 
 register(PCFG, PCFGParameters)

@@ -11,11 +11,12 @@ import numpy as np
 
 from ...checks import SEED_LIMIT, check_integer
 from ..sentences.permutation import philox_key
-from .rules import Rules, make_rules, rules_from_text
+from .production_rules import Rules, make_rules, rules_from_text
 
 
 _DRAWN = re.compile(r"pcfg-v(\d+)-m(\d+)-s(\d+(?:\.\d+)*)-L(\d+)")
 SYMBOL_LIMIT = 2**16  # symbols of all levels of a drawn grammar
+ATTEMPTS = 100  # to draw a level that uses all symbols of the one below
 
 
 @cache
@@ -31,8 +32,9 @@ class PCFGParameters:
 
     The ensemble, in the manner of cfg3 of arXiv 2305.13673: L levels of v symbols (tokens at level 0) below the start
     symbol, m equiprobable rules for every symbol. The arity of a rule is one of `tuple_sizes` with equal chances, its
-    children are uniform; no right side occurs twice on a level, and all symbols are used. With its start symbol,
-    `pcfg-v3-m2-s2.3-L6` has seven levels, like theirs.
+    children are uniform; no right side occurs twice on a level. A level is drawn again, up to 100 times, where it does
+    not use all symbols of the one below; where there are too few rules for that, symbols that are not used are absent.
+    With its start symbol, `pcfg-v3-m2-s2.3-L6` has seven levels, like theirs.
 
     Args:
         title (`str`, *optional*): a grammar of the gallery; then nothing else is given.
@@ -88,10 +90,6 @@ class PCFGParameters:
                 f"num_rules={m} is too many: {v} symbols with arities {sizes} have {sum(v**size for size in sizes)} "
                 "right sides, of which half at most may be used"
             )
-        if m * max(sizes) < v:
-            raise ValueError(
-                f"num_rules={m} is too few: the start symbol has {m * max(sizes)} children, and must use {v} symbols"
-            )
 
     @property
     def name(self) -> str:
@@ -133,21 +131,22 @@ class PCFGParameters:
 
 
 def drawn_rules(p: PCFGParameters) -> Rules:
-    """Draws the rules of every level, root first, again where a level leaves a symbol out."""
+    """Draws the rules of every level, root first, again where a level leaves a symbol out, for some time."""
     words = _Words(p.rules_seed)
-    made = []
+    made, parents = [], ["S"]
     for level in range(p.depth, 0, -1):
-        parents = ["S"] if level == p.depth else [f"{level}.{a}" for a in range(p.vocab_size)]
-        while True:
+        for _ in range(ATTEMPTS):
             right_sides: dict[tuple[int, ...], None] = {}
             while len(right_sides) < len(parents) * p.num_rules:
                 size = p.tuple_sizes[words.below(len(p.tuple_sizes))]
                 right_sides.setdefault(tuple(words.below(p.vocab_size) for _ in range(size)))
-            if len({child for right in right_sides for child in right}) == p.vocab_size:
+            used = sorted({child for right in right_sides for child in right})
+            if len(used) == p.vocab_size:
                 break
         for place, right in enumerate(right_sides):
             children = [(str(c), True) if level == 1 else (f"{level - 1}.{c}", False) for c in right]
             made.append((parents[place // p.num_rules], children, None))
+        parents = [f"{level - 1}.{c}" for c in used]
     return make_rules(made, "S", terminals=[str(k) for k in range(p.vocab_size)])
 
 

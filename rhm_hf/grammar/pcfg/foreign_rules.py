@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .rules import Rules, make_rules
+from .production_rules import Rules, make_rules
 
 
 def rules_from_physics(source: str | Path | dict) -> Rules:
@@ -27,7 +27,7 @@ def rules_from_physics(source: str | Path | dict) -> Rules:
     Raises:
         `ValueError`: naming the level and the node where it is no such grammar.
     """
-    values = json.loads(Path(source).read_text()) if isinstance(source, str | Path) else source
+    values = json.loads(Path(source).read_text(encoding="utf-8")) if isinstance(source, str | Path) else source
     levels = values.get("all") if isinstance(values, Mapping) else None
     if not isinstance(levels, list) or len(levels) < 2 or not all(isinstance(nodes, list) for nodes in levels):
         raise ValueError("this is no PhysicsLM4 grammar: it must have 'all', two or more lists of nodes, root first")

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .text import Writing, quoted, read
+from .rules_text import Writing, quoted, read
 
 
 SUM_TOLERANCE = 1e-6
@@ -108,7 +108,7 @@ class Rules:
 
 
 def rules_from_text(text: str, start: str | None = None) -> Rules:
-    """Reads rules in the forms that [`~rhm_hf.grammar.pcfg.text`] describes.
+    """Reads rules in the forms that [`~rhm_hf.grammar.pcfg.rules_text`] describes.
 
     Args:
         text (`str`): the rules.

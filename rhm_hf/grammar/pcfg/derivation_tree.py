@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .rules import Rules
+from .production_rules import Rules
 
 
 class Tree:
@@ -53,7 +53,7 @@ class Tree:
 
     @property
     def symbols(self) -> np.ndarray:
-        """int32 `(nodes,)`: the symbol of every node, in the order of `rules`."""
+        """int32 `(nodes,)`: the symbol of every node, in the order of `production_rules`."""
         return self.grammar_rules.lefts[self.rules]
 
     @property

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .rules import Rules
+from .production_rules import Rules
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +51,10 @@ class BinaryGrammar:
 
     @cached_property
     def empty(self) -> np.ndarray:
-        """float64 `(symbols,)`: P(a symbol yields nothing), the least fixed point, by Newton's method from 0.
+        """float64 `(symbols,)`: P(a symbol yields nothing), the least fixed point of the rules' equations.
 
-        Newton's steps ascend to the least fixed point of such polynomials (Etessami and Yannakakis, 2009).
+        Newton's steps from 0 ascend to it (Etessami and Yannakakis, 2009); the equations themselves, which add
+        positive terms only, then mend the last digits of small ones. Exactly 0 where a symbol cannot be empty.
         """
         written = np.zeros(self.num_symbols)
         for symbol, rules in self.empty_rules.items():
@@ -62,17 +63,27 @@ class BinaryGrammar:
         if not written.any():
             return eps
         parent, left, right = self.binary.T
+
+        def right_sides(values: np.ndarray) -> np.ndarray:
+            total = written.copy()
+            np.add.at(total, self.unary[:, 0], self.unary_probs * values[self.unary[:, 1]])
+            np.add.at(total, parent, self.binary_probs * values[left] * values[right])
+            return total
+
+        possible = np.zeros(self.num_symbols)
+        for _ in range(self.num_symbols):
+            possible = (right_sides(possible) > 0).astype(np.float64)
         for _ in range(200):
-            value, slope = written.copy(), np.zeros((self.num_symbols,) * 2)
-            np.add.at(value, self.unary[:, 0], self.unary_probs * eps[self.unary[:, 1]])
-            np.add.at(value, parent, self.binary_probs * eps[left] * eps[right])
+            slope = np.zeros((self.num_symbols,) * 2)
             np.add.at(slope, (self.unary[:, 0], self.unary[:, 1]), self.unary_probs)
             np.add.at(slope, (parent, left), self.binary_probs * eps[right])
             np.add.at(slope, (parent, right), self.binary_probs * eps[left])
-            step = np.linalg.solve(np.eye(self.num_symbols) - slope, value - eps)
-            eps = np.clip(eps + step, 0.0, 1.0)
+            step = np.linalg.solve(np.eye(self.num_symbols) - slope, right_sides(eps) - eps)
+            eps = np.clip(eps + step, 0.0, 1.0) * possible
             if np.abs(step).max() <= 1e-15:
                 break
+        for _ in range(self.num_symbols):
+            eps = right_sides(eps) * possible
         return eps
 
     @cached_property
@@ -136,11 +147,14 @@ class BinaryGrammar:
             if a != b and log > best[a, b]:
                 best[a, b], first[a, b] = log, row
         for middle in range(size):
-            through = best[:, middle, None] + best[None, middle]
-            better = through > best
-            np.fill_diagonal(better, False)
-            best = np.where(better, through, best)
-            first = np.where(better, first[:, middle, None], first)
+            above, below = np.flatnonzero(best[:, middle] > -np.inf), np.flatnonzero(best[middle] > -np.inf)
+            if len(above) == 1 or len(below) == 1:  # the symbol itself
+                continue
+            part = np.ix_(above, below)
+            through = best[above, middle, None] + best[middle, below]
+            better = (through > best[part]) & (above[:, None] != below)
+            best[part] = np.where(better, through, best[part])
+            first[part] = np.where(better, first[above, middle, None], first[part])
         return best, first
 
     @cached_property
@@ -174,11 +188,18 @@ def _rows(grammar: BinaryGrammar, kind: str):
 
 
 def _closed(matrix: np.ndarray) -> np.ndarray:
-    """(I - matrix)^-1, exactly 0 where there is no path, so that what is impossible stays so."""
-    reach = np.eye(len(matrix), dtype=bool) | (matrix > 0)
+    """(I - matrix)^-1 = I + matrix + matrix^2 + .. by elimination, symbol by symbol.
+
+    Nothing but positive terms is added, so small entries keep their digits, and those without a path are exactly 0:
+    what is improbable stays possible, and what is impossible impossible.
+    """
+    paths = matrix.copy()
     for middle in range(len(matrix)):
-        reach |= reach[:, middle, None] & reach[None, middle]
-    return np.where(reach, np.maximum(np.linalg.inv(np.eye(len(matrix)) - matrix), 0.0), 0.0)
+        above, below = np.flatnonzero(paths[:, middle]), np.flatnonzero(paths[middle])
+        if len(above) and len(below):
+            into = paths[above, middle] / (1 - paths[middle, middle])
+            paths[np.ix_(above, below)] += into[:, None] * paths[middle, below]
+    return np.eye(len(matrix)) + paths
 
 
 def binarised(rules: Rules) -> BinaryGrammar:

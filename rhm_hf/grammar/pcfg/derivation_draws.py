@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .rules import Rules
+from .production_rules import Rules
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Drawn:
 
     def padded(self, pad: int, dtype: np.dtype) -> np.ndarray:
         """`(num, longest)`: the sentences, filled up with `pad`."""
-        from .expand import pad_rows
+        from .derivation_kernels import pad_rows
 
         padded = np.empty((len(self.ends) - 1, int(self.lengths.max(initial=0))), dtype=dtype)
         pad_rows(self.tokens, self.ends, padded.dtype.type(pad), padded)
@@ -68,7 +68,7 @@ class Plan:
             attempt (`int`): another one gives other derivations, independently.
             indices (`np.ndarray`): int64 `(num,)`, each in `[0, 2^63)`.
         """
-        from .expand import derive
+        from .derivation_kernels import derive
 
         room = int(len(indices) * (self.size + 1)) + 64
         tokens, rules = np.empty(room, np.int32), np.empty(room, np.int32)

@@ -10,13 +10,13 @@ import numpy as np
 from ...checks import check_integer
 from ..sentences.permutation import philox_key
 from ..source import Source
-from . import draws, foreign, lengths
-from .binary import BinaryGrammar, binarised
-from .enumeration import all_sentences
+from . import derivation_draws, foreign_rules, length_laws
+from .binary_rules import BinaryGrammar, binarised
+from .derivation_tree import Tree
 from .parameters import PCFGParameters
-from .rules import Rules, checked_rules, rules_from_text
+from .production_rules import Rules, checked_rules, rules_from_text
+from .sentence_list import all_sentences
 from .sweeps import Sweeps
-from .tree import Tree
 
 
 COUNTING_LIMIT = 2**14  # sentences that are counted one by one
@@ -31,7 +31,7 @@ class PCFG(Source):
     their mean size is finite); others are refused.
 
     Args:
-        rules ([`~rhm_hf.grammar.pcfg.rules.Rules`]): the rules; see `from_text` and its kin.
+        rules ([`~rhm_hf.grammar.pcfg.production_rules.Rules`]): the rules; see `from_text` and its kin.
         parameters ([`~rhm_hf.grammar.pcfg.parameters.PCFGParameters`], *optional*): its name, where it has one.
     """
 
@@ -45,7 +45,7 @@ class PCFG(Source):
 
     @classmethod
     def from_text(cls, text: str, start: str | None = None) -> "PCFG":
-        """Reads rules as people write them, `S -> A B [0.3] | 'c' [0.7]`; see [`~rhm_hf.grammar.pcfg.text`].
+        """Reads rules as people write them, `S -> A B [0.3] | 'c' [0.7]`; see [`~rhm_hf.grammar.pcfg.rules_text`].
 
         Args:
             text (`str`): the rules; equiprobable where no probabilities are written.
@@ -63,15 +63,15 @@ class PCFG(Source):
         path = Path(path)
         try:
             if path.suffix == ".json":
-                return cls(foreign.rules_from_physics(path))
-            return cls.from_text(path.read_text(), start)
+                return cls(foreign_rules.rules_from_physics(path))
+            return cls.from_text(path.read_text(encoding="utf-8"), start)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
     @classmethod
     def from_mixed_tensors(cls, rules: Any, kind_probs: Any = None, vocab_size: int | None = None) -> "PCFG":
-        """Takes the tensors of Mixed_RHM: see [`~rhm_hf.grammar.pcfg.foreign.rules_from_mixed`]."""
-        return cls(foreign.rules_from_mixed(rules, kind_probs, vocab_size))
+        """Takes the tensors of Mixed_RHM: see [`~rhm_hf.grammar.pcfg.foreign_rules.rules_from_mixed`]."""
+        return cls(foreign_rules.rules_from_mixed(rules, kind_probs, vocab_size))
 
     @classmethod
     def drawn_from(cls, parameters: PCFGParameters) -> "PCFG":
@@ -101,8 +101,8 @@ class PCFG(Source):
         return self.rules.symbols
 
     @cached_property
-    def _extent(self) -> lengths.Extent:
-        return lengths.extent(self.rules)
+    def _extent(self) -> length_laws.Extent:
+        return length_laws.extent(self.rules)
 
     @property
     def max_length(self) -> int | None:
@@ -194,7 +194,7 @@ class PCFG(Source):
     @cached_property
     def derivation_entropy(self) -> float:
         """The entropy of a derivation in nats, exact."""
-        return lengths.derivation_entropy(self.rules)
+        return length_laws.derivation_entropy(self.rules)
 
     @cached_property
     def _entropy(self) -> tuple[float, float]:
@@ -225,11 +225,11 @@ class PCFG(Source):
 
     def length_law(self, longest: int) -> np.ndarray:
         """P(a sentence has n tokens), n = 0 .. longest, exact: float64 `(longest + 1,)`."""
-        return lengths.length_law(self.binary, check_integer("longest", longest, 0))
+        return length_laws.length_law(self.binary, check_integer("longest", longest, 0))
 
     @cached_property
     def _length_moments(self) -> tuple[float, float]:
-        return lengths.mean_and_variance(self.rules)
+        return length_laws.mean_and_variance(self.rules)
 
     @cached_property
     def mean_length(self) -> float:
@@ -244,9 +244,9 @@ class PCFG(Source):
     # Sentences.
 
     @cached_property
-    def plan(self) -> draws.Plan:
+    def plan(self) -> derivation_draws.Plan:
         """The tables that sentences are drawn with."""
-        return draws.Plan(self.rules, self.mean_length + self.binary.num_symbols)
+        return derivation_draws.Plan(self.rules, self.mean_length + self.binary.num_symbols)
 
     def draw_sentences(self, key: np.ndarray, attempt: int, indices: np.ndarray) -> np.ndarray:
         """See [`Source.draw_sentences`]."""

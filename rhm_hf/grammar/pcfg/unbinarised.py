@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .binary import BinaryGrammar
+from .binary_rules import BinaryGrammar
 
 
 class Derivations:
@@ -22,7 +22,7 @@ class Derivations:
         self.grammar, self.rng = grammar, rng
 
     def rules_of(self, nodes: np.ndarray) -> list[int]:
-        """The rules of the derivation, leftmost symbol first, of nodes as [`~.beliefs.choose`] gives them."""
+        """The rules of the derivation, leftmost symbol first, of nodes as [`~.chart_beliefs.choose`] gives them."""
         grammar, stack = self.grammar, []
         for top, bottom, is_binary, row in nodes[::-1].tolist():
             if is_binary:

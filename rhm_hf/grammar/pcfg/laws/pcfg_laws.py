@@ -1,9 +1,9 @@
 """`PCFGLaws`: the exact laws of a general grammar.
 
 Sentences of different lengths come as lists of lists, or as rows padded with PAD = v + 1. All computation is in numpy
-and numba on the CPU, in float64, sentence by sentence on sparse charts (see `chart`), and results go to the device of
-the tokens. Memory, besides the results: one chart, about 60 bytes for each item and edge and 4 n^2 for the cells of n
-tokens; grammars of few derivations per prefix have a few items a token, others up to (symbols) n / 2.
+and numba on the CPU, in float64, sentence by sentence on sparse charts (see `sparse_chart`); results go to the device
+of the tokens. Memory, besides the results: one chart, 16 bytes for each item, 40 for each edge and 4 n^2 for the cells
+of n tokens; grammars of few derivations per prefix have a few items a token, others up to (symbols) n / 2.
 """
 
 from typing import Any
@@ -15,10 +15,11 @@ from ...laws.base import Laws
 from ...laws.inputs import checked_dtype
 from ...laws.posteriors import refuse_impossible
 from ...refusal import NotSupported
-from ..derivations import Derivations, count_derivations
-from ..tree import Tree
-from .inputs import checked_rows, given_evidence
-from .spans import Posteriors, Spans
+from ..chart_tables import BEST, PROBS
+from ..derivation_tree import Tree
+from ..unbinarised import Derivations, count_derivations
+from .pcfg_inputs import checked_rows, given_evidence
+from .span_posteriors import Posteriors, Spans
 
 
 class PCFGLaws(Laws):
@@ -125,8 +126,6 @@ class PCFGLaws(Laws):
     def _chains(self, kind: int):
         """Of symbol a, the symbols b that it becomes, and the weights: three arrays, made once for a kind."""
         if kind not in self._made_chains:
-            from ..chart import BEST, PROBS
-
             if kind == BEST:
                 matrix = self.binary.best_steps[0]
                 above, below = np.nonzero(matrix > -np.inf)
@@ -141,8 +140,7 @@ class PCFGLaws(Laws):
 
     def _outside(self, tokens: np.ndarray, likelihoods: np.ndarray | None):
         """Spans (symbols, starts, ends, probs), laws of the tokens, and log evidence of one row."""
-        from ..beliefs import outside
-        from ..chart import PROBS
+        from ..chart_beliefs import outside
 
         kind, chart, (log_prefix, log_end) = self.sweeps.chart(tokens, likelihoods)
         length, size = len(tokens if likelihoods is None else likelihoods), self.binary.num_symbols
@@ -190,7 +188,7 @@ class PCFGLaws(Laws):
             constituents a that begin at k and contain token i, given x_0 .. x_i. It is a probability where no symbol
             is on its own left edge. And bool `(n, t)`: whether x_0 .. x_i is possible; elsewhere entries are 0.
         """
-        from ..beliefs import opened
+        from ..chart_beliefs import opened
 
         rows, dtype = checked_rows(self.source, tokens), checked_dtype(dtype)
         n, t = rows.tokens.shape
@@ -212,7 +210,6 @@ class PCFGLaws(Laws):
 
     def most_probable_parse(self, tokens: Any) -> list[Tree | None]:
         """The most probable derivation of every row; None where it is no sentence."""
-        from ..chart import BEST
 
         rows = checked_rows(self.source, tokens)
         return [
@@ -248,8 +245,7 @@ class PCFGLaws(Laws):
         return trees
 
     def _chosen(self, kind, chart, ends, tokens, likelihoods, rng) -> Tree | None:
-        from ..beliefs import choose
-        from ..chart import PROBS
+        from ..chart_beliefs import choose
 
         if ends[1] == -np.inf:
             return None

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .binary import BinaryGrammar
-from .rules import Rules
+from .binary_rules import BinaryGrammar
+from .production_rules import Rules
 
 
 def length_law(grammar: BinaryGrammar, longest: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..sentences.philox import compiled
-from .chart import plus, times
+from .sparse_chart import plus, times
 
 
 @compiled

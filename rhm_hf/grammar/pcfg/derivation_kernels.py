@@ -17,7 +17,7 @@ def derive(
     """Derives the sentences `indices[done:]`, leftmost symbol first, while there is room.
 
     Args:
-        starts, rights, first_rules (int arrays): see [`~rhm_hf.grammar.pcfg.rules.Rules`].
+        starts, rights, first_rules (int arrays): see [`~rhm_hf.grammar.pcfg.production_rules.Rules`].
         limits (uint64 array), aliases (int64 array): `(rules,)`, alias tables within each symbol's rules.
         tokens, rules (int32 arrays): filled with the tokens and the rules of all sentences, one after the other.
         stack (int64 array): working space.
