@@ -95,9 +95,10 @@ def loss_by_context(
         whole fall. Both are None where the data do not decide them; each has `.._estimate`, `.._interval` (95 %, by
         resampling documents), `.._status`, `.._windows` (about how many would decide), and where the text is known
         `.._characters` and its interval: see [`Saturation`]. `gamma`, `loss_inf`, their intervals and more, see
-        [`fit_decay`], and `fit_range`; None where no power law can be fitted. `mode`, `windows`, `per`, `read_as` (`"causal"` or `"masked"`, as the model was found to be),
-        `bos`, `num_windows`, `num_documents` (with a window), `num_too_short`, `num_rows` (documents, or their blocks where
-        they are few, that errors take as independent), `characters_per_token`.
+        [`fit_decay`], and `fit_range`; None where no power law can be fitted. `mode`, `windows`, `per`, `read_as`
+        (`"causal"` or `"masked"`, as the model was found to be), `bos`, `num_windows`, `num_documents` (with a
+        window), `num_too_short`, `num_rows` (documents, or their blocks where they are few, that errors take as
+        independent), `characters_per_token`.
 
         One pass over `"rows"` judges every place of a row with its own targets, so that differences between them say
         nothing about context: `n_sat`, `n_sat_relative`, `gamma` and what belongs to them are None there.
