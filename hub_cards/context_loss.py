@@ -51,8 +51,8 @@ import evaluate
 import rhm_hf
 
 metric = evaluate.load("context_loss")  # or rhm_hf.load_metric("context_loss"); both work offline
-metric.compute(texts=documents, model="path-or-hub-id-or-model")  # one pass a window: fast
-metric.compute(texts=documents, model="path-or-hub-id-or-model", paired=True, per="character")
+metric.compute(texts=documents, model="path-or-hub-id-or-model")
+metric.compute(texts=documents, model="path-or-hub-id-or-model", paired=False, per="character")  # one pass: fast
 ```
 
 ## What comes out
@@ -60,9 +60,14 @@ metric.compute(texts=documents, model="path-or-hub-id-or-model", paired=True, pe
 - `loss` and `loss_stderr` at every n of `context_lengths`; documents are independent in the standard errors, or their
   blocks where documents are few.
 - `delta` = mean of l(n) - l(N), N the longest context, and its own `delta_stderr`.
-- `n_sat`: the smallest n from which on `delta` is at most 0.01 nats or two standard errors, whichever is more; N where
-  the loss falls up to there. `n_sat_relative`: the same with 5 % of the whole fall instead of 0.01 nats.
-- `gamma` of L_n = `loss_inf` + A n^-gamma over `fit_range`, with a 95 % interval. With the exponent beta of the decay
+- `n_sat`: the smallest n from which on the loss, fitted by one that never rises, stays within 0.01 nats of that at N.
+  `n_sat_relative`: the same with 5 % of the whole fall. Each comes with `.._estimate`, `.._interval` (95 %, documents
+  resampled), `.._status` and, where the text is known, `.._characters`. They are None where the data do not decide
+  them: where the interval spans more than a factor of 2 (`"undecided"`; `.._windows`: about how many windows would
+  decide) or reaches N (`"context"`: longer contexts are needed).
+- `gamma` of L_n = `loss_inf` + A n^-gamma over `fit_range`. `gamma_interval` (95 %) holds what documents
+  (`gamma_statistical_interval`) and the choice of range (`gamma_range`) leave open; `gamma_status` says whether an
+  exponential fits better. With the exponent beta of the decay
   of correlations, the theory's learning exponent is gamma / (2 beta) (arXiv 2602.07488).
 - How it was measured: `mode`, `windows`, `per`, `bos`, `num_windows`, `num_documents`, `num_too_short`, `num_rows`,
   `characters_per_token`.
@@ -74,13 +79,15 @@ The exact law of `{NAME}` as a masked language model, judged with `windows="rows
 
 {facts.markdown_table(["n", *columns], rows)}
 
-`n_sat` = {result["n_sat"]}, `n_sat_relative` = {result["n_sat_relative"]}.
+`n_sat` = {result["n_sat"]} (`{result["n_sat_status"]}`, interval {result["n_sat_interval"]}), `n_sat_relative` =
+{result["n_sat_relative"]}.
 
 ## Two ways to measure
 
-`paired=True` reads the same targets again for every n: differences between lengths are then free of the targets' own
-spread. `paired=False` reads windows that start at uniformly random places once, the token at depth n having n visible
-ones before it; every n has targets of its own. Masked models predict the last token of a window and are always paired.
+`paired=True`, the default for text, reads the same targets again for every n: differences between lengths are then
+free of the targets' own spread. `paired=False`, the fast mode, reads windows that start at uniformly random places
+once, the token at depth n having n visible ones before it; every n has targets of its own, and `n_sat` asks for many
+more windows. Masked models predict the last token of a window and are always paired.
 
 Before the visible tokens stands the model's BOS (or [CLS]): with n = 0 the model sees it alone, and every context
 begins at the model's first positions. Contexts longer than the model's positions are refused. `windows="rows"` is for
@@ -96,7 +103,7 @@ sentences whose places matter, such as those of a grammar: rows are the windows,
 
 A model's loss is an upper bound of the entropy of the text at that context, not the entropy. A causal model from which
 tokens were hidden in place was not trained so, and may do worse than it could. `n_sat` is no finer than the list of
-lengths, and no sharper than `delta_stderr`: compare it with 0.01.
+lengths; documents that a context of N does not fit into are left out.
 
 ## Citation
 

@@ -60,11 +60,15 @@ metric.compute(corpus=documents, generated=samples, tokenizer="path-or-hub-id") 
   `relative_difference` is at most 0.1, or `difference` at most two standard errors of blocks. `difference` is
   D_t = |C_generated - C_corpus|^2 / v^2 without the noise of either, `relative_difference` is D_t over the corpus's
   own signal or its noise, whichever is larger.
+- `t_agree_interval`: up to where they agree for sure, and up to where they may; up to infinity where nothing within
+  `t_res` shows a difference.
 - `t_res`: the last distance up to which the signal of the corpus exceeds both noise floors, that of the generated text
   included: beyond it nothing can be said. `censored`: agreement holds up to there, so `t_agree` is a lower bound;
   generate more.
-- `corpus` and `generated`: their `correlation`, `noise_floor`, `signal`, `effective_context` (t*), `num_tokens`.
-- `n_sat`, `n_sat_relative`, `n_max`: of `context_loss` on the corpus, and its longest context.
+- `corpus` and `generated`: their `correlation`, `noise_floor`, `signal`, `effective_context` (t*) with its interval,
+  `num_tokens`.
+- `n_sat`, `n_sat_relative` with their intervals and statuses, `n_max`: what `context_loss` gives of the same text, and
+  its longest context.
 
 A model that remembers n tokens agrees up to t = n: the text of a trigram model up to 2.
 

@@ -65,7 +65,7 @@ For every distance: `correlation` C~(t), `correlation_stderr`, `noise_floor`, `s
 C~^2 from two interleaved halves of the text; it may be negative), `signal_stderr`, `operator_norm` (the largest
 singular value of C), `num_pairs`. Errors are a jackknife over blocks of the text: its pairs are not independent. Then
 `effective_context` with `effective_context_is_bound` (True where no measured distance falls below the floor),
-`exponent`, the β of C~ ~ t^-β fitted to the signal over `fit_range`, its `exponent_interval` (95 %, bootstrap over
+`exponent`, the β of C~ ~ t^-β fitted to the signal over `fit_range`, its `exponent_interval` (95 %, jackknife over
 blocks), `vocab_size`, `num_tokens`.
 
 ## Example

@@ -406,8 +406,7 @@ def tasks_train_and_judge(world, folder):
         try:
             task = task_class(source.vocab_size, source.max_length, source)
         except NotSupported as refusal:
-            assert source.name in str(refusal), refusal
-            assert source.lengths_vary or not source.has_blocks
+            refused[name] = str(refusal)
             continue
         assert "kl" in task.columns
         if name == "next_token":

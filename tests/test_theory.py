@@ -151,7 +151,7 @@ def test_denoising_transition_has_the_published_values():
         (lambda: theory.correlation_of_rule_laws(LARGE, []), "squared_norms holds 0"),
         (lambda: theory.correlation_of_rule_laws(LARGE, [0.5, 0.001]), "cannot be"),
         (lambda: theory.token_correlation(LARGE, 4), "level=4"),
-        (lambda: theory.language_exponent(math.inf, 1), "gamma=inf"),
+        (lambda: theory.language_exponent(math.nan, 1), "gamma=nan"),
         (lambda: theory.recovery_threshold(LARGE, "gaussian"), "noise='gaussian'"),
         (lambda: theory.recovery_threshold(GrammarParameters.from_name("v8-m8-s2-L2")), "no threshold"),
         (lambda: theory.recovery_threshold(GrammarParameters(2**12, 8, 2, 2)), "products a step"),

@@ -19,8 +19,7 @@ from rhm_hf import Grammar, load_metric, theory
 from rhm_hf.inference import sample_posterior
 from rhm_hf.judging.bare import evaluating
 from rhm_hf.judging.loading import load_model
-from rhm_hf.metrics.context_loss.by_context import TOLERANCE
-from rhm_hf.metrics.context_loss.saturation import curve, differences, saturation_length
+from rhm_hf.metrics.context_loss.saturation import curve, differences, saturation
 from rhm_hf.plots import finish, new_figure
 from rhm_hf.statistics import (
     compare_correlations,
@@ -79,9 +78,11 @@ def described(row: dict, run, found: dict) -> dict:
 
 def add_run(tables: Tables, row: dict, run, losses: dict, samples: dict, contexts: dict) -> None:
     """Everything about one model; what is censored is marked so."""
-    found = {"n_sat": losses["n_sat"], "n_max": losses["context_lengths"][-1]}
-    found |= {"n_sat_is_bound": int(found["n_sat"] == found["n_max"]), "n_sat_hidden": samples["n_sat"]}
-    found |= saturation_relative(*(losses[name] for name in ("context_lengths", "delta", "delta_stderr")))
+    found = {"n_max": losses["context_lengths"][-1], "n_sat_hidden": samples["n_sat"]}
+    for name in ("n_sat", "n_sat_relative"):  # what is not decided stands with its interval
+        low, high = losses[f"{name}_interval"] or ("", "")
+        found |= {name: losses[f"{name}_estimate"], f"{name}_low": low, f"{name}_high": high}
+        found[f"{name}_is_bound"] = int(losses[f"{name}_status"] != "decided")
     found |= {"t_agree": samples["t_agree"], "t_res": samples["t_res"], "t_agree_is_bound": int(samples["censored"])}
     described_row = described(row, run, found | contexts)
     tables["lengths"].append(described_row)
@@ -93,16 +94,6 @@ def add_run(tables: Tables, row: dict, run, losses: dict, samples: dict, context
     samples = samples | {"agrees": [int(agrees) for agrees in samples["agrees"]]}
     for values in zip(*(samples[name] for name in columns), strict=True):
         tables["agreement"].append(names | dict(zip(("t", *columns[1:]), values, strict=True)))
-
-
-def saturation_relative(lengths: list[int], delta, stderr) -> dict:
-    """The context that gives all but a twentieth of what the longest one gives.
-
-    Of a model that knows its training text by heart the loss on other text rises a little with ever more context, so
-    that it settles within no fixed amount.
-    """
-    found = saturation_length(lengths, delta, stderr, RELATIVE * delta[0])
-    return {"n_sat_relative": found, "n_sat_relative_is_bound": int(found == lengths[-1])}
 
 
 def add_held_out(tables: Tables, data: str, rules_seed: int, found) -> None:
@@ -187,7 +178,10 @@ def sentence_losses(model, grammar: Grammar, tokens: torch.Tensor, shown: torch.
     lengths = list(range(len(shown)))
     loss, delta = curve(sums, ones), differences(sums, ones)
     found = dict(zip(("loss", "loss_stderr", "delta", "delta_stderr"), (*loss, *delta), strict=True))
-    return found | {"context_lengths": lengths, "n_sat": saturation_length(lengths, *delta, TOLERANCE)}
+    found["context_lengths"] = lengths
+    found |= saturation(lengths, sums, ones, len(tokens)).to_dict("n_sat")
+    relative = saturation(lengths, sums, ones, len(tokens), RELATIVE, relative=True)
+    return found | relative.to_dict("n_sat_relative")
 
 
 # Characters.

@@ -20,7 +20,7 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from ..statistics import PairCounts
-from ..statistics.pairs.ids import checked_distances
+from ..statistics.pairs.checked_ids import checked_distances
 from .characters import CharEncoder
 from .tokenizer import token_ids
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .learner.latents import LearnedLatents, learn_latents, synonym_agreement
     from .pairs.agreement import Agreement, compare_correlations
     from .pairs.correlations import TokenCorrelations, prefix_contexts, token_correlations
-    from .pairs.counts import PairCounts
     from .pairs.decay import context_curve
+    from .pairs.pair_counts import PairCounts
     from .pairs.tuples import ngram_ids, tuple_ids
 
 _EXPORTS = {  # most submodules import torch or numba
@@ -37,7 +37,7 @@ _EXPORTS = {  # most submodules import torch or numba
     "LearnedLatents": "learner.latents",
     "LearningCurves": "curves.endings",
     "LocalExponents": "curves.exponents",
-    "PairCounts": "pairs.counts",
+    "PairCounts": "pairs.pair_counts",
     "PlateauPolygon": "curves.polygon",
     "ScalingFit": "curves.exponents",
     "TokenCorrelations": "pairs.correlations",

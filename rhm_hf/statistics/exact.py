@@ -10,7 +10,7 @@ from ..checks import check_integer
 from ..inference import next_token_probs
 from ..judging.sentences import fresh_sentences, judged_sentences
 from .accumulator import Accumulator
-from .pairs.ids import checked_distances
+from .pairs.checked_ids import checked_distances
 from .pairs.pair_laws import PairLaw
 
 

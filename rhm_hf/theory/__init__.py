@@ -10,7 +10,8 @@ correlations, plateaus); Sclocchi et al. 2402.16991 (denoising transition); Fave
 diffusion); Tomasini and Wyart 2404.10727 (sparse); 2505.07067 (Zipf rules); 2602.07488 (exponent of any language).
 """
 
-from .correlations import (
+from .denoising import denoising_map, denoising_transition, has_denoising_transition
+from .ensemble_correlations import (
     correlation_exponent,
     correlation_noise,
     correlation_of_rule_laws,
@@ -19,7 +20,6 @@ from .correlations import (
     token_correlation,
     tuple_correlation,
 )
-from .denoising import denoising_map, denoising_transition, has_denoising_transition
 from .learning import (
     clustering_complexity,
     grammatical_fraction,

@@ -161,9 +161,11 @@ def learning_exponent(
 
 def language_exponent(gamma: float, beta: float) -> float:
     """α = γ / (2β) of any language (2602.07488): H_n - H_inf ~ n^-γ, correlations ~ n^-β."""
-    if check_number("beta", beta, 0) == 0:
+    if not beta > 0:
         raise ValueError(f"beta={beta} must be above 0: correlations that do not decay give no exponent")
-    return check_number("gamma", gamma, 0) / (2 * beta)
+    if not gamma >= 0 or beta == gamma == math.inf:
+        raise ValueError(f"gamma={gamma} must be 0 or more, and finite where beta={beta} is not")
+    return gamma / (2 * beta)
 
 
 def zipf_classification_exponent(a: float) -> float:

@@ -10,6 +10,7 @@ from hub_cards.parsing_model import ParsingForSequenceClassification
 from rhm_hf import Grammar, load_metric
 from rhm_hf.grammar import redraw_rule, replace_symbol
 from rhm_hf.metrics.representation_probe import representation_probe
+from rhm_hf.metrics.representation_probe.similarity import whitening_seed
 
 
 GRAMMAR = Grammar.from_name("v6-m3-s2-L3", rules_seed=1)
@@ -44,12 +45,19 @@ def hidden_layers(model, tokens):
     return [h.double().numpy() for h in layers], out.logits.double().numpy()
 
 
-def cosines(before, after):
-    """Cosines of activations after batch normalisation with the statistics of `before`."""
-    mean, scale = before.mean(0), before.std(0)
+def cosines(before, after, reference):
+    """Cosines of activations after batch normalisation with the statistics of `reference`."""
+    mean, scale = reference.mean(0), reference.std(0)
     keep = scale > 1e-9
     a, b = ((x[:, keep] - mean[keep]) / scale[keep] for x in (before, after))
     return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+
+
+def references(model, grammar, seed, num=300):
+    """Layers and last logits of the sentences that are whitened by."""
+    others = grammar.sample(num, seed=whitening_seed(seed), split="evaluation", sampling="iid")
+    layers, logits = hidden_layers(model, others)
+    return [*layers, logits[:, -1]]
 
 
 def ratio_and_error(numerator, denominator):
@@ -81,7 +89,8 @@ def test_a_layer_that_holds_the_symbols_does_not_see_a_redrawn_rule():
 @pytest.mark.parametrize("make", [gpt2, bert])
 def test_any_model_against_a_plain_computation(make, nodes):
     model, tokens = make(), GRAMMAR.sample(60, seed=9, sampling="iid")
-    result = representation_probe(model, GRAMMAR, tokens, seed=3, nodes=nodes, batch_size=17)
+    result = representation_probe(model, GRAMMAR, tokens, num_whitening=300, seed=3, nodes=nodes, batch_size=17)
+    fixed = [layer.reshape(300, -1) for layer in references(model, GRAMMAR, 3)]
     levels = GRAMMAR.parse(tokens)
     for column, level in enumerate((1, 2)):
         last = GRAMMAR.num_nodes_at(level) - 1
@@ -98,7 +107,7 @@ def test_any_model_against_a_plain_computation(make, nodes):
                 here.append(logits[:, -1])
                 there.append(new_logits[:, -1])
                 flat = [(a.reshape(60, -1), b.reshape(60, -1)) for a, b in zip(here, there, strict=True)]
-                found.append([cosines(a, b) for a, b in flat])
+                found.append([cosines(a, b, c) for (a, b), c in zip(flat, fixed, strict=True)])
         by_symbol, by_rule = (np.array(found).mean(0) for found in (by_symbol, by_rule))  # (layers, sentences)
         for k in range(len(by_symbol)):
             expected = ratio_and_error(1 - by_rule[k], 1 - by_symbol[k])
@@ -116,13 +125,25 @@ def test_sentences_without_a_synonym_do_not_count():
     levels = SKEWED.parse(tokens)
     keep = levels[1][:, 0] == 0
     assert 20 < keep.sum() < 180
-    result = representation_probe(model, SKEWED, tokens, positions="last")
+    result = representation_probe(model, SKEWED, tokens, num_whitening=300, positions="last")
+    fixed = references(model, SKEWED, 0)
     new = [change(SKEWED, levels, 1, 0)[0] for change in (redraw_rule, replace_symbol)]
     here, there = hidden_layers(model, tokens)[0], [hidden_layers(model, t)[0] for t in new]
     for k in (1, 2):
-        rule, symbol = (cosines(here[k][:, -1], t[k][:, -1])[keep] for t in there)
+        rule, symbol = (cosines(here[k][:, -1], t[k][:, -1], fixed[k][:, -1])[keep] for t in there)
         assert result["ratio"][k][0] == pytest.approx((1 - rule).sum() / (1 - symbol).sum(), rel=1e-4)
     assert result["num_sentences"] == 200
+
+
+def test_the_ratio_has_no_bias_at_few_sentences_and_errors_of_its_own_spread():
+    model = gpt2()
+    options = {"positions": "last", "num_whitening": 1024}
+    whole = np.array(representation_probe(model, GRAMMAR, num_sentences=4096, seed=99, **options)["ratio"][1:])
+    found = [representation_probe(model, GRAMMAR, num_sentences=64, seed=seed, **options) for seed in range(40)]
+    ratios, errors = (np.array([f[name][1:] for f in found], dtype=float) for name in ("ratio", "ratio_stderr"))
+    spread = ratios.std(0, ddof=1)
+    assert (np.abs(ratios.mean(0) - whole) < 3.5 * spread / np.sqrt(40)).all()
+    assert np.sqrt((errors**2).mean(0) / spread**2).mean() == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +152,11 @@ def test_sentences_without_a_synonym_do_not_count():
         (GRAMMAR, {"nodes": "last"}, "nodes='last' is unknown"),
         (Grammar.from_name("v6-m3-s2-L1"), {}, "no level below its root with synonyms"),
         (GRAMMAR, {"num_sentences": 1}, "num_sentences=1"),
+        (GRAMMAR, {"num_whitening": 1}, "num_whitening=1"),
+        (GRAMMAR, {"seed": -1}, "seed=-1"),
         (GRAMMAR, {"hide_last": False}, "at most 8 ids.*hide_last=True"),
     ],
-    ids=range(4),
+    ids=range(6),
 )
 def test_bad_input_is_named(grammar, kwargs, match):
     with pytest.raises(ValueError, match=match):

@@ -89,7 +89,7 @@ def test_pairs_reach_back_into_earlier_pieces(mode):
 def test_large_arrays_are_read_in_pieces(monkeypatch):
     x = text(1000, 4)
     for name in ("PIECE_TOKENS", "SPARSE_PIECE_TOKENS"):
-        monkeypatch.setattr(f"rhm_hf.statistics.pairs.counts.{name}", 37)
+        monkeypatch.setattr(f"rhm_hf.statistics.pairs.pair_counts.{name}", 37)
     monkeypatch.setattr("rhm_hf.statistics.pairs.count_tables.PENDING_ENTRIES", 50)
     for sparse in (False, True):
         agrees(PairCounts(DISTANCES, V, sparse=sparse).add(x), [x])

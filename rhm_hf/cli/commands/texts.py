@@ -98,10 +98,7 @@ def _context_facts(losses: dict[str, dict], result: dict) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for name, found in losses.items():
         of = f" of {name}" if len(losses) > 1 else ""
-        saturated = found.get("n_sat")
-        facts[f"context used{of} (n_sat)"] = (
-            f"not measured, {found['mode']}" if saturated is None else f"{saturated} tokens"
-        )
+        facts[f"context used{of} (n_sat)"] = _saturated(found)
         if found.get("gamma") is not None:
             low, high = found["gamma_interval"]
             facts[f"exponent gamma{of}"] = f"{found['gamma']:.3f} (95 %: {low:.3f} to {high:.3f})"
@@ -113,6 +110,17 @@ def _context_facts(losses: dict[str, dict], result: dict) -> dict[str, Any]:
     elif result.get("no_difference"):
         facts["no paired difference"] = result["no_difference"]
     return facts
+
+
+def _saturated(found: dict[str, Any]) -> str:
+    """n_sat with its interval, or why there is none."""
+    if found["n_sat_interval"] is None:
+        return f"not measured ({found['mode']}: {found['n_sat_status']})"
+    low, high = found["n_sat_interval"]
+    if found["n_sat"] is not None:
+        return f"{found['n_sat']} tokens (95 %: {low} to {high})"
+    more = "" if found["n_sat_windows"] is None else f"; about {found['n_sat_windows']} windows would decide"
+    return f"not decided ({found['n_sat_status']}): {low} to {high} tokens{more}"
 
 
 def _context_rows(losses: dict[str, dict], result: dict) -> list[dict[str, Any]]:
@@ -241,8 +249,8 @@ def effective_context(
         "t* of the corpus": result["corpus"]["effective_context"],
         "t* of what was generated": result["generated"]["effective_context"],
     }
-    if result.get("n_sat") is not None:
-        facts["the loss saturates at n ="] = result["n_sat"]
+    if result.get("n_sat_interval") is not None:
+        facts["the loss saturates at n ="] = _saturated(result | {"mode": "paired"})
     title = f"Correlations of {model} beside those of {text.name}"
 
     def draw(path: Path) -> None:

@@ -1,7 +1,8 @@
 """`context_loss`: the loss of any causal or masked model as a function of how many tokens it sees."""
 
+from .approach import fit_decay
 from .by_context import log_spaced, loss_by_context
-from .saturation import fit_decay, saturation_length
+from .saturation import Saturation, saturation
 
 
-__all__ = ["fit_decay", "log_spaced", "loss_by_context", "saturation_length"]
+__all__ = ["Saturation", "fit_decay", "log_spaced", "loss_by_context", "saturation"]

@@ -16,8 +16,9 @@ import torch
 from rhm_hf.checks import check_integer
 from rhm_hf.judging.bare import evaluating, share_of_process
 
+from .approach import FEWEST_LENGTHS, fit_decay
 from .reader import Reader
-from .saturation import RELATIVE, curve, differences, fit_decay, saturation_length
+from .saturation import RELATIVE, Saturation, curve, differences, saturation
 from .windows import Documents, Windows, as_documents, default_context, random_windows, whole_rows
 
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 DEFAULT_CONTEXT = 1024  # of models without a limit of their own
-TOLERANCE = 0.01  # nats: a loss that is closer to that with the longest context has saturated
 
 
 @torch.no_grad()
@@ -67,14 +67,16 @@ def loss_by_context(
         windows (`str`, *optional*, defaults to `"random"`): where windows of N + 1 tokens begin: at uniformly random
             places of the documents, or (`"rows"`) at the beginning of documents of one length, which are the windows.
             For sentences of a grammar: nothing then loses its place in the sentence.
-        paired (`bool`, *optional*): the same targets for every n, or one pass for all n; by default one pass for
-            causal models. Masked models are always paired. With `windows="rows"` the target is the last token of a row
-            and hidden tokens keep their places: MASK stands there, or a causal model has no attention to them. (It was
-            not trained so: where it uses tokens further back, its loss at n may be far above what n tokens allow.)
+        paired (`bool`, *optional*): the same targets for every n (the default for random windows, and always of a
+            masked model), or, the fast mode of causal models, one pass for all n. Differences between lengths are then
+            those of different targets, and `n_sat` asks for many more windows. With `windows="rows"` the target is the
+            last token of a row and hidden tokens keep their places: MASK stands there, or a causal model has no
+            attention to them. (It was not trained so: where it uses tokens further back, its loss at n may be far
+            above what n tokens allow; so by default these are read in one pass.)
         num_windows (`int`, *optional*, defaults to 512): random windows; all of them where there are not more.
         per (`str`, *optional*, defaults to `"token"`): unit of the losses, nats per token or per character of the
             targets, which makes tokenizers comparable.
-        seed (`int`, *optional*, defaults to 0): of the windows and of the interval.
+        seed (`int`, *optional*, defaults to 0): of the windows and of the intervals.
         fit_range (`tuple[int, int]`, *optional*, defaults to `(1, N)`): the n that gamma is fitted to.
         bos (`"auto"`, `False` or `int`, *optional*): the id before the visible tokens: with n = 0 the model sees it
             alone. `"auto"` takes the model's BOS (a masked model's [CLS] and [SEP]) if it is no token of the text.
@@ -88,15 +90,18 @@ def loss_by_context(
 
     Returns:
         `dict`: lists over `context_lengths`: `loss`, `loss_stderr` (nats per `per`), `delta` and `delta_stderr`, the
-        mean of l(n) - l(N) (None where both are infinite). `n_sat`: the smallest n from which on delta <= max(0.01,
-        2 standard errors), N where it falls up to there; `n_sat_relative`: the same with 5 % of the whole fall.
-        `gamma`, `gamma_interval` (95 %, by resampling), `loss_inf`, `fit_range`; None where no power law can be
-        fitted. `mode`, `windows`, `per`, `read_as` (`"causal"` or `"masked"`, as the model was found to be), `bos`,
-        `num_windows`, `num_documents` (with a window), `num_too_short`, `num_rows` (documents, or their blocks where
-        they are few, that standard errors take as independent), `characters_per_token`.
+        mean of l(n) - l(N) (None where both are infinite). `n_sat`: the smallest n from which on a loss that never
+        rises, fitted to these, stays within 0.01 nats of its value at N; `n_sat_relative`: the same with 5 % of the
+        whole fall. Both are None where the data do not decide them; each has `.._estimate`, `.._interval` (95 %, by
+        resampling documents), `.._status`, `.._windows` (about how many would decide), and where the text is known
+        `.._characters` and its interval: see [`Saturation`]. `gamma`, `loss_inf`, their intervals and more, see
+        [`fit_decay`], and `fit_range`; None where no power law can be fitted. `mode`, `windows`, `per`, `read_as`
+        (`"causal"` or `"masked"`, as the model was found to be), `bos`, `num_windows`, `num_documents` (with a
+        window), `num_too_short`, `num_rows` (documents, or their blocks where they are few, that errors take as
+        independent), `characters_per_token`.
 
         One pass over `"rows"` judges every place of a row with its own targets, so that differences between them say
-        nothing about context: `n_sat`, `n_sat_relative` and `gamma` are None there.
+        nothing about context: `n_sat`, `n_sat_relative`, `gamma` and what belongs to them are None there.
 
     Raises:
         `ValueError`: for empty text, a single distinct token, documents shorter than a window, contexts longer than
@@ -125,7 +130,9 @@ def loss_by_context(
     rows = {"row_sums": sums, "row_counts": counts} if return_rows else {}
     return {
         **rows,
-        **_summary(lengths, sums, counts, fit_range, seed, comparable=paired or windows == "random"),
+        **_summary(
+            lengths, sums, counts, fit_range, seed, documents, len(chosen.starts), paired or windows == "random"
+        ),
         "mode": "paired" if paired else "one pass",
         "windows": windows,
         "per": per,
@@ -161,7 +168,7 @@ def _paired(reader: Reader, paired: bool | None, windows: str) -> bool:
             f"paired=True with windows='rows' hides tokens by attention and position_ids, which "
             f"{type(reader.model).__name__} does not allow: {reader.hiding.reason}; use paired=False"
         )
-    return reader.masked or bool(paired)
+    return reader.masked or (windows == "random" if paired is None else paired)
 
 
 def _length(reader: Reader, documents: Documents, max_context, tokenizer, windows: str) -> int:
@@ -244,25 +251,38 @@ def _units(documents: Documents, starts: np.ndarray, first: int, width: int, per
     return documents.characters[starts[:, None] + np.arange(first, width)].mean(1)
 
 
-def _summary(lengths, sums, counts, fit_range, seed: int, comparable: bool) -> dict:
+def _summary(
+    lengths: list[int],
+    sums: torch.Tensor,
+    counts: torch.Tensor,
+    fit_range: tuple[int, int] | None,
+    seed: int,
+    documents: Documents,
+    num_windows: int,
+    comparable: bool,
+) -> dict:
     loss, loss_stderr = curve(sums, counts)
     delta, delta_stderr = differences(sums, counts)
     low, high = fit_range or (max(1, lengths[0]), lengths[-1])
     fitted = [i for i, n in enumerate(lengths) if max(1, low) <= n <= high]
-    if fit_range is not None and len(fitted) < 4:
+    if fit_range is not None and len(fitted) < FEWEST_LENGTHS:
         raise ValueError(f"fit_range={fit_range} holds {len(fitted)} of the context lengths {lengths}: 4 are needed")
-    result = {
+    found = [Saturation(None, None, "targets", None)] * 2
+    if comparable:
+        options = {"num_windows": num_windows, "seed": seed}
+        found = [
+            saturation(lengths, sums, counts, **options),
+            saturation(lengths, sums, counts, tolerance=RELATIVE, relative=True, **options),
+        ]
+    characters = documents.characters_per_token
+    return {
         "context_lengths": lengths,
         "loss": loss,
         "loss_stderr": loss_stderr,
         "delta": [None if math.isnan(value) else value for value in delta],
         "delta_stderr": [None if math.isnan(value) else value for value in delta_stderr],
-        "n_sat": None,
-        "n_sat_relative": None,
-        **fit_decay([lengths[i] for i in fitted] if comparable else [], sums[:, fitted], counts, seed),
+        **found[0].to_dict("n_sat", characters),
+        **found[1].to_dict("n_sat_relative", characters),
+        **fit_decay([lengths[i] for i in fitted] if comparable else [], sums[:, fitted], counts),
         "fit_range": (low, high),
     }
-    if comparable:
-        result["n_sat"] = saturation_length(lengths, delta, delta_stderr, TOLERANCE)
-        result["n_sat_relative"] = saturation_length(lengths, delta, delta_stderr, RELATIVE * delta[0])
-    return result

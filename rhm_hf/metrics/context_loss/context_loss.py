@@ -23,8 +23,9 @@ Args:
     tokenizer (*optional*): a tokenizer, a directory or a Hub id; by default the one that lies beside the model.
     Others: see `rhm_hf.metrics.context_loss.loss_by_context`.
 Returns:
-    `dict` with `context_lengths`, `loss`, `loss_stderr`, `delta`, `delta_stderr`, `n_sat`, `n_sat_relative`, `gamma`,
-    `gamma_interval`, `loss_inf`, `fit_range`, and how it was measured.
+    `dict` with `context_lengths`, `loss`, `loss_stderr`, `delta`, `delta_stderr`; `n_sat` and `n_sat_relative`, each
+    with its `.._interval`, `.._status` and, where the data do not decide it, `.._windows` that would; `gamma`,
+    `gamma_interval`, `gamma_status`, `loss_inf`, `fit_range`, and how it was measured.
 Examples:
     >>> import rhm_hf, evaluate
     >>> grammar = rhm_hf.Grammar.from_name("v4-m2-s2-L2")

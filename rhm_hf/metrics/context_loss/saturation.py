@@ -1,20 +1,148 @@
-"""From losses at several context lengths to two numbers: where the loss saturates, and how fast it gets there.
+"""Where the loss saturates: the context from which on more of it changes the loss by at most eps, with its interval.
 
-A *row* is what the standard errors take as independent, a document or a block of one; it holds the summed losses of
-its targets at every context length n and the number of its targets (or of their characters).
+A *row* is what the errors take as independent, a document or a block of one; it holds the summed losses of its targets
+at every context length n and the number of its targets (or of their characters). The loss at n is fitted by the
+nearest one that never rises with n (isotonic regression), so that noise in the tail, which more windows would remove,
+moves the answer little; the interval resamples rows and fits again. A rule such as "within two standard errors" would
+answer sooner the less is measured.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from rhm_hf.checks import check_integer, check_number
 from rhm_hf.statistics import Accumulator
+from rhm_hf.statistics.intervals import student
 
 
-EXPONENTS = np.geomspace(0.01, 8, 241)  # where gamma is looked for; the best one is refined between its neighbours
-REPLICATES = 400
-RELATIVE = 0.05  # of the loss without context minus that with the longest, for `n_sat_relative`
+TOLERANCE = 0.01  # nats: eps of `n_sat`
+RELATIVE = 0.05  # eps of `n_sat_relative`, of the loss without context minus that with the longest
+FEWEST_ROWS = 8  # for an interval
+RESAMPLES = 400
+DECIDED = 2.0  # an interval decides n_sat if its ends are within this factor
+MOST_TIMES = 2**20  # so many times as many windows at most are asked for
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """The smallest n from which on the fitted Delta(n) = L(n) - L(N) stays at or below eps.
+
+    Attributes:
+        estimate (`int` or `None`): of the losses measured; N where they fall up to there. None where there is none.
+        interval (`tuple[int, int]` or `None`): 95 %, by resampling rows; None with fewer than 8 of them.
+        status (`str`): `"decided"`; `"undecided"`, the interval spans more than a factor of 2; `"context"`, it reaches
+            N and a longer context is needed; `"rises"`, the loss at N is above one with less context by more than
+            errors allow, as at positions that a model was not trained to predict from; `"infinite"`, a loss is;
+            `"rows"`, too few documents for an interval; `"targets"`, each n has targets of its own.
+        windows (`int` or `None`): about how many windows would decide, where more would.
+    """
+
+    estimate: int | None
+    interval: tuple[int, int] | None
+    status: str
+    windows: int | None
+
+    @property
+    def value(self) -> int | None:
+        """The estimate, where the data decide it."""
+        return self.estimate if self.status == "decided" else None
+
+    def to_dict(self, name: str, characters_per_token: float | None = None) -> dict:
+        """The entries of a result: `name`, `name_estimate`, `name_interval`, `name_status`, `name_windows`; with the
+        characters of a token also `name_characters` and `name_characters_interval`."""
+        found = {
+            name: self.value,
+            f"{name}_estimate": self.estimate,
+            f"{name}_interval": self.interval,
+            f"{name}_status": self.status,
+            f"{name}_windows": self.windows,
+        }
+        if characters_per_token is not None:
+            value, interval = self.value, self.interval
+            found[f"{name}_characters"] = None if value is None else value * characters_per_token
+            found[f"{name}_characters_interval"] = (
+                None if interval is None else tuple(end * characters_per_token for end in interval)
+            )
+        return found
+
+
+def saturation(
+    lengths: Sequence[int],
+    sums: torch.Tensor,
+    counts: torch.Tensor,
+    num_windows: int,
+    tolerance: float = TOLERANCE,
+    relative: bool = False,
+    seed: int = 0,
+) -> Saturation:
+    """n_sat of losses at several context lengths.
+
+    Args:
+        lengths (`Sequence[int]`): n, ascending; the last one is N.
+        sums (`torch.Tensor`): shape `(rows, lengths)`, nats, of the same targets (or windows) for every n.
+        counts (`torch.Tensor`): shape `(rows,)`, targets or their characters.
+        num_windows (`int`): that the rows hold, to say how many would decide.
+        tolerance (`float`, *optional*, defaults to 0.01): eps, nats; or
+        relative (`bool`, *optional*, defaults to `False`): a share of the fitted fall L(first n) - L(N).
+        seed (`int`, *optional*, defaults to 0): of the resampling.
+    """
+    tolerance = check_number("tolerance", tolerance, 0)
+    check_integer("num_windows", num_windows, 1)
+    lengths, sums, counts = np.asarray(lengths), sums.double().cpu().numpy(), counts.double().cpu().numpy()
+    if not np.isfinite(sums).all():
+        return Saturation(None, None, "infinite", None)
+    last, whole = len(lengths) - 1, sums.sum(0) / counts.sum()
+
+    def place(losses: np.ndarray) -> int:
+        fitted = _never_rising(losses)
+        fall = fitted - fitted[-1]
+        return int(np.argmax(fall <= (tolerance * fall[0] if relative else tolerance)))
+
+    best = place(whole)
+    if len(sums) < FEWEST_ROWS:
+        return Saturation(int(lengths[best]), None, "rows", None)
+    eps = tolerance * max(whole[0] - whole[-1], 0) if relative else tolerance
+    if _rises(sums, counts, eps):
+        return Saturation(None, None, "rises", None)
+    drawn = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=RESAMPLES)
+    resampled = drawn @ sums / (drawn @ counts)[:, None]
+    # Resamples of few rows spread less than estimates do, and their quantiles are those of a normal law, not of t.
+    widening = np.sqrt(len(sums) / (len(sums) - 1)) * student(0.95, len(sums) - 1) / student(0.95, np.inf)
+
+    def ends(times: float) -> tuple[int, int]:
+        """The interval with so many times as many windows."""
+        places = [place(whole + (losses - whole) * widening / np.sqrt(times)) for losses in resampled]
+        low, high = (int(np.quantile(places, q, method=m)) for q, m in ((0.025, "lower"), (0.975, "higher")))
+        return min(low, best), max(high, best)
+
+    def decides(low: int, high: int) -> bool:
+        return high < last and lengths[high] <= DECIDED * max(lengths[low], 1)
+
+    found = ends(1)
+    interval = int(lengths[found[0]]), int(lengths[found[1]])
+    if decides(*found):
+        return Saturation(int(lengths[best]), interval, "decided", None)
+    times = 2
+    while times <= MOST_TIMES and not decides(*ends(times)):
+        times *= 2
+    windows = None if times > MOST_TIMES or best == last else times * num_windows
+    return Saturation(int(lengths[best]), interval, "context" if windows is None else "undecided", windows)
+
+
+def _never_rising(losses: np.ndarray) -> np.ndarray:
+    """The nearest losses that do not rise with n."""
+    from scipy.optimize import isotonic_regression  # here: it takes a second to import
+
+    return isotonic_regression(losses, increasing=False).x
+
+
+def _rises(sums: np.ndarray, counts: np.ndarray, eps: float) -> bool:
+    """Whether the loss at N exceeds one with less context by more than eps and 4 standard errors."""
+    delta, stderr = differences(torch.from_numpy(sums), torch.from_numpy(counts))
+    return any(value < -max(eps, 4 * error) for value, error in zip(delta, stderr, strict=True))
 
 
 def curve(sums: torch.Tensor, counts: torch.Tensor) -> tuple[list[float], list[float]]:
@@ -32,84 +160,3 @@ def curve(sums: torch.Tensor, counts: torch.Tensor) -> tuple[list[float], list[f
 def differences(sums: torch.Tensor, counts: torch.Tensor) -> tuple[list[float], list[float]]:
     """Delta(n) = mean[l(n) - l(N)], N the longest context, with standard errors of the differences themselves."""
     return curve(sums - sums[:, -1:], counts)
-
-
-def saturation_length(lengths: Sequence[int], delta, stderr, tolerance: float) -> int | None:
-    """The smallest n from which on Delta(n) <= max(tolerance, 2 standard errors).
-
-    Args:
-        lengths (`Sequence[int]`): ascending; the last one is N, whose Delta is 0.
-        delta, stderr (`Sequence[float]`): of [`differences`].
-        tolerance (`float`): nats.
-
-    Returns:
-        `int`, N itself where the loss falls up to there; None where the errors are unknown (a single row), a loss is
-        infinite, or the one at N is above one with less context by more than max(tolerance, 4 standard errors): there
-        the model does worse than it can, as at positions that it was not trained to predict from.
-    """
-    if not np.isfinite([*delta, *stderr]).all():
-        return None
-    if any(value < -max(tolerance, 4 * error) for value, error in zip(delta, stderr, strict=True)):
-        return None
-    above = [n for n, value, error in zip(lengths, delta, stderr, strict=True) if value > max(tolerance, 2 * error)]
-    return next((n for n in lengths if n > above[-1]), lengths[-1]) if above else lengths[0]
-
-
-def fit_decay(lengths: Sequence[int], sums: torch.Tensor, counts: torch.Tensor, seed: int = 0) -> dict:
-    """gamma in L_n = L_inf + A n^-gamma by weighted least squares, its 95 % interval by resampling rows.
-
-    For every gamma of a grid L_inf and A are linear. Errors common to all n, which the same targets or documents
-    cause, move L_inf only, so that the weights come from the losses relative to their own mean over n.
-
-    Args:
-        lengths (`Sequence[int]`): n >= 1, those of the fit range, ascending.
-        sums (`torch.Tensor`): shape `(rows, lengths)`.
-        counts (`torch.Tensor`): shape `(rows,)`.
-        seed (`int`, *optional*, defaults to 0): of the resampling.
-
-    Returns:
-        `dict`: `gamma`, `gamma_interval`, `loss_inf`, each None where they are not to be had: fewer than 4 lengths or
-        8 rows, infinite losses, a loss that does not fall, or a gamma at an end of what is looked at (0.01 to 8). An
-        interval that reaches an end is open there.
-    """
-    nothing = {"gamma": None, "gamma_interval": None, "loss_inf": None}
-    if len(lengths) < 4 or len(sums) < 8 or not torch.isfinite(sums).all():
-        return nothing
-    errors = np.array(curve(sums - sums.mean(1, keepdim=True), counts)[1])
-    if not errors.max() > 0:
-        errors = np.ones(len(lengths))
-    weights = 1 / np.maximum(errors, 0.05 * errors.max()) ** 2
-    sums, counts = sums.cpu().numpy(), counts.cpu().numpy()
-    gamma, loss_inf, inside = _best_exponent(lengths, (sums.sum(0) / counts.sum())[None], weights)
-    if not inside[0]:
-        return nothing
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=REPLICATES)
-    replicas, _, _ = _best_exponent(lengths, drawn @ sums / (drawn @ counts)[:, None], weights)
-    low, high = np.quantile(replicas, [0.025, 0.975])
-    return {"gamma": float(gamma[0]), "gamma_interval": (float(low), float(high)), "loss_inf": float(loss_inf[0])}
-
-
-def _best_exponent(lengths, losses: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """gamma and L_inf of every curve, `(curves, lengths)`, and whether gamma is inside the grid and the loss falls."""
-    residual, _, _ = _residuals(lengths, losses, weights, np.broadcast_to(EXPONENTS, (len(losses), len(EXPONENTS))))
-    best = residual.argmin(1)
-    inside = (best > 0) & (best < len(EXPONENTS) - 1)
-    best = best.clip(1, len(EXPONENTS) - 2)  # the refinement still reaches the ends
-    low, high = np.log(EXPONENTS[best - 1]), np.log(EXPONENTS[best + 1])
-    fine = np.exp(low[:, None] + (high - low)[:, None] * np.linspace(0, 1, 65))
-    residual, amplitude, loss_inf = _residuals(lengths, losses, weights, fine)
-    chosen = np.arange(len(losses)), residual.argmin(1)
-    return fine[chosen], loss_inf[chosen], inside & (amplitude[chosen] > 0)
-
-
-def _residuals(lengths, losses, weights, exponents) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weighted squares left over, A and L_inf of the best line in n^-gamma, each `(curves, exponents)`."""
-    weights = weights / weights.sum()
-    powers = np.asarray(lengths, dtype=float) ** -exponents[..., None]  # (curves, exponents, lengths)
-    x = powers - (powers * weights).sum(-1, keepdims=True)
-    y = (losses - (losses * weights).sum(-1, keepdims=True))[:, None, :]
-    amplitude = (weights * x * y).sum(-1) / (weights * x * x).sum(-1)
-    residual = (weights * (y - amplitude[..., None] * x) ** 2).sum(-1)
-    mean_power = (powers * weights).sum(-1)
-    return residual, amplitude, (losses * weights).sum(-1)[:, None] - amplitude * mean_power

@@ -17,6 +17,11 @@ from rhm_hf.statistics.pairs.agreement import TOLERANCE
 from .generation import BATCH, generate
 
 
+SATURATION = tuple(
+    name + part
+    for name in ("n_sat", "n_sat_relative")
+    for part in ("", "_estimate", "_interval", "_status", "_windows")
+)
 LENGTH_DISTANCES = 4  # generated sequences are so many times as long as the largest distance, where they may be
 
 
@@ -36,7 +41,7 @@ def effective_context(
     batch_size: int = BATCH,
     tolerance: float = TOLERANCE,
     loss_context: bool = True,
-    num_windows: int = 1024,
+    num_windows: int = 512,
 ) -> dict[str, Any]:
     """Up to which distance correlations of a generated text agree with those of a corpus.
 
@@ -65,15 +70,16 @@ def effective_context(
         batch_size (`int`, *optional*, defaults to 256): sequences generated together.
         tolerance (`float`, *optional*, defaults to 0.1): relative difference that counts as agreement.
         loss_context (`bool`, *optional*, defaults to `True`): also where the model's loss on the corpus saturates.
-        num_windows (`int`, *optional*, defaults to 1024): of that.
+        num_windows (`int`, *optional*, defaults to 512): of that, as in `context_loss`.
 
     Returns:
-        `dict`: `t_agree`, `t_res`, `censored` and, lists over `distances`, `difference`, `difference_stderr`,
-        `relative_difference`, `agrees`: see [`~rhm_hf.statistics.Agreement`]; `corpus` and `generated`, each with its
-        `correlation`, `noise_floor`, `signal`, `effective_context` (t*), `effective_context_is_bound` and
-        `num_tokens`; `n_sat`, `n_sat_relative`, `n_max` of the model's loss (None without a model, and for sentences
-        where it takes no position_ids: tokens are hidden from it in place); `vocab_size`, `tolerance`, `seed`, and of
-        a model's samples `length`, `prompt_length`, `read_as` and `bos`.
+        `dict`: `t_agree`, `t_agree_interval`, `t_res`, `censored` and, lists over `distances`, `difference`,
+        `difference_stderr`, `relative_difference`, `agrees`: see [`~rhm_hf.statistics.Agreement`]; `corpus` and
+        `generated`, each with its `correlation`, `noise_floor`, `signal`, `effective_context` (t*),
+        `effective_context_interval`, `effective_context_is_bound` and `num_tokens`; `n_sat`, `n_sat_relative` with all
+        that belongs to them, and `n_max` of the model's loss, as `context_loss` gives them (None without a model, and
+        for sentences where it takes no position_ids: tokens are hidden from it in place); `vocab_size`, `tolerance`,
+        `seed`, and of a model's samples `length`, `prompt_length`, `read_as` and `bos`.
 
     Raises:
         `ValueError`: for both or neither of `generated` and `model`; empty text, text shorter than a distance, one
@@ -83,7 +89,7 @@ def effective_context(
         raise ValueError("generated= and model=: give one of the two")
     ids, known_size = _ids(corpus, tokenizer)
     is_rows, symbols = _is_rows(ids), _distinct(ids)
-    context = dict.fromkeys(("n_sat", "n_sat_relative", "n_max"))
+    context = dict.fromkeys((*SATURATION, "n_max"))
     if model is None:
         samples, _ = _ids(generated, tokenizer)
         if is_rows and not isinstance(samples, np.ndarray):
@@ -98,10 +104,14 @@ def effective_context(
         sizes |= {"read_as": reader.reader.read_as, "bos": reader.prefix[0] if reader.prefix else None}
         samples = generate(reader, prompts, sizes["length"], allowed, seed, batch_size)
         if loss_context and (reader.hides or not is_rows):
-            text, windows = (ids[:num_windows], "rows") if is_rows else (ids, "random")
-            options = {"windows": windows, "paired": True, "num_windows": num_windows, "seed": seed, "bos": bos}
-            found = loss_by_context(model, text, tokenizer=tokenizer, **options)
-            context = {name: found[name] for name in ("n_sat", "n_sat_relative")}
+            options = {"num_windows": num_windows, "seed": seed, "bos": bos, "tokenizer": tokenizer, "paired": True}
+            if is_rows:
+                found = loss_by_context(model, ids[:num_windows], windows="rows", **options)
+            elif is_text(corpus):  # as `context_loss` reads it, which then knows characters, too
+                found = loss_by_context(model, texts=corpus, **options)
+            else:
+                found = loss_by_context(model, corpus if isinstance(corpus, CharText) else ids, **options)
+            context = {name: found[name] for name in found if name.startswith("n_sat")}
             context["n_max"] = found["context_lengths"][-1]
     if vocab_size is None:
         vocab_size = known_size or 1 + int(max(symbols[-1], _distinct(samples)[-1]))
@@ -110,7 +120,7 @@ def effective_context(
     found = compare_correlations(ours, theirs, tolerance)
     names = ("distances", "difference", "difference_stderr", "relative_difference", "agrees")
     return {
-        **{name: getattr(found, name) for name in ("t_agree", "t_res", "censored")},
+        **{name: getattr(found, name) for name in ("t_agree", "t_agree_interval", "t_res", "censored")},
         **context,
         **{name: getattr(found, name).tolist() for name in names},
         "corpus": _facts(theirs),
@@ -124,8 +134,13 @@ def effective_context(
 
 def _facts(text) -> dict[str, Any]:
     lists = {name: getattr(text, name).tolist() for name in ("correlation", "noise_floor", "signal")}
-    bound = {"effective_context_is_bound": text.effective_context_is_bound, "num_tokens": text.counts.num_tokens}
-    return {**lists, "effective_context": text.effective_context, **bound}
+    return {
+        **lists,
+        "effective_context": text.effective_context,
+        "effective_context_interval": text.effective_context_interval(),
+        "effective_context_is_bound": text.effective_context_is_bound,
+        "num_tokens": text.counts.num_tokens,
+    }
 
 
 def _ids(text: Any, tokenizer: Any) -> tuple[Any, int | None]:

@@ -24,10 +24,11 @@ Args:
     tokenizer (*optional*): a tokenizer, a directory or a Hub id; by default the one that lies beside the model.
     Others: see `rhm_hf.metrics.effective_context.effective_context`.
 Returns:
-    `dict` with `t_agree`, `t_res`, `censored`; `n_sat`, `n_sat_relative`, `n_max`; for every one of `distances`:
+    `dict` with `t_agree`, `t_agree_interval`, `t_res`, `censored`; `n_sat`, `n_sat_relative` with their intervals and
+    statuses, `n_max`; for every one of `distances`:
     `difference`, `difference_stderr`, `relative_difference`, `agrees`; `corpus` and `generated`, each with
-    `correlation`, `noise_floor`, `signal`, `effective_context`, `effective_context_is_bound`, `num_tokens`; and how it
-    was measured.
+    `correlation`, `noise_floor`, `signal`, `effective_context`, `effective_context_interval`,
+    `effective_context_is_bound`, `num_tokens`; and how it was measured.
 Examples:
     >>> import rhm_hf, evaluate
     >>> grammar = rhm_hf.Grammar.from_name("v8-m2-s2-L3")

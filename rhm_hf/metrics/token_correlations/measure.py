@@ -45,8 +45,9 @@ def measure_correlations(
     Returns:
         `dict` of lists, one entry a distance: `distances`, `num_pairs`, `correlation`, `correlation_stderr`,
         `noise_floor`, `signal`, `signal_stderr`, `operator_norm`, and where asked `mutual_information`; of numbers:
-        `effective_context` (t*) and `effective_context_is_bound`, `exponent` (β), `exponent_interval` and `fit_range`
-        (None where too few distances have a signal), `vocab_size`, `num_tokens`.
+        `effective_context` (t*), `effective_context_interval` and `effective_context_is_bound`, `exponent` (β),
+        `exponent_interval`, which holds the choice of range, `exponent_statistical_interval` of this one, and
+        `fit_range` (None where too few distances have a signal), `vocab_size`, `num_tokens`.
 
     Raises:
         `ValueError`: for empty text, text shorter than a distance, or one distinct token.
@@ -73,8 +74,10 @@ def measure_correlations(
     return result | {
         "effective_context": found.effective_context,
         "effective_context_is_bound": found.effective_context_is_bound,
+        "effective_context_interval": list(found.effective_context_interval()),
         "exponent": None if fit is None else fit.exponent,
         "exponent_interval": None if fit is None else list(fit.interval),
+        "exponent_statistical_interval": None if fit is None else list(fit.statistical_interval),
         "fit_range": None if fit is None else [fit.t_min, fit.t_max],
         "vocab_size": found.counts.settings["vocab_size"],
         "num_tokens": found.counts.num_tokens,

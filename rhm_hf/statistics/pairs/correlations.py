@@ -17,7 +17,6 @@ import torch
 
 from ...checks import check_integer
 from ..intervals import check_confidence
-from .counts import PairCounts
 from .decay import (
     EffectiveContextCurve,
     PowerLawFit,
@@ -27,6 +26,7 @@ from .decay import (
     last_above,
     power_law,
 )
+from .pair_counts import PairCounts
 from .pair_laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
 from .products import Products, ProductSum, distinct_rows_square
 from .token_inputs import count_tokens

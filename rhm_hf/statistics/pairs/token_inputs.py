@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ...data.reading import dataset_tokens
-from .counts import PairCounts
-from .ids import checked_distances
+from .checked_ids import checked_distances
+from .pair_counts import PairCounts
 
 
 NUM_BLOCKS = 32

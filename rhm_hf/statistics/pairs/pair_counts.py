@@ -16,8 +16,8 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from .checked_ids import as_tensor, checked_array, checked_distances, compact_ids
 from .count_tables import DenseTables, Layout, Piece, SparseTables
-from .ids import as_tensor, checked_array, checked_distances, compact_ids
 from .pair_laws import BlockTable
 
 
