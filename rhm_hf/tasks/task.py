@@ -76,7 +76,7 @@ class Task:
         return fresh_sentences(self.grammar, LENGTH_SENTENCES).lengths.double()
 
     def judged_sentences(self, limit: int = KEPT_SENTENCES_LIMIT) -> Sentences:
-        """The sentences that a model is judged at, padded to rows of d; all of them where they are at most `limit`."""
+        """The sentences that a model is judged at, padded to rows of d; all there are, if at most `limit`."""
         sentences = judged_sentences(self.grammar, self.kl_sentences, limit=limit, length=self.length)
         if sentences.tokens.shape[1] > self.length:
             raise ValueError(
