@@ -11,6 +11,7 @@ others) a token.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -46,7 +47,7 @@ class DenoisingLoss:
         """k: a sentence's noise takes one number for the time and one for every token."""
         return length + 1
 
-    def __call__(self, model, tokens: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    def __call__(self, model: Any, tokens: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """Mean loss, nats per token: a scalar through which gradients flow to the model.
 
         Args:
@@ -57,7 +58,7 @@ class DenoisingLoss:
         """
         return self.sentence_bounds(model, tokens, uniforms).mean() / tokens.shape[1]
 
-    def sentence_bounds(self, model, tokens: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    def sentence_bounds(self, model: Any, tokens: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """Unbiased estimates of the bounds on -log p(x_0), nats per sentence, `(n,)`; arguments as above."""
         if uniforms.shape != (len(tokens), self.num_uniforms(tokens.shape[1])):
             raise ValueError(
@@ -82,7 +83,14 @@ class DenoisingLoss:
             s, t = step / self.steps, (step + 1) / self.steps
         return self.process.noise(tokens, t, uniforms[:, 1:]), s, t
 
-    def bounds_at(self, tokens, noisy, log_probs, s, t) -> torch.Tensor:
+    def bounds_at(
+        self,
+        tokens: torch.Tensor,
+        noisy: torch.Tensor,
+        log_probs: torch.Tensor,
+        s: torch.Tensor | None,
+        t: torch.Tensor,
+    ) -> torch.Tensor:
         """The estimates of [`DenoisingLoss.sentence_bounds`], `(n,)`, from what a denoiser said.
 
         Args:
@@ -102,7 +110,14 @@ class DenoisingLoss:
             terms = self.steps * kl.sum((1, 2))
         return terms + self._prior * tokens.shape[1]
 
-    def excess(self, noisy, exact, log_probs, s, t) -> torch.Tensor:
+    def excess(
+        self,
+        noisy: torch.Tensor,
+        exact: torch.Tensor,
+        log_probs: torch.Tensor,
+        s: torch.Tensor | None,
+        t: torch.Tensor,
+    ) -> torch.Tensor:
         """What a denoiser's bound loses against the exact one's: the mean over x_0 given x_t, nats `(n,)`, at least 0.
 
         The exact law of a step is the mean of q(x_s | x_t, x_0) over x_0 given x_t, so what is left of the difference
@@ -133,9 +148,9 @@ def stratified(uniforms: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def log_likelihood_bound(
-    model,
+    model: Any,
     process: DiscreteDiffusion,
-    tokens,
+    tokens: Any,
     steps: int | None = None,
     num_samples: int = 1,
     generator: torch.Generator | None = None,

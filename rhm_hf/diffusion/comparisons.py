@@ -5,10 +5,12 @@ sentences; a sampler that reveals k tokens at a time is compared with the gramma
 """
 
 import math
+from typing import Any
 
 import torch
 
 from ..checks import check_integer, check_number
+from ..grammar import Source
 from ..inference import log_prob
 from ..judging import accumulate, divergence, given_sentences, judged_sentences, read_rows
 from ..judging.compare import is_broken, refuse_broken
@@ -22,10 +24,10 @@ from .samplers import reveal_log_probs
 
 @torch.no_grad()
 def one_step_kl(
-    model,
-    grammar,
+    model: Any,
+    grammar: Source,
     process: DiscreteDiffusion,
-    tokens,
+    tokens: Any,
     steps: int | None = None,
     t: float | None = None,
     generator: torch.Generator | None = None,
@@ -90,8 +92,8 @@ def _times(uniforms: torch.Tensor, steps: int | None, t: float | None) -> torch.
 
 @torch.no_grad()
 def revealing_law(
-    model,
-    grammar,
+    model: Any,
+    grammar: Source,
     process: MaskedDiffusion,
     tokens_per_step: int = 1,
     order: str | torch.Tensor = "random",
@@ -138,7 +140,7 @@ def revealing_law(
     }
 
 
-def judge_samples(grammar, samples) -> dict[str, float]:
+def judge_samples(grammar: Source, samples: Any) -> dict[str, float]:
     """Fraction of grammatical samples and the log probability of those.
 
     Args:

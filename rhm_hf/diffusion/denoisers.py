@@ -1,6 +1,7 @@
 """Denoisers: p(x_0 | x_t), token by token, exact or of any Hugging Face model with a language-model head."""
 
 import inspect
+from typing import Any
 
 import torch
 
@@ -54,7 +55,9 @@ class ExactDenoiser(Denoiser):
             length.
     """
 
-    def __init__(self, grammar: Source, process, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"):
+    def __init__(
+        self, grammar: Source, process: Any, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+    ):
         refuse_lengths(grammar, "the exact denoiser")
         if process.num_symbols != grammar.vocab_size:
             raise ValueError(
@@ -68,11 +71,11 @@ class ExactDenoiser(Denoiser):
     def device(self) -> torch.device:
         return self._device
 
-    def excludes(self, tokens):
+    def excludes(self, tokens: torch.Tensor):
         """Sentences that are not grammatical: on the way to them some token has probability 0."""
         return log_prob(self.grammar, tokens).isneginf()
 
-    def __call__(self, noisy, t):
+    def __call__(self, noisy: torch.Tensor, t: float | torch.Tensor | None):
         evidence = self.process.evidence(noisy, t)
         laws, _ = posteriors(self.grammar, evidence=evidence, dtype=self.dtype, return_log_evidence=True)
         return laws[0].log()
@@ -97,7 +100,7 @@ class ModelDenoiser(Denoiser):
         `ValueError`: for a causal model, too few ids, or a Gaussian process.
     """
 
-    def __init__(self, model: torch.nn.Module, process):
+    def __init__(self, model: torch.nn.Module, process: Any):
         bare = getattr(model, "module", model)
         num_ids, needed = bare.config.get_text_config().vocab_size, process.num_symbols + 3
         if not hasattr(process, "mask_token_id"):
@@ -123,12 +126,12 @@ class ModelDenoiser(Denoiser):
     def device(self) -> torch.device:
         return self._bare.device
 
-    def excludes(self, tokens):
+    def excludes(self, tokens: torch.Tensor):
         """Of an exact oracle, whose rows are uniform after what cannot be, the sentences that are not grammatical."""
         grammar = getattr(self._bare, "grammar", None)
         return super().excludes(tokens) if grammar is None else log_prob(grammar, tokens).isneginf()
 
-    def __call__(self, noisy, t):
+    def __call__(self, noisy: torch.Tensor, t: float | torch.Tensor | None):
         inputs, extra = noisy, {}
         if self.time == "argument":
             extra["timesteps"] = as_time(t, noisy).expand(len(noisy), 1)[:, 0]
@@ -141,7 +144,7 @@ class ModelDenoiser(Denoiser):
         return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
 
 
-def as_denoiser(model, process) -> Denoiser:
+def as_denoiser(model: Any, process: Any) -> Denoiser:
     """A denoiser as it is, a grammar's exact one, or a model's [`ModelDenoiser`]."""
     if isinstance(model, Denoiser):
         return model

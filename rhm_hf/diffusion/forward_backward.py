@@ -6,11 +6,13 @@ survives up to a threshold that sharpens with depth, and near it tokens change i
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..checks import SEED_LIMIT, check_integer, check_number
+from ..grammar import Source
 from ..inference import log_prob, parse, posteriors, sample_posterior
 from ..judging.sentences import refuse_varying
 from ..statistics import Accumulator
@@ -52,12 +54,12 @@ class ForwardBackward:
 
 @torch.no_grad()
 def forward_backward(
-    grammar,
-    process,
+    grammar: Source,
+    process: Any,
     t: float,
     num_sentences: int = 1024,
     seed: int = 0,
-    model=None,
+    model: Any = None,
     steps: int = 100,
     progress: bool = False,
 ) -> ForwardBackward:
@@ -167,7 +169,7 @@ def _correlations(grammar, covariance: torch.Tensor) -> list[float | None]:
     return found
 
 
-def crossing(times, first, second) -> float | None:
+def crossing(times: Any, first: Any, second: Any) -> float | None:
     """Where two curves over the same times cross, interpolated: with the survival at two depths, the transition.
 
     Below the transition a deeper tree keeps its class better, above it worse: the curves of two depths cross there.

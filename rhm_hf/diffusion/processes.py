@@ -101,7 +101,13 @@ class DiscreteDiffusion:
         """P(x_t | x_0 = .) for belief propagation, up to a constant: float64 `(n, d, v)` for ids `(n, d)`."""
         raise NotImplementedError
 
-    def log_reverse(self, noisy: torch.Tensor, log_probs: torch.Tensor, s, t) -> torch.Tensor:
+    def log_reverse(
+        self,
+        noisy: torch.Tensor,
+        log_probs: torch.Tensor,
+        s: float | torch.Tensor | None,
+        t: float | torch.Tensor | None,
+    ) -> torch.Tensor:
         """log p(x_s | x_t) = log sum over x_0 of q(x_s | x_t, x_0) p(x_0 | x_t), token by token.
 
         Args:
@@ -114,7 +120,9 @@ class DiscreteDiffusion:
         """
         raise NotImplementedError
 
-    def posterior(self, noisy: torch.Tensor, tokens: torch.Tensor, s, t) -> torch.Tensor:
+    def posterior(
+        self, noisy: torch.Tensor, tokens: torch.Tensor, s: float | torch.Tensor | None, t: float | torch.Tensor | None
+    ) -> torch.Tensor:
         """q(x_s | x_t, x_0): float64 `(n, d, states)`, exact; see [`DiscreteDiffusion.log_reverse`]."""
         known = torch.nn.functional.one_hot(tokens.long(), self.num_symbols).double().log()
         return self.log_reverse(noisy, known, s, t).exp()
@@ -143,16 +151,22 @@ class MaskedDiffusion(DiscreteDiffusion):
     def _replacements(self, uniforms):
         return torch.full(uniforms.shape, self.mask_token_id, device=uniforms.device)
 
-    def uncertain(self, noisy):
+    def uncertain(self, noisy: torch.Tensor):
         return noisy == self.mask_token_id
 
-    def evidence(self, noisy, t=None):
+    def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor | None = None):
         """One row for a visible token, ones for a hidden one, whatever the time; see [`DiscreteDiffusion`]."""
         hidden = (noisy == self.mask_token_id).unsqueeze(-1)
         symbols = torch.nn.functional.one_hot(torch.where(hidden[..., 0], 0, noisy), self.num_symbols)
         return torch.where(hidden, 1.0, symbols.double())
 
-    def log_reverse(self, noisy, log_probs, s, t):
+    def log_reverse(
+        self,
+        noisy: torch.Tensor,
+        log_probs: torch.Tensor,
+        s: float | torch.Tensor | None,
+        t: float | torch.Tensor | None,
+    ):
         start, end = (self.schedule.alpha(time) for time in checked_times(s, t, noisy))
         stays = ((1 - start) / (1 - end)).log().to(log_probs.dtype).expand(noisy.shape)
         shown = ((start - end) / (1 - end)).log().to(log_probs.dtype).unsqueeze(-1)
@@ -177,12 +191,18 @@ class UniformDiffusion(DiscreteDiffusion):
     def _replacements(self, uniforms):
         return (uniforms * self.num_symbols).long().clamp(max=self.num_symbols - 1)
 
-    def evidence(self, noisy, t):
+    def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor | None):
         alpha = self.schedule.alpha(as_time(t, noisy)).unsqueeze(-1)
         symbols = torch.nn.functional.one_hot(noisy.long(), self.num_symbols).double()
         return alpha * symbols + (1 - alpha) / self.num_symbols
 
-    def log_reverse(self, noisy, log_probs, s, t):
+    def log_reverse(
+        self,
+        noisy: torch.Tensor,
+        log_probs: torch.Tensor,
+        s: float | torch.Tensor | None,
+        t: float | torch.Tensor | None,
+    ):
         # sum_i q(k | j, i) p_i = Q_st[k, j] sum_i Q_0s[i, k] w_i with w_i = p_i / Q_0t[i, j], all in logarithms.
         start, end = (self.schedule.alpha(time).unsqueeze(-1) for time in checked_times(s, t, noisy))
         is_noisy = torch.nn.functional.one_hot(noisy.long(), self.num_symbols).double()
@@ -203,7 +223,9 @@ def as_time(t: float | torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(t, dtype=torch.float64, device=like.device).reshape(-1, 1)
 
 
-def checked_times(s, t, like: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def checked_times(
+    s: float | torch.Tensor | None, t: float | torch.Tensor | None, like: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Two times with 0 <= s < t <= 1; tensors are taken at their word."""
     if isinstance(s, int | float) and isinstance(t, int | float) and not 0 <= s < t <= 1:
         raise ValueError(f"s={s} and t={t} must satisfy 0 <= s < t <= 1: 0 is data, 1 is noise")

@@ -7,6 +7,7 @@ not know of each other, and what that costs is computed by [`reveal_log_probs`] 
 import math
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -23,7 +24,7 @@ LARGEST_SAMPLE = 2**31  # tokens of one call, 16 GiB
 
 @torch.no_grad()
 def sample_ancestral(
-    model,
+    model: Any,
     process: DiscreteDiffusion,
     num: int,
     length: int,
@@ -59,7 +60,7 @@ def sample_ancestral(
 
 @torch.no_grad()
 def denoise(
-    model,
+    model: Any,
     process: DiscreteDiffusion,
     noisy: torch.Tensor,
     t: float,
@@ -98,7 +99,7 @@ def _back(denoiser, process, noisy: torch.Tensor, t: float, steps: int, generato
 
 @torch.no_grad()
 def sample_revealing(
-    model,
+    model: Any,
     process: MaskedDiffusion,
     num: int,
     length: int,
@@ -141,7 +142,7 @@ def sample_revealing(
 
 @torch.no_grad()
 def reveal_log_probs(
-    model,
+    model: Any,
     process: MaskedDiffusion,
     tokens: torch.Tensor,
     tokens_per_step: int = 1,

@@ -39,13 +39,13 @@ class LinearSchedule(Schedule):
 
     name = "linear"
 
-    def alpha(self, t):
+    def alpha(self, t: torch.Tensor):
         return 1 - t
 
-    def slope(self, t):
+    def slope(self, t: torch.Tensor):
         return -torch.ones_like(t)
 
-    def time(self, alpha):
+    def time(self, alpha: torch.Tensor):
         return 1 - alpha
 
 
@@ -55,16 +55,16 @@ class CosineSchedule(Schedule):
 
     name = "cosine"
 
-    def alpha(self, t):
+    def alpha(self, t: torch.Tensor):
         return 1 - torch.sin(math.pi / 2 * t)  # the same, without the cancellation near t = 0
 
-    def slope(self, t):
+    def slope(self, t: torch.Tensor):
         return -math.pi / 2 * torch.cos(math.pi / 2 * t)
 
-    def time(self, alpha):
+    def time(self, alpha: torch.Tensor):
         return 2 / math.pi * torch.asin(1 - alpha)
 
-    def weight(self, t):
+    def weight(self, t: torch.Tensor):
         return math.pi / 2 / torch.tan(math.pi / 2 * t)
 
 
@@ -87,16 +87,16 @@ class LogLinearSchedule(Schedule):
                 f"floor={self.floor} must be at least 0 and below 1: the share of tokens untouched at t=1"
             )
 
-    def alpha(self, t):
+    def alpha(self, t: torch.Tensor):
         return 1 - (1 - self.floor) * t
 
-    def slope(self, t):
+    def slope(self, t: torch.Tensor):
         return torch.full_like(t, self.floor - 1)
 
-    def time(self, alpha):
+    def time(self, alpha: torch.Tensor):
         return ((1 - alpha) / (1 - self.floor)).clamp(max=1)
 
-    def weight(self, t):
+    def weight(self, t: torch.Tensor):
         return 1 / t
 
 

@@ -67,7 +67,9 @@ class EpsilonProcess:
         """None are needed: `(n, 0)`."""
         return torch.empty(len(tokens), 0, dtype=torch.float64)
 
-    def noise(self, tokens: torch.Tensor, t=None, uniforms=None) -> torch.Tensor:
+    def noise(
+        self, tokens: torch.Tensor, t: float | torch.Tensor | None = None, uniforms: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The tokens themselves."""
         return tokens
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -25,8 +26,8 @@ def accumulate(
     measure: Callable[[slice], dict[str, Sums]],
     *,
     device: torch.device | str = "cpu",
-    model=None,
-    accelerator=None,
+    model: torch.nn.Module | None = None,
+    accelerator: Any = None,
     batch_size: int | None = None,
 ) -> dict[str, Accumulator]:
     """Measures rows 0 .. num - 1 in batches, each process of an accelerator its share, and merges what it found.
@@ -103,10 +104,10 @@ def judged_columns(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def compare(
-    model,
+    model: torch.nn.Module,
     targets: Targets,
     log_probs: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
-    accelerator=None,
+    accelerator: Any = None,
     batch_size: int | None = None,
 ) -> dict[str, float]:
     """KL, in nats per judged target, from exact laws to a model's.
@@ -160,7 +161,7 @@ def is_broken(log_q: torch.Tensor) -> torch.Tensor:
     return (log_q.isnan() | (log_q == torch.inf)).any(-1)
 
 
-def refuse_broken(broken: Accumulator, model) -> None:
+def refuse_broken(broken: Accumulator, model: Any) -> None:
     """Raises the `ValueError` of a model without a law; after the merge, so that all processes raise it."""
     if broken.mean > 0:
         raise ValueError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..grammar import Source
 from .models import ModelReader
 
 
@@ -30,8 +31,8 @@ class ModelIds:
     @classmethod
     def of(
         cls,
-        model,
-        grammar,
+        model: torch.nn.Module,
+        grammar: Source,
         *,
         masked: bool,
         token_ids: Sequence[int] | None = None,

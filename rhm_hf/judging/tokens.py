@@ -1,6 +1,7 @@
 """A model's laws of tokens beside the exact ones: causal models at every next token, masked ones at hidden tokens."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ def compare_tokens(
     ids: ModelIds,
     hidden: torch.Tensor | None = None,
     batch_size: int | None = None,
-    accelerator=None,
+    accelerator: Any = None,
 ) -> dict:
     """The exact KL of a model, token by token.
 

@@ -1,10 +1,11 @@
 """Classification: the root of a sentence, judged against its exact posterior."""
 
 from functools import cached_property
+from typing import Any
 
 import torch
 
-from ..grammar import NotSupported
+from ..grammar import NotSupported, Source
 from ..inference import posteriors
 from ..judging import Targets, compare, judged_columns
 from .task import Task
@@ -21,7 +22,14 @@ class Classification(Task):
     auto_classes = ("AutoModelForSequenceClassification",)
     reads_classes = True
 
-    def __init__(self, num_symbols, length, grammar=None, auto_class=None, kl_sentences=2048):
+    def __init__(
+        self,
+        num_symbols: int,
+        length: int,
+        grammar: Source | None = None,
+        auto_class: str | None = None,
+        kl_sentences: int = 2048,
+    ):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         if grammar is None:
             raise ValueError("task='classification' needs a grammar: windows of a text have no class; leave text out")
@@ -30,7 +38,7 @@ class Classification(Task):
         self.num_labels = grammar.num_classes
         self.columns = (*judged_columns(()), "error_gap")
 
-    def collate(self, rows, noise=None) -> dict[str, torch.Tensor]:
+    def collate(self, rows: torch.Tensor, noise: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """`(batch, d + 1)`, the class last, to `input_ids` `(batch, d)` and `labels` `(batch,)`."""
         rows = rows.long()
         return self._inputs(rows[:, : self.length]) | {"labels": rows[:, -1]}
@@ -39,7 +47,7 @@ class Classification(Task):
         batch = {"input_ids": tokens}
         return batch | {"attention_mask": (tokens != self.pad).long()} if self.lengths_vary else batch
 
-    def predictions(self, model, batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def predictions(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """The classifier's logits."""
         return self.logits(model, batch), batch["labels"]
 
@@ -53,7 +61,9 @@ class Classification(Task):
     def _exact(self, tokens: torch.Tensor) -> torch.Tensor:
         return posteriors(self.grammar, tokens=tokens, mask=torch.zeros_like(tokens, dtype=torch.bool))[-1][None]
 
-    def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
+    def judge(
+        self, model: torch.nn.Module, accelerator: Any = None, batch_size: int | None = None
+    ) -> dict[str, float]:
         """`kl`, `kl_stderr`, `entropy` (nats per sentence), `accuracy` and `bayes_accuracy`, and `error_gap`, how much
         more often than the exact posterior the model's first guess is wrong."""
 

@@ -1,6 +1,7 @@
 """Discrete diffusion: tokens from a noisy row, judged against the exact denoiser and by what is sampled."""
 
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from ..diffusion import (
     sample_revealing,
     stratified,
 )
-from ..grammar import NotSupported
+from ..grammar import NotSupported, Source
 from ..judging import Targets, accumulate, divergence, evaluating, fresh_sentences, share_of_process
 from ..judging.compare import is_broken, refuse_broken
 from ..metrics.grammaticality import grammaticality
@@ -49,11 +50,11 @@ class Diffusion(Task):
 
     def __init__(
         self,
-        num_symbols,
-        length,
-        grammar=None,
-        auto_class=None,
-        kl_sentences=2048,
+        num_symbols: int,
+        length: int,
+        grammar: Source | None = None,
+        auto_class: str | None = None,
+        kl_sentences: int = 2048,
         process: str = "masked",
         schedule: str = "linear",
         diffusion_steps: int | None = None,
@@ -82,19 +83,19 @@ class Diffusion(Task):
         judged = ("kl", "kl_stderr", "entropy", "accuracy", "bayes_accuracy", "denoiser_kl")
         return judged + (("valid", *levels) if self.samples else ())
 
-    def prepare_noise(self, noise):
+    def prepare_noise(self, noise: torch.Tensor | None):
         """Times that cover [0, 1] evenly; see [`~rhm_hf.diffusion.stratified`]."""
         return stratified(noise)
 
-    def collate(self, rows, noise=None) -> dict[str, torch.Tensor]:
+    def collate(self, rows: torch.Tensor, noise: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """`(batch, d)` symbols to `input_ids`, the symbols, and `noise`, float `(batch, d + 1)`."""
         return {"input_ids": rows.long(), "noise": noise}
 
-    def loss(self, model, batch) -> torch.Tensor:
+    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """The bound on the negative log likelihood, nats per token."""
         return self.bound(model, batch["input_ids"], batch["noise"])
 
-    def scores(self, model, batch) -> torch.Tensor:
+    def scores(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Sums over all tokens, float64 `(3,)`: the bound, right first guesses (a visible token of masked diffusion is
         known), and their number."""
         tokens = batch["input_ids"]
@@ -118,7 +119,9 @@ class Diffusion(Task):
 
         return Targets(sentences, exact, (), self.process.uncertain(noisy), noise)
 
-    def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
+    def judge(
+        self, model: torch.nn.Module, accelerator: Any = None, batch_size: int | None = None
+    ) -> dict[str, float]:
         """The exact denoiser beside the model, at the same noisy states of fresh sentences, and what it samples.
 
         Returns:
@@ -169,7 +172,7 @@ class Diffusion(Task):
 
     def sample(
         self,
-        model,
+        model: torch.nn.Module,
         num: int,
         generator: torch.Generator | None = None,
         tokens_per_step: int = 1,

@@ -1,12 +1,13 @@
 """Last-token prediction: the last token of a row from the others, or from the nearest of them alone."""
 
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from ..checks import check_integer
-from ..grammar import NotSupported
+from ..grammar import NotSupported, Source
 from ..inference import log_prob, next_token_probs
 from ..judging import Targets, compare, judged_columns
 from .task import IGNORED, Task
@@ -36,7 +37,13 @@ class LastToken(Task):
     options = ("kl_sentences", "visible_tokens")
 
     def __init__(
-        self, num_symbols, length, grammar=None, auto_class=None, kl_sentences=2048, visible_tokens: int | None = None
+        self,
+        num_symbols: int,
+        length: int,
+        grammar: Source | None = None,
+        auto_class: str | None = None,
+        kl_sentences: int = 2048,
+        visible_tokens: int | None = None,
     ):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         visible = length - 1 if visible_tokens is None else visible_tokens
@@ -63,7 +70,7 @@ class LastToken(Task):
         """1; where lengths vary the share of sentences that have a token."""
         return float((self.drawn_lengths() > 0).double().mean()) if self.lengths_vary else 1.0
 
-    def collate(self, rows, noise=None) -> dict[str, torch.Tensor]:
+    def collate(self, rows: torch.Tensor, noise: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """`(batch, d)` symbols to `input_ids` `(batch, t + 1)` and `labels` `(batch,)`."""
         rows = rows.long()
         if self.lengths_vary:
@@ -88,7 +95,7 @@ class LastToken(Task):
         inputs = torch.where(seen, inputs, self.pad)
         return {"input_ids": inputs, "labels": labels, "attention_mask": seen.long(), "last": last}
 
-    def predictions(self, model, batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def predictions(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits at the last position, or of the classifier."""
         logits = self.logits(model, batch)
         if logits.ndim == 3 and "last" in batch:
@@ -124,7 +131,9 @@ class LastToken(Task):
             logs.append(log_prob(self.grammar, tokens.scatter(1, last, symbol)))
         return torch.stack(logs, 1).softmax(1)
 
-    def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
+    def judge(
+        self, model: torch.nn.Module, accelerator: Any = None, batch_size: int | None = None
+    ) -> dict[str, float]:
         """`kl`, `kl_stderr`, `entropy` (nats), `accuracy` and `bayes_accuracy` of the last token given what the model
         sees, and `kl_level_0`, .., the KL to the best law that knows the token's own block of that level only."""
         if self.grammar is None:

@@ -1,10 +1,12 @@
 """Masked tokens: hidden tokens of a row from the visible ones, judged against their exact posterior."""
 
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from ..grammar import Source
 from ..inference import block_posteriors, posteriors
 from ..judging import Targets, compare, judged_columns
 from .task import IGNORED, Task
@@ -28,7 +30,13 @@ class Masked(Task):
     options = ("kl_sentences", "mask_probability")
 
     def __init__(
-        self, num_symbols, length, grammar=None, auto_class=None, kl_sentences=2048, mask_probability: float = 0.15
+        self,
+        num_symbols: int,
+        length: int,
+        grammar: Source | None = None,
+        auto_class: str | None = None,
+        kl_sentences: int = 2048,
+        mask_probability: float = 0.15,
     ):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         if not 0 < mask_probability <= 1:
@@ -61,7 +69,7 @@ class Masked(Task):
     def _hidden(self, rows: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         return self.hidden(noise, self.lengths(rows) if self.lengths_vary else None)
 
-    def collate(self, rows, noise=None) -> dict[str, torch.Tensor]:
+    def collate(self, rows: torch.Tensor, noise: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """`(batch, d)` symbols to `input_ids` and `labels`, `(batch, d + 1)` with BOS first; labels are -100 where
         nothing is hidden."""
         rows = rows.long()
@@ -70,7 +78,7 @@ class Masked(Task):
         batch = {"input_ids": inputs, "labels": F.pad(torch.where(hidden, rows, IGNORED), (1, 0), value=IGNORED)}
         return batch | {"attention_mask": (inputs != self.pad).long()} if self.lengths_vary else batch
 
-    def predictions(self, model, batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def predictions(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits at every position."""
         return self.logits(model, batch).flatten(0, 1), batch["labels"].flatten()
 
@@ -93,7 +101,9 @@ class Masked(Task):
             return whole
         return torch.cat([block_posteriors(self.grammar, tokens, hidden, self._levels), whole])
 
-    def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
+    def judge(
+        self, model: torch.nn.Module, accelerator: Any = None, batch_size: int | None = None
+    ) -> dict[str, float]:
         """`kl`, `kl_stderr`, `entropy` (nats per hidden token), `accuracy` and `bayes_accuracy`, and `kl_level_0`, ..,
         the KL to the best law that sees the token's own block of that level only."""
         if self.grammar is None:

@@ -1,10 +1,12 @@
 """Next-token prediction: every token of a row from those before it, judged against its exact law if it has one."""
 
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from ..grammar import Source
 from ..judging import ModelIds, ModelReader, Sentences, compare_tokens
 from ..judging.bare import bare_model
 from ..judging.limits import stated_limit
@@ -21,7 +23,14 @@ class NextToken(Task):
     name = "next_token"
     auto_classes = ("AutoModelForCausalLM",)
 
-    def __init__(self, num_symbols, length, grammar=None, auto_class=None, kl_sentences=2048):
+    def __init__(
+        self,
+        num_symbols: int,
+        length: int,
+        grammar: Source | None = None,
+        auto_class: str | None = None,
+        kl_sentences: int = 2048,
+    ):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         self.context_length = length + 1
         last = "kl_end" if self.lengths_vary else "kl_last"
@@ -32,7 +41,7 @@ class NextToken(Task):
         """d; where lengths vary the mean number of tokens and END."""
         return float(self.drawn_lengths().mean()) + 1 if self.lengths_vary else float(self.length)
 
-    def collate(self, rows, noise=None) -> dict[str, torch.Tensor]:
+    def collate(self, rows: torch.Tensor, noise: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """`(batch, d)` symbols to int64 `input_ids` and `labels`, `(batch, d)`; where lengths vary `(batch, d + 1)`,
         with the `attention_mask`."""
         labels = rows.long()
@@ -44,7 +53,7 @@ class NextToken(Task):
         labels = torch.where(place < lengths, labels, torch.where(place == lengths, self.end, IGNORED))
         return {"input_ids": inputs, "labels": labels, "attention_mask": (place <= lengths).long()}
 
-    def predictions(self, model, batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def predictions(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits at every position."""
         return self.logits(model, batch).flatten(0, 1), batch["labels"].flatten()
 
@@ -53,7 +62,9 @@ class NextToken(Task):
         """The sentences that a model is judged at; their laws are taken as it is judged."""
         return self.judged_sentences(ALL_SENTENCES_LIMIT)
 
-    def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
+    def judge(
+        self, model: torch.nn.Module, accelerator: Any = None, batch_size: int | None = None
+    ) -> dict[str, float]:
         """`kl` and `kl_stderr` (nats per token), `entropy` (of the law, exact, nats per token), `kl_last` and
         `kl_last_stderr`, the KL of the last token alone. Where lengths vary END counts as a token, `entropy` is that
         of the judged laws, and `kl_end` that at the end of the sentences."""

@@ -1,6 +1,7 @@
 """What every task shares: how it is made, its loss and its accuracy."""
 
 import inspect
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -76,7 +77,7 @@ class Task:
         return fresh_sentences(self.grammar, LENGTH_SENTENCES).lengths.double()
 
     def judged_sentences(self, limit: int = KEPT_SENTENCES_LIMIT) -> Sentences:
-        """The sentences that a model is judged at, padded to rows of d; all of them where they are at most `limit`."""
+        """The sentences that a model is judged at, padded to rows of d; all there are, if at most `limit`."""
         sentences = judged_sentences(self.grammar, self.kl_sentences, limit=limit, length=self.length)
         if sentences.tokens.shape[1] > self.length:
             raise ValueError(
@@ -102,11 +103,11 @@ class Task:
         """
         raise NotImplementedError
 
-    def predictions(self, model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def predictions(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits `(targets, outputs)` and the ids they should predict `(targets,)`, -100 where none is judged."""
         raise NotImplementedError
 
-    def loss(self, model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Cross-entropy in nats per target, in float32 or better: a scalar on the device.
 
         Divided by the expected number of targets, which does not depend on how a batch is shared out: the mean over
@@ -116,14 +117,16 @@ class Task:
         total = F.cross_entropy(_precise(logits), targets, ignore_index=IGNORED, reduction="sum")
         return total / (len(batch["input_ids"]) * self.targets_per_row)
 
-    def scores(self, model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def scores(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Sums over the targets of a batch, float64 `(3,)`: cross-entropy, right first guesses, and their number."""
         logits, targets = self.predictions(model, batch)
         total = F.cross_entropy(_precise(logits), targets, ignore_index=IGNORED, reduction="sum")
         right = (logits.argmax(-1) == targets).sum()
         return torch.stack([total.double(), right.double(), (targets != IGNORED).sum().double()])
 
-    def judge(self, model, accelerator=None, batch_size: int | None = None) -> dict[str, float]:
+    def judge(
+        self, model: torch.nn.Module, accelerator: Any = None, batch_size: int | None = None
+    ) -> dict[str, float]:
         """The exact comparison of a model with the law of the rows, over fresh sentences that no run trains on.
 
         Args:
@@ -140,7 +143,7 @@ class Task:
         """
         raise NotImplementedError
 
-    def logits(self, model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def logits(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """The model's logits; a causal model would make a cache if it were not told not to."""
         options = {"use_cache": False} if self.auto_class == "AutoModelForCausalLM" else {}
         if "attention_mask" in batch and takes(model, "attention_mask"):
@@ -148,7 +151,7 @@ class Task:
         return model(input_ids=batch["input_ids"], **options).logits
 
 
-def takes(model, argument: str) -> bool:
+def takes(model: torch.nn.Module, argument: str) -> bool:
     """Whether a model's `forward` has an argument; around it may be what shares a model out to processes."""
     return argument in inspect.signature(getattr(model, "module", model).forward).parameters
 

@@ -1,5 +1,7 @@
 """Posteriors of tokens of a chain of blocks given the visible tokens of their own block of each level."""
 
+from typing import Any
+
 import torch
 
 from ..laws.posteriors import given_evidence
@@ -11,7 +13,7 @@ from .chain_tables import chain_tables_for
 
 
 @torch.no_grad()
-def chain_block_posteriors(laws, tokens, mask, levels: list[int], dtype: torch.dtype) -> torch.Tensor:
+def chain_block_posteriors(laws: Any, tokens: Any, mask: Any, levels: list[int], dtype: torch.dtype) -> torch.Tensor:
     """See [`~rhm_hf.inference.block_posteriors`].
 
     Up to level k, that of the chain's blocks, everything is as in a grammar. A state between these and the root knows

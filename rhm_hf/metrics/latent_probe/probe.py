@@ -1,6 +1,7 @@
 """Linear probes: every latent symbol of a sentence predicted from every layer of a model."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,9 @@ from rhm_hf.statistics import Accumulator
 
 
 def latent_probe(
-    model,
+    model: torch.nn.Module,
     grammar: Source,
-    input_ids=None,
+    input_ids: Any = None,
     *,
     num_train: int = 4096,
     num_sentences: int = 1024,

@@ -17,7 +17,7 @@ from rhm_hf.judging import ModelIds, Sentences, compare_tokens, given_sentences,
 
 
 def kl_divergence(
-    model,
+    model: torch.nn.Module,
     grammar: Source,
     input_ids: Any = None,
     *,
@@ -29,7 +29,7 @@ def kl_divergence(
     mask_probability: float = 0.15,
     mask_seed: int = 0,
     mask_token_id: int | None = None,
-    accelerator=None,
+    accelerator: Any = None,
 ) -> dict:
     """The exact KL divergence, in nats per judged token, from a grammar's law to a model.
 

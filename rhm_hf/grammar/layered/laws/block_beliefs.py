@@ -5,16 +5,19 @@ times the message that has come up to it; from there the pass down is that of `b
 those of one pass up, so all levels cost one pass up and one pass down from each level.
 """
 
+from typing import Any
+
 import torch
 
 from ...laws.posteriors import given_evidence, refuse_impossible
+from ...source import Source
 from .beliefs import children_posterior, chunks
 from .messages import Level, guarded, leaves_of, upward, with_identity
 from .rule_tables import Tables, tables_for
 
 
 @torch.no_grad()
-def block_posteriors(grammar, tokens, mask, levels: list[int], dtype: torch.dtype) -> torch.Tensor:
+def block_posteriors(grammar: Source, tokens: Any, mask: Any, levels: list[int], dtype: torch.dtype) -> torch.Tensor:
     """See [`~rhm_hf.inference.block_posteriors`]; chunks as in `beliefs`."""
     evidence = given_evidence(grammar, tokens, mask, None)
     n, device = len(evidence[0]), evidence[0].device
