@@ -11,7 +11,7 @@ import pytest
 from rhm_hf import Grammar
 from rhm_hf.cli.commands.brute_force import Definition, Listed
 from rhm_hf.cli.commands.productions import Productions
-from rhm_hf.cli.operands import TextSource, read_text
+from rhm_hf.cli.corpora import TextSource, read_text
 from rhm_hf.grammar import registry
 
 

@@ -32,7 +32,8 @@ def context(
     out: Out = None,
 ) -> None:
     """How much context a model uses: its loss given the n tokens before; of two models, their difference."""
-    from ..operands import TextSource, read_model, read_text
+    from ..corpora import TextSource, read_text
+    from ..operands import read_model
 
     source = TextSource(config, split, column, num_sentences=num_windows, rules_seed=rules_seed, seed=seed)
     corpus = read_text(text, source)
@@ -146,7 +147,7 @@ def correlations(
     out: Out = None,
 ) -> None:
     """How much the tokens of a text say about each other at a distance t, the noise, and the effective context t*."""
-    from ..operands import TextSource, read_text
+    from ..corpora import TextSource, read_text
 
     with heavy("PyTorch"):
         from ...metrics.token_correlations.measure import measure_correlations
@@ -214,7 +215,8 @@ def effective_context(
     out: Out = None,
 ) -> None:
     """Up to which distance the correlations of what a model generates agree with those of a corpus."""
-    from ..operands import TextSource, read_model, read_text
+    from ..corpora import TextSource, read_text
+    from ..operands import read_model
 
     source = TextSource(config, split, column, num_sentences, rules_seed, seed)
     text = read_text(corpus, source)
