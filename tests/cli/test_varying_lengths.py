@@ -107,6 +107,8 @@ def test_families_of_this_version(rhm, name):
     verified = rhm("verify", name, "--json")
     assert verified.exit_code == 0, verified.output
     assert len(json.loads(verified.stdout)["checks"]) >= 6
+    drawn = json.loads(rhm("generate", f"oracle:{name}", "--length", 400, "--num", 5, "--json").stdout)["sequences"]
+    assert all(sequence["text"].split() for sequence in drawn)
     shown = json.loads(rhm("show", name, "--seed", 3, "--json").stdout)
     source = Grammar.from_name(name)
     tokens, lengths = source.sample(1, seed=3, return_lengths=True)

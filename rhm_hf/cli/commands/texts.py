@@ -1,7 +1,7 @@
 """Commands of metrics that read any text: context, correlations, effective context; and `rhm generate`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,7 +21,7 @@ def context(
     tokenizer: Tokenizer = None,
     max_context: Annotated[int | None, typer.Option(help="The longest context, in tokens.")] = None,
     num_windows: Annotated[int, typer.Option(help="Windows of the text that are read.")] = 512,
-    per: Annotated[str, typer.Option(help="Unit of the losses: token or character.")] = "token",
+    per: Annotated[Literal["token", "character"], typer.Option(help="Unit of the losses.")] = "token",
     seed: Seed = 0,
     config: Config = None,
     split: Split = None,
