@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .commands import catalogue, grammars, judged, runs, shown, texts, verified, written
+from .commands import catalogue, grammars, judged, probes, runs, shown, texts, verified, written
 from .group import Rhm
 
 
@@ -53,9 +53,9 @@ PANELS = {
         texts.generate,
         judged.grammaticality,
         judged.memorisation,
-        judged.synonym_sensitivity,
-        judged.latent_probe,
-        judged.representation_probe,
+        probes.synonym_sensitivity,
+        probes.latent_probe,
+        probes.representation_probe,
     ),
     "Training and data": (runs.train, runs.sweep, runs.export),
     "Results": (written.status, written.plot, written.report),

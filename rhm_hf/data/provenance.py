@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from ..grammar import Grammar, Source
+from ..grammar import PCFG, Grammar, Source
 from ..grammar.registry import from_parameters, parameters_from_dict, rebuilt
 
 
@@ -61,7 +61,8 @@ def resolve_grammar(grammar: Any) -> Source:
 
     Args:
         grammar: a [`~rhm_hf.Grammar`] or a source of another family, a dataset (see [`grammar_of`]), or the directory
-            or Hub id (of a model or a dataset) of a saved grammar, a saved model or a Parquet export.
+            or Hub id (of a model or a dataset) of a saved grammar, a saved model or a Parquet export; or a file of
+            rules, see [`~rhm_hf.grammar.PCFG.from_file`].
 
     Raises:
         `ValueError`: if it is none of these.
@@ -111,6 +112,8 @@ def _rebuilt(record: dict) -> Source:
 def _loaded(place: str | Path) -> Source:
     if Path(place).is_dir():
         return Grammar.from_pretrained(place)
+    if Path(place).is_file():
+        return PCFG.from_file(place)
     try:
         try:
             return Grammar.from_pretrained(place)

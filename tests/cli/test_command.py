@@ -56,6 +56,7 @@ def test_help_imports_nothing_heavy(words):
         (["train", "--num_trian", "3"], "Did you mean 'num_train'?"),
         (["sweep", "--num_workes", "3"], "Did you mean 'num_workers'?"),
         (["kl", "oracle:v4-m2-s2-L2", "--set", "batch_siz=3"], "Did you mean 'batch_size'?"),
+        (["context", "m", "t", "--per", "charachter"], "Did you mean 'character'?"),
     ],
 )
 def test_what_is_not_understood_is_one_line_with_a_hint(rhm, words, hint):

@@ -34,6 +34,7 @@ def test_info_gives_exact_numbers(rhm):
     assert [row["masked"] for row in found["theory"]["sample_complexity"]] == [
         theory.sample_complexity(p, level, "masked") for level in (1, 2, 3)
     ]
+    assert all(value is not None for row in found["theory"]["sample_complexity"] for value in row.values())
     assert found["theory"]["exponents"]["correlation exponent beta"] == theory.correlation_exponent(p)
 
 

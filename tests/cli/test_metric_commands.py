@@ -7,7 +7,8 @@ import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from rhm_hf import Grammar, RHMForCausalLM
-from rhm_hf.cli.operands import Corpus, TextSource, read_model, read_text
+from rhm_hf.cli.corpora import Corpus, TextSource, read_text
+from rhm_hf.cli.operands import read_model
 from rhm_hf.data import char_corpus
 from rhm_hf.metrics.context_loss.by_context import loss_by_context
 from rhm_hf.metrics.effective_context.agree import effective_context

@@ -52,7 +52,7 @@ def test_states_of_runs(rhm, tmp_path):
     assert run_state(tmp_path / "running", now + 3600).state == "stopped"
     (tmp_path / "running" / "progress.json").write_text(json.dumps({"step": 50, "max_steps": 100, "time": now + 49}))
     later = run_state(tmp_path / "running", now + 50)
-    assert (later.state, later.step, later.seconds_left) == ("running", 50, 110.0)
+    assert (later.state, later.step, later.seconds_left) == ("running", 50, pytest.approx(110))
     (tmp_path / "running" / "progress.json").write_text("{")  # half written by something else
     assert run_state(tmp_path / "running", now).step == 20
     assert (state["failed"].state, state["failed"].remark) == ("failed", "rhm train: num_train=9 do not fit")

@@ -11,11 +11,12 @@ import pytest
 from rhm_hf import Grammar
 from rhm_hf.cli.commands.brute_force import Definition, Listed
 from rhm_hf.cli.commands.productions import Productions
-from rhm_hf.cli.operands import TextSource, read_text
-from rhm_hf.grammar import registry
+from rhm_hf.cli.corpora import TextSource, read_text
+from rhm_hf.grammar import PCFG, registry
 
 
 NAME = "palindromes-v3-h2"
+RULES = "S -> a S b [0.4] | a b [0.6]"
 VARYING = ["pcfg-dyck2", "pcfg-toy_english", "trees-v4-s2m2-s3m2-L2"]  # of families that this version may have
 
 
@@ -107,8 +108,30 @@ def test_families_of_this_version(rhm, name):
     verified = rhm("verify", name, "--json")
     assert verified.exit_code == 0, verified.output
     assert len(json.loads(verified.stdout)["checks"]) >= 6
+    drawn = json.loads(rhm("generate", f"oracle:{name}", "--length", 400, "--num", 5, "--json").stdout)["sequences"]
+    assert all(sequence["text"].split() for sequence in drawn)
     shown = json.loads(rhm("show", name, "--seed", 3, "--json").stdout)
     source = Grammar.from_name(name)
     tokens, lengths = source.sample(1, seed=3, return_lengths=True)
     terminals = getattr(source, "terminals", [str(token) for token in range(source.vocab_size)])
     assert shown["tokens"] == [terminals[token] for token in tokens[0][: lengths[0]]]
+
+
+def test_a_file_of_rules_stands_where_a_name_does(rhm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ab.cfg").write_text(RULES + "\n")
+    grammar = PCFG.from_text(RULES)
+    found = json.loads(rhm("info", "ab.cfg", "--json").stdout)
+    assert found["fingerprint"] == grammar.fingerprint
+    assert found["lengths"]["mean"] == pytest.approx(2 / (1 - 0.4))
+    shown = json.loads(rhm("show", "./ab.cfg", "--seed", 1, "--json").stdout)
+    half = len(shown["tokens"]) // 2
+    assert shown["tokens"] == ["a"] * half + ["b"] * half
+    drawn = json.loads(rhm("generate", "oracle:ab.cfg", "--num", 20, "--json").stdout)["sequences"]
+    assert all(sorted(text.split()) == text.split() for text in (sequence["text"] for sequence in drawn))
+    assert rhm("verify", "ab.cfg").exit_code == 0
+    missing = rhm("info", "abc.cfg")
+    assert missing.exit_code == 1
+    assert "Did you mean 'ab.cfg'?" in missing.stderr
+    (tmp_path / "bad.cfg").write_text("S -> a S\n")
+    assert rhm("info", "bad.cfg").stderr.startswith("rhm info: bad.cfg: ")

@@ -13,7 +13,7 @@ def compared_losses(pairs, corpus, options: dict[str, Any]) -> tuple[dict[str, A
 
     Args:
         pairs: two times a model and its tokenizer.
-        corpus ([`~rhm_hf.cli.operands.Corpus`]): the text.
+        corpus ([`~rhm_hf.cli.corpora.Corpus`]): the text.
         options (`dict`): of [`~rhm_hf.metrics.context_loss.by_context.loss_by_context`].
 
     Returns:

@@ -85,8 +85,7 @@ def _length(read, length: int | None, prompt: int, start: int) -> int:
 def _specials(model, tokenizer) -> list[int] | None:
     """Ids that are no symbols of a text: what the model or its tokenizer calls special, and ids beyond its symbols."""
     config = model.config.get_text_config()
-    named = [getattr(config, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "mask")]
-    special = {i for entry in named if entry is not None for i in (entry if isinstance(entry, list) else [entry])}
+    special = _named_ids(config, ("bos", "eos", "pad", "mask"))
     special |= set(getattr(tokenizer, "all_special_ids", []))
     number = getattr(model.config, "num_symbols", None)
     special |= set() if number is None else set(range(number, config.vocab_size))
@@ -134,14 +133,23 @@ def _pad(model) -> int:
 
 
 def _readable(row: list[int], model, tokenizer) -> dict[str, Any]:
-    """A row without the special ids at its ends."""
-    config = model.config
-    special = {getattr(config, f"{name}_token_id", None) for name in ("bos", "eos", "pad")}
-    begin = 1 if row and row[0] == config.bos_token_id else 0
+    """A row without the special ids at its ends; in a grammar's own words where it has some."""
+    special = _named_ids(model.config, ("bos", "eos", "pad"))
+    begin = 1 if row and row[0] == model.config.bos_token_id else 0
     end = next((i for i in range(begin, len(row)) if row[i] in special), len(row))
     ids = row[begin:end]
-    text = " ".join(map(str, ids)) if tokenizer is None else tokenizer.decode(ids)
-    return {"input_ids": ids, "text": text}
+    terminals = getattr(getattr(model, "grammar", None), "terminals", None)
+    if terminals is not None and all(i < len(terminals) for i in ids):
+        text = " ".join(terminals[i] for i in ids)
+    else:
+        text = " ".join(map(str, ids)) if tokenizer is None else tokenizer.decode(ids)
+    return {"input_ids": ids, "text": text.strip() if hasattr(model.config, "num_symbols") else text}
+
+
+def _named_ids(config, names: tuple[str, ...]) -> set[int]:
+    """Ids that a configuration names; some models have several of a kind."""
+    named = [getattr(config, f"{name}_token_id", None) for name in names]
+    return {i for entry in named if entry is not None for i in (entry if isinstance(entry, list) else [entry])}
 
 
 def write_generated(sequences: list[dict[str, Any]], path: Path) -> None:

@@ -11,12 +11,12 @@ from ..output import Findings, publish
 from ..progress import heavy, progress
 
 
-LEARNERS = {  # column -> task and architecture of theory.sample_complexity
-    "last token, transformer": ("last_token", "transformer"),
-    "last token, CNN": ("last_token", "cnn"),
-    "masked": ("masked", "transformer"),
-    "n-gram": ("ngram", "transformer"),
-    "hierarchical n-gram": ("hierarchical_ngram", "transformer"),
+LEARNERS = {  # column -> arguments of theory.sample_complexity
+    "last token, transformer": {"task": "last_token", "architecture": "transformer"},
+    "last token, CNN": {"task": "last_token", "architecture": "cnn"},
+    "masked": {"task": "masked"},
+    "n-gram": {"task": "ngram"},
+    "hierarchical n-gram": {"task": "hierarchical_ngram"},
 }
 
 
@@ -160,8 +160,8 @@ def closed_forms(parameters) -> dict[str, Any] | None:
     complexity, levels = [], []
     for level in range(1, p.depth + 1):
         row: dict[str, Any] = {"level": level, "block": p.tuple_size**level}
-        for column, (task, architecture) in LEARNERS.items():
-            row[column] = _known(lambda t=task, a=architecture, l=level: forms.sample_complexity(p, l, t, a))
+        for column, learner in LEARNERS.items():
+            row[column] = _known(lambda k=learner, l=level: forms.sample_complexity(p, l, **k))
         complexity.append(row)
     for level in range(p.depth + 1):
         row = {"level": level, "loss plateau": _known(lambda l=level: forms.plateau(p, l))}

@@ -1,4 +1,4 @@
-"""Commands of metrics that judge by a grammar: exact KL, grammaticality, memorisation, probes of layers."""
+"""Commands of metrics that judge by a grammar: exact KL, grammaticality, memorisation; layers are in `probes.py`."""
 
 import math
 from collections.abc import Callable
@@ -56,15 +56,15 @@ def kl(
 
     options = settings(given, kl_divergence, ("num_sentences", "seed"))
     options |= {"num_sentences": num_sentences, "seed": seed}
-    source = _grammar(grammar, first, rules_seed)
+    source = grammar_beside(grammar, first, rules_seed)
     rows = _rows(sentences, split, column)
-    found = {model: _judged(kl_divergence, first, source, rows, options)}
+    found = {model: judged(kl_divergence, first, source, rows, options)}
     result: dict[str, Any] = found[model]
     title = f"KL of {model} to {source.name}"
     facts = _kl_facts(result)
     if model2 is not None:
         second = read_model(model2, rules_seed)
-        other = _judged(kl_divergence, second, source, rows, options)
+        other = judged(kl_divergence, second, source, rows, options)
         found[f"{model2} (2)" if model2 == model else model2] = other
         difference = _difference(kl_divergence, first, second, source, rows, options, (found[model], other))
         result = {"models": found, **difference}
@@ -72,7 +72,7 @@ def kl(
         facts = {f"KL of {name}": _kl_text(entry) for name, entry in found.items()}
         facts["difference, second - first"] = _with_error(difference["difference"], difference["difference_stderr"])
     tables = {"KL at every position": _by_position(found, "kl_per_position", "kl_stderr_per_position", "positions")}
-    parameters = _parameters(
+    parameters = given_ones(
         model=model, grammar=source.name, fingerprint=source.fingerprint, model2=model2, sentences=sentences, **options
     )
 
@@ -124,7 +124,7 @@ def grammaticality(
         lines(path, series, title=f"{samples}: correct nodes", xlabel="level", ylabel="fraction")
 
     title = f"{samples} judged by {source.name}"
-    parameters = _parameters(samples=samples, grammar=source.name, fingerprint=source.fingerprint)
+    parameters = given_ones(samples=samples, grammar=source.name, fingerprint=source.fingerprint)
     publish(Findings("grammaticality", title, parameters, result, facts, tables, draw), json, out)
 
 
@@ -155,97 +155,14 @@ def memorisation(
     columns = ("levels", "overlap", "overlap_fresh", "num_judged")
     tables = {"Largest overlap with any training sentence, mean over samples": _table(result, columns)}
     title = f"{samples} beside the training sentences {training}"
-    parameters = _parameters(samples=samples, train=training, grammar=grammar, rules_seed=rules_seed, **options)
+    parameters = given_ones(samples=samples, train=training, grammar=grammar, rules_seed=rules_seed, **options)
     publish(Findings("memorisation", title, parameters, result, facts, tables), json, out)
-
-
-def synonym_sensitivity(
-    model: ModelName,
-    grammar: BesideGrammar = None,
-    rules_seed: RulesSeed = None,
-    num_sentences: NumSentences = 1024,
-    seed: Seed = 0,
-    given: Set = None,
-    json: Json = False,
-    out: Out = None,
-) -> None:
-    """How sensitive layers are to synonyms of every level: 1 blind to its symbols, 0 nothing else matters."""
-    _probe("synonym_sensitivity", "sensitivity", model, grammar, rules_seed, num_sentences, seed, given, json, out)
-
-
-def latent_probe(
-    model: ModelName,
-    grammar: BesideGrammar = None,
-    rules_seed: RulesSeed = None,
-    num_sentences: NumSentences = 1024,
-    seed: Seed = 0,
-    given: Set = None,
-    json: Json = False,
-    out: Out = None,
-) -> None:
-    """How well a linear probe reads the symbols of every level from every layer."""
-    _probe("latent_probe", "accuracy", model, grammar, rules_seed, num_sentences, seed, given, json, out)
-
-
-def representation_probe(
-    model: ModelName,
-    grammar: BesideGrammar = None,
-    rules_seed: RulesSeed = None,
-    num_sentences: NumSentences = 1024,
-    seed: Seed = 0,
-    given: Set = None,
-    json: Json = False,
-    out: Out = None,
-) -> None:
-    """How much layers change when a symbol is rewritten, over when it is replaced: 0 they represent it."""
-    _probe("representation_probe", "ratio", model, grammar, rules_seed, num_sentences, seed, given, json, out)
-
-
-def _probe(name, value, model, grammar, rules_seed, num_sentences, seed, given, json, out) -> None:
-    """A metric that gives a number for every layer and level."""
-    from ..operands import read_model
-
-    read = read_model(model, rules_seed)
-    judge = _function(name)
-    options = settings(given, judge, ("num_sentences", "seed")) | {"num_sentences": num_sentences, "seed": seed}
-    source = _grammar(grammar, read, rules_seed)
-    result = _judged(judge, read, source, None, options)
-    error = "stderr" if "stderr" in result else f"{value}_stderr"
-    tables = {}
-    for title, key in ((f"{value} of every layer and level", value), ("standard errors", error)):
-        tables[title] = [
-            {"layer": layer} | {f"level {level}": entry for level, entry in zip(result["levels"], row, strict=True)}
-            for layer, row in zip(result["layers"], result[key], strict=True)
-        ]
-
-    def draw(path: Path) -> None:
-        from ...drawing.figures import heat_map
-
-        columns = [str(level) for level in result["levels"]]
-        heat_map(path, result[value], rows=result["layers"], columns=columns, title=title, xlabel="level", label=value)
-
-    title = f"{name} of {model}, grammar {source.name}"
-    parameters = _parameters(model=model, grammar=source.name, fingerprint=source.fingerprint, **options)
-    facts = {"sentences": result["num_sentences"]}
-    if "chance" in result:
-        facts["chance, from level 0"] = result["chance"]
-    publish(Findings(name, title, parameters, result, facts, tables, draw), json, out)
-
-
-def _function(name: str) -> Callable[..., dict]:
-    if name == "synonym_sensitivity":
-        from ...metrics.synonym_sensitivity.sensitivity import synonym_sensitivity as judge
-    elif name == "latent_probe":
-        from ...metrics.latent_probe.probe import latent_probe as judge
-    else:
-        from ...metrics.representation_probe.similarity import representation_probe as judge
-    return judge
 
 
 # What they share.
 
 
-def _grammar(grammar: str | None, model, rules_seed: int | None):
+def grammar_beside(grammar: str | None, model, rules_seed: int | None):
     """The grammar that was named, the oracle's own, or the one that lies beside the model."""
     from ..operands import read_grammar
 
@@ -268,7 +185,7 @@ def _rows(sentences: str | None, split: str | None, column: str | None):
     """Token ids `(n, d)`, or None where none are given."""
     import numpy as np
 
-    from ..operands import TextSource, read_text
+    from ..corpora import TextSource, read_text
 
     if sentences is None:
         return None
@@ -286,7 +203,7 @@ def _rows(sentences: str | None, split: str | None, column: str | None):
     return np.array(rows)
 
 
-def _judged(judge: Callable[..., dict], read, source, rows, options: dict) -> dict:
+def judged(judge: Callable[..., dict], read, source, rows, options: dict) -> dict:
     """A metric with its rows counted."""
     total = None
     if rows is not None:
@@ -367,5 +284,5 @@ def _table(result: dict, columns: tuple[str, ...]) -> list[dict[str, Any]]:
     return [dict(zip([n.rstrip("s") if n == "levels" else n for n in present], row, strict=True)) for row in values]
 
 
-def _parameters(**values: Any) -> dict[str, Any]:
+def given_ones(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}

@@ -21,7 +21,12 @@ def train(context: typer.Context) -> None:
         from ...training.arguments import field_names
     _check_options(context.args, field_names(), "rhm train")
     arguments = parse_arguments(context.args, prog="rhm train")
-    row = best_row(run(arguments))
+    try:
+        row = best_row(run(arguments))
+    except KeyboardInterrupt:
+        note(f"rhm train: interrupted; the run in {arguments.training.output_dir} is not finished")
+        note("the same command again goes on from its last checkpoint")
+        raise Silent(130) from None
     if int(os.environ.get("RANK", 0)):  # under a launcher the first process speaks for all
         return
     distance = f"KL {row['kl']:.4f} +- {row['kl_stderr']:.4f}" if "kl" in row else f"test loss {row['test_loss']:.4f}"

@@ -1,7 +1,7 @@
 """Commands of metrics that read any text: context, correlations, effective context; and `rhm generate`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,7 +21,7 @@ def context(
     tokenizer: Tokenizer = None,
     max_context: Annotated[int | None, typer.Option(help="The longest context, in tokens.")] = None,
     num_windows: Annotated[int, typer.Option(help="Windows of the text that are read.")] = 512,
-    per: Annotated[str, typer.Option(help="Unit of the losses: token or character.")] = "token",
+    per: Annotated[Literal["token", "character"], typer.Option(help="Unit of the losses.")] = "token",
     seed: Seed = 0,
     config: Config = None,
     split: Split = None,
@@ -32,7 +32,8 @@ def context(
     out: Out = None,
 ) -> None:
     """How much context a model uses: its loss given the n tokens before; of two models, their difference."""
-    from ..operands import TextSource, read_model, read_text
+    from ..corpora import TextSource, read_text
+    from ..operands import read_model
 
     source = TextSource(config, split, column, num_sentences=num_windows, rules_seed=rules_seed, seed=seed)
     corpus = read_text(text, source)
@@ -154,7 +155,7 @@ def correlations(
     out: Out = None,
 ) -> None:
     """How much the tokens of a text say about each other at a distance t, the noise, and the effective context t*."""
-    from ..operands import TextSource, read_text
+    from ..corpora import TextSource, read_text
 
     with heavy("PyTorch"):
         from ...metrics.token_correlations.measure import measure_correlations
@@ -222,7 +223,8 @@ def effective_context(
     out: Out = None,
 ) -> None:
     """Up to which distance the correlations of what a model generates agree with those of a corpus."""
-    from ..operands import TextSource, read_model, read_text
+    from ..corpora import TextSource, read_text
+    from ..operands import read_model
 
     source = TextSource(config, split, column, num_sentences, rules_seed, seed)
     text = read_text(corpus, source)
