@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from all_trees import SMALL, all_derivations, sentence_probs, span_law
+from all_trees import SMALL, all_derivations, ambiguous_trees, sentence_probs, span_law
 from exact_law import chi_squared_z
 
-from rhm_hf.grammar import Grammar, NotSupported
+from rhm_hf.grammar import PCFG, Grammar, NotSupported
 from rhm_hf.grammar.trees import tree_grammar
 from rhm_hf.grammar.trees.laws import span_rows, tree_laws
 from rhm_hf.grammar.trees.tree_grammar import TreeGrammar
@@ -231,6 +231,45 @@ def test_one_arity_is_the_ordinary_rhm(name):
         )
     assert trees.num_derivations == rhm.num_sentences
     assert trees.derivation_entropy == pytest.approx(rhm.entropy, abs=1e-12)
+
+
+def as_text(grammar):
+    """The same rules as a general grammar; symbol a of level l is `N<l>_<a>`, tokens are `0`, `1`, .."""
+
+    def name(level, symbol):
+        return f"N{level}_{symbol}" if level else f"'{symbol}'"
+
+    choices = {"S": [([(grammar.depth, a)], p) for a, p in enumerate(grammar.root_probs.tolist())]}
+    for level in range(grammar.depth, 0, -1):
+        for rules, probs in zip(grammar.rules_at(level), grammar.rule_probs_at(level), strict=True):
+            for a in range(len(rules)):
+                own = [
+                    ([(level - 1, x) for x in r.tolist()], p) for r, p in zip(rules[a], probs[a].tolist(), strict=True)
+                ]
+                choices.setdefault(name(level, a), []).extend(own)
+    lines = []
+    for left, rules in choices.items():
+        right = [" ".join(name(*child) for child in children) + f" [{p!r}]" for children, p in rules if p > 0]
+        lines.append(f"{left} -> {' | '.join(right)}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["trees-v6-s2m3-s3m12-L3", "trees-v4-s1m1p0.3-s2m4p0.5-s3m8p0.2-L3", "ambiguous"])
+def test_general_grammars_of_the_same_rules_agree(name):
+    grammar = ambiguous_trees(2) if name == "ambiguous" else TreeGrammar.from_name(name, rules_seed=1)
+    general = PCFG.from_text(as_text(grammar), start="S")
+    ids = [general.terminals.index(str(token)) for token in range(grammar.vocab_size)]
+    tokens, lengths = grammar.sample(30, return_lengths=True)
+    others = np.random.default_rng(0).integers(0, grammar.vocab_size, (10, grammar.max_length))
+    rows = [row[:n].tolist() for row, n in zip(tokens, lengths, strict=True)] + others.tolist()
+    translated = [[ids[token] for token in row] for row in rows]
+    torch.testing.assert_close(log_prob(grammar, rows), log_prob(general, translated), rtol=0, atol=1e-10)
+    laws, valid = prefix_probs(grammar, rows)
+    expected, expected_valid = prefix_probs(general, translated)
+    assert torch.equal(valid, expected_valid)
+    torch.testing.assert_close(laws[valid], expected[valid][:, [*ids, grammar.vocab_size]], rtol=0, atol=1e-12)
+    assert grammar.num_derivations == general.num_derivations
+    assert grammar.derivation_entropy == pytest.approx(general.derivation_entropy, rel=1e-12)
 
 
 def test_expected_ambiguity_of_large_vocabularies():
