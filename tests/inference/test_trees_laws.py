@@ -309,6 +309,26 @@ def test_long_sentences_neither_underflow_nor_lose_precision(name):
     assert [len(tree) for tree in most_probable_parse(grammar, tokens)] == lengths.tolist()
 
 
+def test_float32_does_not_take_the_improbable_for_impossible():
+    """The tokens (0, 0) are written by symbol 0, or by symbol 1 with probability 1e-50; only the latter goes on."""
+    low = np.array([[[0, 0], [0, 1]], [[0, 0], [1, 1]], [[1, 0], [0, 1]]])
+    low_probs = np.array([[1, 0], [1e-50, 1], [1.0, 0]])
+    high = np.array([[[0, 0]], [[1, 2]]])
+    grammar = TreeGrammar([[high], [low]], [[np.ones((2, 1))], [low_probs]], vocab_size=2)
+    tokens = [[0, 0, 1, 0]]
+    assert log_prob(grammar, tokens).item() == pytest.approx(math.log(0.5e-50), rel=1e-12)
+    laws, valid = prefix_probs(grammar, tokens, dtype=torch.float32)
+    assert valid.all()
+    assert laws.dtype == torch.float32
+    assert laws[0, 3, 0] == laws[0, 4, -1] == 1
+    beliefs = causal_posteriors(grammar, tokens, dtype=torch.float32)
+    assert beliefs[1][0, 3].tolist() == [0, 1]
+    found, logs = posteriors(grammar, tokens, dtype=torch.float32, return_log_evidence=True)
+    assert found[-1][0, 0].tolist() == [0, 1]
+    assert found[1].probs.dtype == torch.float32
+    assert logs.item() == pytest.approx(math.log(0.5e-50), rel=1e-12)
+
+
 def test_chunks_and_small_budgets_change_nothing(monkeypatch):
     grammar = TreeGrammar.from_name("trees-v6-s2m5-s3m30-L3")
     tokens = grammar.sample(60)
