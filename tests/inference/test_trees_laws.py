@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from all_trees import SMALL, all_derivations, sentence_probs, span_law
+from all_trees import SMALL, all_derivations, ambiguous_trees, sentence_probs, span_law
 from exact_law import chi_squared_z
 
-from rhm_hf.grammar import Grammar, NotSupported
+from rhm_hf.grammar import PCFG, Grammar, NotSupported
 from rhm_hf.grammar.trees import tree_grammar
 from rhm_hf.grammar.trees.laws import span_rows, tree_laws
 from rhm_hf.grammar.trees.tree_grammar import TreeGrammar
@@ -233,6 +233,45 @@ def test_one_arity_is_the_ordinary_rhm(name):
     assert trees.derivation_entropy == pytest.approx(rhm.entropy, abs=1e-12)
 
 
+def as_text(grammar):
+    """The same rules as a general grammar; symbol a of level l is `N<l>_<a>`, tokens are `0`, `1`, .."""
+
+    def name(level, symbol):
+        return f"N{level}_{symbol}" if level else f"'{symbol}'"
+
+    choices = {"S": [([(grammar.depth, a)], p) for a, p in enumerate(grammar.root_probs.tolist())]}
+    for level in range(grammar.depth, 0, -1):
+        for rules, probs in zip(grammar.rules_at(level), grammar.rule_probs_at(level), strict=True):
+            for a in range(len(rules)):
+                own = [
+                    ([(level - 1, x) for x in r.tolist()], p) for r, p in zip(rules[a], probs[a].tolist(), strict=True)
+                ]
+                choices.setdefault(name(level, a), []).extend(own)
+    lines = []
+    for left, rules in choices.items():
+        right = [" ".join(name(*child) for child in children) + f" [{p!r}]" for children, p in rules if p > 0]
+        lines.append(f"{left} -> {' | '.join(right)}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["trees-v6-s2m3-s3m12-L3", "trees-v4-s1m1p0.3-s2m4p0.5-s3m8p0.2-L3", "ambiguous"])
+def test_general_grammars_of_the_same_rules_agree(name):
+    grammar = ambiguous_trees(2) if name == "ambiguous" else TreeGrammar.from_name(name, rules_seed=1)
+    general = PCFG.from_text(as_text(grammar), start="S")
+    ids = [general.terminals.index(str(token)) for token in range(grammar.vocab_size)]
+    tokens, lengths = grammar.sample(30, return_lengths=True)
+    others = np.random.default_rng(0).integers(0, grammar.vocab_size, (10, grammar.max_length))
+    rows = [row[:n].tolist() for row, n in zip(tokens, lengths, strict=True)] + others.tolist()
+    translated = [[ids[token] for token in row] for row in rows]
+    torch.testing.assert_close(log_prob(grammar, rows), log_prob(general, translated), rtol=0, atol=1e-10)
+    laws, valid = prefix_probs(grammar, rows)
+    expected, expected_valid = prefix_probs(general, translated)
+    assert torch.equal(valid, expected_valid)
+    torch.testing.assert_close(laws[valid], expected[valid][:, [*ids, grammar.vocab_size]], rtol=0, atol=1e-12)
+    assert grammar.num_derivations == general.num_derivations
+    assert grammar.derivation_entropy == pytest.approx(general.derivation_entropy, rel=1e-12)
+
+
 def test_expected_ambiguity_of_large_vocabularies():
     """E[derivations - 1] = (13 f^3 + 6 f^4) / 16 at L = 2, p2 = 1/2, v -> infinity; at v = 16 within 1 % or so.
 
@@ -268,6 +307,26 @@ def test_long_sentences_neither_underflow_nor_lose_precision(name):
     _, evidence = posteriors(grammar, tokens, return_log_evidence=True)
     torch.testing.assert_close(evidence, logs, rtol=0, atol=1e-9)
     assert [len(tree) for tree in most_probable_parse(grammar, tokens)] == lengths.tolist()
+
+
+def test_float32_does_not_take_the_improbable_for_impossible():
+    """The tokens (0, 0) are written by symbol 0, or by symbol 1 with probability 1e-50; only the latter goes on."""
+    low = np.array([[[0, 0], [0, 1]], [[0, 0], [1, 1]], [[1, 0], [0, 1]]])
+    low_probs = np.array([[1, 0], [1e-50, 1], [1.0, 0]])
+    high = np.array([[[0, 0]], [[1, 2]]])
+    grammar = TreeGrammar([[high], [low]], [[np.ones((2, 1))], [low_probs]], vocab_size=2)
+    tokens = [[0, 0, 1, 0]]
+    assert log_prob(grammar, tokens).item() == pytest.approx(math.log(0.5e-50), rel=1e-12)
+    laws, valid = prefix_probs(grammar, tokens, dtype=torch.float32)
+    assert valid.all()
+    assert laws.dtype == torch.float32
+    assert laws[0, 3, 0] == laws[0, 4, -1] == 1
+    beliefs = causal_posteriors(grammar, tokens, dtype=torch.float32)
+    assert beliefs[1][0, 3].tolist() == [0, 1]
+    found, logs = posteriors(grammar, tokens, dtype=torch.float32, return_log_evidence=True)
+    assert found[-1][0, 0].tolist() == [0, 1]
+    assert found[1].probs.dtype == torch.float32
+    assert logs.item() == pytest.approx(math.log(0.5e-50), rel=1e-12)
 
 
 def test_chunks_and_small_budgets_change_nothing(monkeypatch):

@@ -10,14 +10,22 @@ from ..layered.validation import law
 
 @dataclass(frozen=True)
 class RuleList:
-    """Rules `(V, rules per symbol, s)` and their probabilities `(V, rules per symbol)`; tuples may be shared."""
+    """Rules `(V, rules per symbol, s)` and their probabilities `(V, rules per symbol)`; tuples may be shared.
+
+    Args:
+        rules (array or lists): integers.
+        probs (array or lists, *optional*): equally probable by default; a rule of probability 0 counts as absent.
+    """
 
     rules: np.ndarray
-    probs: np.ndarray
+    probs: np.ndarray | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "rules", np.asarray(self.rules))
 
     @property
     def num_symbols(self) -> int:
-        return self.rules.shape[0]
+        return len(self.rules)
 
     @property
     def tuple_size(self) -> int:
@@ -52,6 +60,9 @@ class Factors:
     """Independent children: `matrices[i, a, x]` is the probability that child i of a is x; `(s, V, v)`."""
 
     matrices: np.ndarray
+
+    def __post_init__(self):
+        object.__setattr__(self, "matrices", np.asarray(self.matrices, dtype=np.float64))
 
     @property
     def num_symbols(self) -> int:
@@ -100,7 +111,7 @@ def checked_expansions(levels, root_probs, vocab_size: int) -> tuple[list[Expans
 
 
 def _checked_list(g: int, level: RuleList, below: int) -> RuleList:
-    rules = np.asarray(level.rules)
+    rules = level.rules
     if rules.ndim != 3 or 0 in rules.shape or rules.dtype.kind not in "iu":
         raise ValueError(
             f"rules[{g}] has shape {rules.shape} and dtype {rules.dtype}: it must be integers of shape (symbols, "
@@ -119,7 +130,7 @@ def _checked_list(g: int, level: RuleList, below: int) -> RuleList:
 
 
 def _factors(g: int, level: Factors, below: int) -> Factors:
-    matrices = np.asarray(level.matrices, dtype=np.float64)
+    matrices = level.matrices
     if matrices.ndim != 3 or 0 in matrices.shape or matrices.shape[2] != below:
         raise ValueError(
             f"factors[{g}] has shape {matrices.shape}: it must be (children, symbols, symbols of the level below = "

@@ -29,6 +29,10 @@ class SpanLaws:
     end: torch.Tensor
     probs: torch.Tensor
 
+    def in_dtype(self, dtype: torch.dtype) -> "SpanLaws":
+        """The same in another floating-point type."""
+        return SpanLaws(self.sentence, self.start, self.end, self.probs.to(dtype))
+
     @classmethod
     def joined(cls, parts: list["SpanLaws"], like: torch.Tensor) -> "SpanLaws":
         """Several lists in one; an empty one on the device of `like` for none."""

@@ -35,8 +35,9 @@ class TreeLaws(Laws):
     arity, and random grammars make few of them possible. A possible one takes V numbers for the symbols of its level
     and, for each j < a, up to v^j for beginnings of j children. Sentences are handled in chunks of 2^14 tokens (2^18
     on CUDA); a chunk with more than 256 MiB (2 GiB) of one kind is cut in two, down to one sentence. Products of pairs
-    take 4 MiB (256 MiB) at a time. `posteriors` keeps all of a chunk's products for automatic differentiation. Tables
-    take v^a numbers a level, a the largest arity; more than 2^27 are refused.
+    take 4 MiB (256 MiB) at a time. `posteriors` keeps all products for automatic differentiation and takes fewer
+    tokens at once, about 2^28 / (96 v^2) (2^31 on CUDA). Tables take up to v^(a+1) numbers a level; more than 2^27 are
+    refused. In float32, symbols whose weight over a span is below 1e-37 of the likeliest one's count as impossible.
     """
 
     def __init__(self, source: Any):
@@ -79,6 +80,15 @@ class TreeLaws(Laws):
             raise NotSupported(asked, self.source, "its blocks and positions are hidden", "use the full context")
         lengths = lengths_of(self.source, tokens)
         positions = tokens.shape[1] + 1 if positions is None else positions
+        laws, valid = self._next_tokens(tokens, lengths, positions, dtype)
+        beyond = torch.arange(positions, device=tokens.device) > lengths[:, None]
+        doubtful = (~valid & ~beyond).any(1).nonzero().squeeze(1)
+        if dtype == torch.float32 and len(doubtful):  # impossible, or too small for float32: float64 tells
+            again = self._next_tokens(tokens[doubtful], lengths[doubtful], positions, torch.float64)
+            laws[doubtful], valid[doubtful] = again[0].to(dtype), again[1]
+        return laws, valid
+
+    def _next_tokens(self, tokens, lengths, positions: int, dtype) -> tuple[torch.Tensor, torch.Tensor]:
         outcomes = self.source.num_outcomes
         laws = torch.full((len(tokens), positions, outcomes), 1 / outcomes, dtype=dtype, device=tokens.device)
         valid = torch.zeros(len(tokens), positions, dtype=torch.bool, device=tokens.device)
@@ -132,6 +142,16 @@ class TreeLaws(Laws):
             given x_0 .. x_i, whatever its span; zero beyond a row's length and where the prefix is impossible.
         """
         lengths = lengths_of(self.source, tokens)
+        laws = self._beliefs(tokens, lengths, dtype)
+        inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+        doubtful = ((laws[0] == 0).all(2) & inside).any(1).nonzero().squeeze(1)
+        if dtype == torch.float32 and len(doubtful):
+            again = self._beliefs(tokens[doubtful], lengths[doubtful], torch.float64)
+            for law, found in zip(laws, again, strict=True):
+                law[doubtful] = found.to(dtype)
+        return laws
+
+    def _beliefs(self, tokens, lengths, dtype) -> list[torch.Tensor]:
         sizes = [self.source.num_symbols_at(level) for level in range(1, self.source.depth + 1)]
         laws = [torch.zeros(*tokens.shape, size, dtype=dtype, device=tokens.device) for size in sizes]
 
@@ -170,7 +190,17 @@ class TreeLaws(Laws):
             `ValueError`: for bad input, and for impossible evidence unless `return_log_evidence` is set.
         """
         dtype = checked_dtype(dtype)
-        given, lengths = given_evidence(self.source, tokens, mask, evidence, lengths, dtype)
+        given, lengths = given_evidence(self.source, tokens, mask, evidence, lengths, torch.float64)
+        laws, logs = self._posteriors(given.to(dtype), lengths)
+        if dtype == torch.float32 and bool(logs.isneginf().any()):  # impossible, or too small for float32
+            laws, logs = self._posteriors(given, lengths)
+            laws = [law.to(dtype) if isinstance(law, torch.Tensor) else law.in_dtype(dtype) for law in laws]
+        if return_log_evidence:
+            return laws, logs
+        refuse_impossible(logs)
+        return laws
+
+    def _posteriors(self, given, lengths) -> tuple[list[torch.Tensor | SpanLaws], torch.Tensor]:
         token_laws, root = torch.zeros_like(given), given.new_zeros(len(given), 1, self.source.num_classes)
         logs = torch.empty(len(given), dtype=torch.float64, device=given.device)
         spans: list[list[SpanLaws]] = [[] for _ in range(self.source.depth - 1)]
@@ -181,12 +211,13 @@ class TreeLaws(Laws):
             for collected, laws in zip(spans, inner, strict=True):
                 collected.append(SpanLaws(laws.sentence + part.start, laws.start, laws.end, laws.probs))
 
-        self._in_chunks(compute, lengths, given.shape[1], dtype)
-        laws = [token_laws, *(SpanLaws.joined(parts, given) for parts in spans), root]
-        if return_log_evidence:
-            return laws, logs
-        refuse_impossible(logs)
-        return laws
+        # What automatic differentiation keeps: about a dozen tables of two symbols for every token.
+        tables = self.tables(given.device, given.dtype)
+        widest = max(t.num_symbols * t.num_child_symbols for t in tables.levels)
+        kind = "cpu" if given.device.type == "cpu" else "cuda"
+        limit = max(1, BUDGET_BYTES[kind] // (12 * widest * given.element_size()))
+        self._in_chunks(compute, lengths, given.shape[1], given.dtype, max_tokens=limit)
+        return [token_laws, *(SpanLaws.joined(parts, given) for parts in spans), root], logs
 
     @torch.no_grad()
     def sample_posterior(
@@ -263,11 +294,13 @@ class TreeLaws(Laws):
 
         self._in_chunks(with_chart, lengths, tokens.shape[1], dtype, counting)
 
-    def _in_chunks(self, compute: Callable, lengths, longest: int, dtype, counting=False, maximise=False) -> None:
+    def _in_chunks(
+        self, compute: Callable, lengths, longest: int, dtype, counting=False, maximise=False, max_tokens=2**62
+    ) -> None:
         """Calls `compute(part, frame, tables)` for slices of the sentences that fit the memory."""
         tables = self.tables(lengths.device, dtype, counting)
         kind = "cpu" if lengths.device.type == "cpu" else "cuda"
-        size = max(1, CHUNK_TOKENS[kind] // (longest + 1))
+        size = max(1, min(CHUNK_TOKENS[kind], max_tokens) // (longest + 1))
         parts = [slice(first, min(first + size, len(lengths))) for first in range(0, len(lengths), size)][::-1]
         while parts:
             part = parts.pop()
