@@ -125,6 +125,94 @@ def share(a, b, c, kind):
 
 
 @compiled
+def weighed(value, high, kind):
+    """A number as a weight: where the best is wanted, 1 for the highest and 0 for all others."""
+    if kind == 0:
+        return value
+    if kind == 2:
+        return 1.0 if value == high and high > -math.inf else 0.0
+    return math.exp(value - high) if value > -math.inf else 0.0
+
+
+@compiled
+def direct_sums(tables, kind, chart, tokens, evidence, i, j, sums):
+    """Fills `sums` with what each symbol has over the span i .. j by its own rules, not by units."""
+    zero, one = (0.0, 1.0) if kind == 0 else (-math.inf, 0.0)
+    hard, cell = evidence.shape[0] == 0, j * (j + 1) // 2
+    sums[:] = zero
+    if j == i + 1:
+        for x in range(tokens[i] if hard else 0, tokens[i] + 1 if hard else tables.vocab_size):
+            weight = one if hard else evidence[i, x]
+            for e in range(tables.lexical_starts[x], tables.lexical_starts[x + 1]):
+                b = tables.lexical_symbols[e]
+                sums[b] = plus(sums[b], times(tables.lexical_weights[e], weight, kind), kind)
+    for k in range(i + 1, j):
+        for item in range(chart.cells[cell + j - 1 - k], chart.cells[cell + j - k]):
+            e = chart.heads[k, chart.item_symbols[item]]
+            while e >= 0:
+                if chart.edge_starts[e] == i:
+                    b, more = chart.edge_parents[e], times(chart.edge_weights[e], chart.item_values[item], kind)
+                    sums[b] = plus(sums[b], more, kind)
+                e = chart.edge_nexts[e]
+
+
+@compiled
+def choose_end(kind, chains, symbol, sums, uniform):
+    """Which symbol a symbol becomes by units before it uses a rule of its own."""
+    starts, below, weights = chains
+    total, high, end = 0.0, -math.inf, -1
+    for e in range(starts[symbol], starts[symbol + 1]):
+        high = max(high, times(weights[e], sums[below[e]], kind))
+    for e in range(starts[symbol], starts[symbol + 1]):
+        total += weighed(times(weights[e], sums[below[e]], kind), high, kind)
+    left = uniform * total
+    for e in range(starts[symbol], starts[symbol + 1]):
+        more = weighed(times(weights[e], sums[below[e]], kind), high, kind)
+        if more > 0:
+            end = below[e]
+            if left < more:
+                return end
+            left -= more
+    return end  # by rounding
+
+
+@compiled
+def choose_way(tables, kind, chart, tokens, evidence, lexical_rows, i, j, symbol, high, left):
+    """Which rule of its own a symbol uses over a span.
+
+    Returns:
+        Its row of `lexical` and -1 three times, or its row of `binary`, its children's items, the second's start.
+    """
+    hard, cell = evidence.shape[0] == 0, j * (j + 1) // 2
+    one = 1.0 if kind == 0 else 0.0
+    row, first, second, middle = -1, -1, -1, -1
+    if j == i + 1:
+        for x in range(tokens[i] if hard else 0, tokens[i] + 1 if hard else tables.vocab_size):
+            weight = one if hard else evidence[i, x]
+            for e in range(tables.lexical_starts[x], tables.lexical_starts[x + 1]):
+                if tables.lexical_symbols[e] == symbol:
+                    more = weighed(times(tables.lexical_weights[e], weight, kind), high, kind)
+                    if more > 0:
+                        row = lexical_rows[e]
+                        if left < more:
+                            return row, first, second, middle
+                        left -= more
+    for k in range(i + 1, j):
+        for item in range(chart.cells[cell + j - 1 - k], chart.cells[cell + j - k]):
+            e = chart.heads[k, chart.item_symbols[item]]
+            while e >= 0:
+                if chart.edge_starts[e] == i and chart.edge_parents[e] == symbol:
+                    more = weighed(times(chart.edge_weights[e], chart.item_values[item], kind), high, kind)
+                    if more > 0:
+                        row, first, second, middle = np.int64(chart.edge_rows[e]), chart.edge_items[e], item, k
+                        if left < more:
+                            return row, first, second, middle
+                        left -= more
+                e = chart.edge_nexts[e]
+    return row, first, second, middle  # by rounding
+
+
+@compiled
 def choose(tables, kind, chart, chains, length, tokens, evidence, lexical_rows, uniform, nodes):
     """Chooses a derivation from the root down: the best one where `kind` is BEST, one at random elsewhere.
 
@@ -138,93 +226,23 @@ def choose(tables, kind, chart, chains, length, tokens, evidence, lexical_rows, 
     Returns:
         The number of nodes, 2 length - 1.
     """
-    zero, one = (0.0, 1.0) if kind == 0 else (-math.inf, 0.0)
-    size, hard, count, used = tables.num_symbols, evidence.shape[0] == 0, 0, 0
-    starts, below, weights = chains
-    sums = np.full(size, zero)
-    stack = np.zeros((2 * length + 2, 3), np.int64)
-    stack[0, 0], stack[0, 1], stack[0, 2] = 0, 0, length
-    depth = 1
+    sums, stack = np.zeros(tables.num_symbols), np.zeros((2 * length + 2, 3), np.int64)
+    stack[0, 2] = length  # the root spans all tokens
+    depth, count = 1, 0
     while depth > 0:
         depth -= 1
         symbol, i, j = stack[depth]
-        cell = j * (j + 1) // 2
-        sums[:] = zero
-        # What each symbol b has over the span directly, not by units.
-        if j == i + 1:
-            for x in range(tokens[i] if hard else 0, tokens[i] + 1 if hard else tables.vocab_size):
-                weight = one if hard else evidence[i, x]
-                for e in range(tables.lexical_starts[x], tables.lexical_starts[x + 1]):
-                    b = tables.lexical_symbols[e]
-                    sums[b] = plus(sums[b], times(tables.lexical_weights[e], weight, kind), kind)
-        for k in range(i + 1, j):
-            for item in range(chart.cells[cell + j - 1 - k], chart.cells[cell + j - k]):
-                e = chart.heads[k, chart.item_symbols[item]]
-                while e >= 0:
-                    if chart.edge_starts[e] == i:
-                        b, more = chart.edge_parents[e], times(chart.edge_weights[e], chart.item_values[item], kind)
-                        sums[b] = plus(sums[b], more, kind)
-                    e = chart.edge_nexts[e]
-        # The symbol that the node becomes, then how that one is written.
-        total, high = 0.0, -math.inf
-        bottom, low = -1, starts[symbol]
-        for e in range(low, starts[symbol + 1]):
-            high = max(high, times(weights[e], sums[below[e]], kind))
-        for e in range(low, starts[symbol + 1]):
-            total += weighed(times(weights[e], sums[below[e]], kind), high, kind)
-        left = uniform[used] * total
-        used += 1
-        for e in range(low, starts[symbol + 1]):
-            more = weighed(times(weights[e], sums[below[e]], kind), high, kind)
-            if more > 0:
-                bottom = below[e]
-                if left < more:
-                    break
-                left -= more
-        high, left = sums[bottom], weighed(sums[bottom], sums[bottom], kind) * uniform[used]
-        used += 1
-        row, middle, first, right, is_binary = -1, -1, -1, -1, False
-        done = False
-        if j == i + 1:
-            for x in range(tokens[i] if hard else 0, tokens[i] + 1 if hard else tables.vocab_size):
-                weight = one if hard else evidence[i, x]
-                for e in range(tables.lexical_starts[x], tables.lexical_starts[x + 1]):
-                    if tables.lexical_symbols[e] == bottom and not done:
-                        more = weighed(times(tables.lexical_weights[e], weight, kind), high, kind)
-                        if more > 0:
-                            row = lexical_rows[e]
-                            done = left < more
-                            left -= more
-        for k in range(i + 1, j):
-            if done:
-                break
-            for item in range(chart.cells[cell + j - 1 - k], chart.cells[cell + j - k]):
-                e = chart.heads[k, chart.item_symbols[item]]
-                while e >= 0 and not done:
-                    if chart.edge_starts[e] == i and chart.edge_parents[e] == bottom:
-                        more = weighed(times(chart.edge_weights[e], chart.item_values[item], kind), high, kind)
-                        if more > 0:
-                            row, is_binary = chart.edge_rows[e], True
-                            middle, first, right = k, chart.edge_items[e], item
-                            done = left < more
-                            left -= more
-                    e = chart.edge_nexts[e]
-                if done:
-                    break
-        nodes[count, 0], nodes[count, 1], nodes[count, 2], nodes[count, 3] = symbol, bottom, is_binary, row
+        direct_sums(tables, kind, chart, tokens, evidence, i, j, sums)
+        end = choose_end(kind, chains, symbol, sums, uniform[2 * count])
+        high = sums[end]
+        left = weighed(high, high, kind) * uniform[2 * count + 1]
+        row, first, second, middle = choose_way(
+            tables, kind, chart, tokens, evidence, lexical_rows, i, j, end, high, left
+        )
+        nodes[count, 0], nodes[count, 1], nodes[count, 2], nodes[count, 3] = symbol, end, first >= 0, row
         count += 1
-        if is_binary:
-            stack[depth, 0], stack[depth, 1], stack[depth, 2] = chart.item_symbols[right], middle, j
+        if first >= 0:
+            stack[depth, 0], stack[depth, 1], stack[depth, 2] = chart.item_symbols[second], middle, j
             stack[depth + 1, 0], stack[depth + 1, 1], stack[depth + 1, 2] = chart.item_symbols[first], i, middle
             depth += 2
     return count
-
-
-@compiled
-def weighed(value, high, kind):
-    """A number as a weight: where the best is wanted, 1 for the highest and 0 for all others."""
-    if kind == 0:
-        return value
-    if kind == 2:
-        return 1.0 if value == high and high > -math.inf else 0.0
-    return math.exp(value - high) if value > -math.inf else 0.0
