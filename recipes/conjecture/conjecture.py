@@ -47,6 +47,7 @@ TINY = {
 }
 KEPT = ("model", "num_train", "rules_seed", "sample_seed", "model_seed", "step", "epoch", "test_loss", "seconds")
 RELATIVE = 0.05  # of the whole gain, by which a loss may still fall where it counts as saturated
+FEWEST = 4  # different lengths of an exponent
 LENGTHS = {  # column: label, marker, colour
     "n_sat": ("$n_{sat}$", "o", "C0"),
     "n_sat_relative": ("$n_{sat}$, 5 %", "D", "C9"),
@@ -219,7 +220,10 @@ def measure_text(tables: Tables, runs: list[KeptRun], options: dict) -> None:
 
 
 def exponents(lengths: list[dict]) -> list[dict]:
-    """z in length ~ P^(1/z), by least squares in logarithms over the P where it is at least 1 and no bound."""
+    """z in length ~ P^(1/z), by least squares in logarithms over the P where it is at least 1 and no bound.
+
+    Nothing where there are fewer than four different lengths: a slope through three integers says little.
+    """
     found = []
     for data in distinct(lengths, "data"):
         for name in LENGTHS:
@@ -229,8 +233,8 @@ def exponents(lengths: list[dict]) -> list[dict]:
                 if row[name] >= 1 and not row[f"{name}_is_bound"]
             ]
             x, y = np.log(np.array(points, dtype=float)).T if points else (np.empty(0), np.empty(0))
-            slope = np.polyfit(x, y, 1)[0] if len(set(x)) > 1 else np.nan
-            z = 1 / slope if slope > 0 else np.inf
+            slope = np.polyfit(x, y, 1)[0] if len(set(y)) >= FEWEST else np.nan
+            z = 1 / slope if slope > 0 else ""
             found.append({"data": data, "length": name, "points": len(points), "z": z})
     return found
 

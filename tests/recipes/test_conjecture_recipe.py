@@ -76,7 +76,9 @@ def test_tables_and_figure(recipe, tmp_path, monkeypatch):
     parameters = Grammar.from_name("v4-m2-s2-L3").parameters
     for (data, size), row in rows.items():
         assert row["n_max"] == (8 if data == "words" else 7)
-        assert row["n_sat_is_bound"] == int(row["n_sat"] == row["n_max"])
+        for name in ("n_sat", "n_sat_relative"):
+            if not row[f"{name}_is_bound"]:
+                assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
         assert 0 <= row["t_agree"] <= row["t_res"] <= 8
         assert row["t_agree_is_bound"] == int(row["t_agree"] == row["t_res"])
         assert 0 <= row["t_star"] <= 12
@@ -143,13 +145,16 @@ def test_exponents_leave_bounds_out(recipe):
     rows = [
         {"data": "made", "num_train": size, **{f"{name}_is_bound": 0 for name in recipe.LENGTHS}}
         | dict.fromkeys(recipe.LENGTHS, size ** (1 / 3))
-        for size in (8, 64, 512)
+        for size in (8, 64, 512, 4096, 32768)
     ]
     rows[-1] |= {"n_sat": 3, "n_sat_is_bound": 1, "t_agree": None, "t_star": 0}
     found = {row["length"]: row for row in recipe.exponents(rows)}
     for name in recipe.LENGTHS:
         assert found[name]["z"] == pytest.approx(3)
-        assert found[name]["points"] == (3 if name in ("t_star_prefix", "n_sat_relative") else 2)
+        assert found[name]["points"] == (5 if name in ("t_star_prefix", "n_sat_relative") else 4)
+    fewer = {row["length"]: row["z"] for row in recipe.exponents([row for row in rows if row["num_train"] != 64])}
+    assert fewer["n_sat"] == ""  # three lengths tell no exponent
+    assert fewer["t_star_prefix"] == pytest.approx(3)
 
 
 @pytest.mark.parametrize("name", ["cpu", "paper"])
