@@ -32,16 +32,17 @@ zoo: $(VENV)/.installed
 cards: $(VENV)/.installed
 	$(RUN) $(BIN)/python -m hub_cards.build
 
-# The recipes with a figure of trained models, in the order they are run: representations reads the models of last_token,
+# The recipes with a figure, in the order they are run: representations reads the models of last_token,
 # forward_backward_trained those of diffusion_rhm. TEXT: a UTF-8 file, or a corpus of the Hub.
 SENTENCES := last_token/last_token representations/representations classification/classification families/families \
 	controls/controls zipf/zipf sparse/sparse diffusion_rhm/diffusion_rhm forward_backward/forward_backward_trained
 TEXTS := context_window/context_window conjecture/conjecture diffusion_text/diffusion_text
-EXACT := forward_backward/forward_backward
+EXACT := forward_backward/forward_backward ngram/ngram correlations/correlations_rhm
 TEXT ?= shakespeare
 
 figures: $(VENV)/.installed
-	set -e; for name in $(SENTENCES) $(TEXTS) $(EXACT); do $(RUN) $(BIN)/python recipes/$$name.py --draw docs/figures; done
+	set -e; for name in $(SENTENCES) $(TEXTS) $(EXACT) next_token/learning_curve scaling_exponent/scaling_exponent \
+		correlations/correlations_text; do $(RUN) $(BIN)/python recipes/$$name.py --draw docs/figures; done
 	$(RUN) $(BIN)/python recipes/context_window/context_window.py --draw docs/figures/wikitext
 
 figures-data: $(VENV)/.installed
@@ -49,7 +50,11 @@ figures-data: $(VENV)/.installed
 		$(RUN) $(BIN)/python recipes/$$name.py --config recipes/$${name%/*}/cpu.yaml --figures docs/figures; done
 	set -e; for name in $(TEXTS); do \
 		$(BIN)/python recipes/$$name.py --config recipes/$${name%/*}/cpu.yaml --figures docs/figures --text $(TEXT); done
-	set -e; for name in $(EXACT); do $(RUN) $(BIN)/python recipes/$$name.py --output_dir docs/figures; done
+	set -e; for name in $(EXACT); do $(RUN) $(BIN)/python recipes/$$name.py --figures docs/figures; done
+	$(RUN) $(BIN)/python recipes/next_token/learning_curve.py --config recipes/next_token/demo.yaml --figures docs/figures
+	$(BIN)/python recipes/scaling_exponent/scaling_exponent.py --config recipes/scaling_exponent/shakespeare.yaml \
+		--figures docs/figures --text $(TEXT)
+	$(BIN)/python recipes/correlations/correlations_text.py --figures docs/figures --text $(TEXT)
 
 clean:
 	rm -rf $(VENV) runs

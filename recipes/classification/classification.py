@@ -8,25 +8,22 @@ Trains every run of the sweep that is not finished, then writes `classification.
 `_thresholds.csv` (where each curve has half of the chance error), `_collapse.csv` (how well curves of several m agree
 after P is rescaled), `_sensitivity.csv` (of layers to synonyms) and `_probes.csv` (latent symbols read off linearly).
 
-Networks are trained until they have the training set by heart, as in the paper, so their last evaluation counts, and
-their last weights are looked into.
+Networks are trained without early stopping, so their last evaluation counts, and their last weights are looked into;
+those whose train loss is still above .1 nats are hollow in the picture.
 """
 
-import math
-import sys
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-from transformers import logging
 
-from rhm_hf import Grammar, GrammarParameters, theory
-from rhm_hf.judging.loading import load_model
+from rhm_hf import Grammar, theory
+from rhm_hf.ensembles import averages, distinct, group, marked, unconverged, where
 from rhm_hf.metrics.latent_probe import latent_probe
 from rhm_hf.metrics.synonym_sensitivity import synonym_sensitivity
-from rhm_hf.plots import averages, colour, finish, new_figure
+from rhm_hf.plots import MARKERS, curve, few_ticks, finish, note, place_line, sheet
 from rhm_hf.statistics import collapse_quality, last_crossing
-from rhm_hf.training.recipe import Tables, best_runs, classified, recipe_main
+from rhm_hf.training.recipe import Tables, classified, kept_runs, recipe_main
 
 
 MAIN = "cnn"  # the variant whose ensemble all kinds of networks learn
@@ -37,26 +34,23 @@ LOWEST_ERROR = 0.01  # in a collapse of logarithms: smaller errors are a handful
 
 
 def measure(rows: list[dict], values: dict) -> Tables:
-    """Reads the curves off the results and looks into the models."""
-    runs = [row | {"scaled": scaled(row)} for row in classified(rows)]
-    logging.disable_progress_bar()
+    """Reads the errors off the results and looks into the models."""
+    runs = [row | {"variant": row.get("variant") or row["model"], "scaled": scaled(row)} for row in classified(rows)]
     sensitivity, probes, looked_into = [], [], probed(runs)
-    for row, (_, run) in zip(runs, best_runs(rows, values), strict=True):
+    for row, run in zip(runs, kept_runs(rows, values), strict=True):
         if row["variant"] not in looked_into:
             continue
-        model = load_model(str(Path(run.training.output_dir) / "model"))
-        grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
+        model, grammar = run.model(), run.grammar()
         found = {key: row[key] for key in ("variant", "data", "rules_seed", "num_train", "scaled")}
         sensitivity += layer_rows(found, synonym_sensitivity(model, grammar), "sensitivity")
         probes += layer_rows(found, latent_probe(model, grammar), "accuracy")
-    return {
-        "runs": runs,
-        "published": published(runs),
-        "thresholds": thresholds(runs),
-        "collapse": collapse(runs),
-        "sensitivity": sensitivity,
-        "probes": probes,
-    }
+    return {"runs": runs, "sensitivity": sensitivity, "probes": probes}
+
+
+def conclude(tables: Tables) -> Tables:
+    """The comparison point, the half-way points and the collapse, from the errors."""
+    runs = tables["runs"]
+    return {"published": published(runs), "thresholds": thresholds(runs), "collapse": collapse(runs)}
 
 
 def scaled(row: dict) -> float:
@@ -64,15 +58,21 @@ def scaled(row: dict) -> float:
     return row["num_train"] / theory.sample_complexity(parameters(row["data"]), task="classification")
 
 
-def parameters(data: str) -> GrammarParameters:
-    return GrammarParameters.from_name(data)
+def parameters(data: str):
+    return Grammar.from_name(data).parameters
 
 
 def probed(runs: list[dict]) -> list[str]:
-    """The variants whose models are looked into: the CNN of the comparison, and the first of the deepest CNNs."""
-    cnns = [row for row in runs if row["model"] == "hierarchical_cnn"]
+    """The variants whose models are looked into: that of the comparison, and the first of the deepest CNNs."""
+    cnns = where(runs, model="hierarchical_cnn") or runs
     deepest = max(cnns, key=lambda row: parameters(row["data"]).depth)
-    return list(dict.fromkeys([MAIN, deepest["variant"]]))
+    return list(dict.fromkeys([main_variant(runs), deepest["variant"]]))
+
+
+def main_variant(runs: list[dict]) -> str:
+    """The variant that the others are compared with: that of the comparison point, or the one with the most runs."""
+    sizes = {variant: len(mine) for variant, mine in group(runs, "variant").items()}
+    return MAIN if MAIN in sizes else max(sizes, key=sizes.get)
 
 
 def layer_rows(run: dict, found: dict, name: str) -> list[dict]:
@@ -104,22 +104,23 @@ def published(runs: list[dict]) -> list[dict]:
 def error_curves(runs: list[dict]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By variant, the sizes and the relative errors `(sizes,)`, means over grammars; of disjoint sets only."""
     found = {}
-    for variant in dict.fromkeys(row["variant"] for row in runs if row["variant"] != PUBLISHED):
-        sizes, errors, _ = averages([r for r in runs if r["variant"] == variant], "num_train", "relative_error")
-        found[variant] = np.array(sizes), np.array(errors)
+    for variant in (name for name in distinct(runs, "variant") if name != PUBLISHED):
+        sizes, errors, _ = averages(where(runs, variant=variant), "num_train", "relative_error")
+        if len(sizes) > 1:
+            found[variant] = np.array(sizes), np.array(errors)
     return found
 
 
 def thresholds(runs: list[dict]) -> list[dict]:
-    """Where a curve comes down to half of the chance error: 0 before the smallest P, inf beyond the largest."""
+    """Where a mean curve comes down to half of the chance error, marked where that lies outside its P."""
     rows = []
     for variant, (sizes, errors) in error_curves(runs).items():
-        first = next(row for row in runs if row["variant"] == variant)
+        first = where(runs, variant=variant)[0]
         p = parameters(first["data"])
-        half, deep = last_crossing(sizes, errors, 0.5), theory.sample_complexity(p, task="classification")
-        found = {"variant": variant, "model": first["model"], "data": first["data"], "half_way": half, "theory": deep}
-        found |= {"ratio": half / deep, "num_sentences": p.num_sentences}
-        rows.append(found)
+        half = marked(last_crossing(sizes, errors, 0.5), sizes)
+        deep = theory.sample_complexity(p, task="classification")
+        found = {"variant": variant, "model": first["model"], "data": first["data"], **half, "theory": deep}
+        rows.append(found | {"ratio": half["half_way"] / deep, "num_sentences": p.num_sentences})
     return rows
 
 
@@ -148,85 +149,89 @@ def collapse(runs: list[dict]) -> list[dict]:
 
 def draw(tables: Tables, path: Path) -> None:
     """Accuracy of all kinds of networks; the collapse; sensitivity and linear probes of the layers of a deep CNN."""
-    figure, axes = new_figure(2, width=5.4, height=4.2, rows=2)
-    draw_accuracies(axes[0, 0], tables)
-    draw_collapse(axes[0, 1], tables)
-    deepest = max(tables["sensitivity"], key=lambda row: parameters(row["data"]).depth)["variant"]
-    draw_layers(axes[1, 0], tables["sensitivity"], deepest, "sensitivity", "sensitivity to synonyms $S_{k,\\ell}$")
-    draw_layers(axes[1, 1], tables["probes"], deepest, "accuracy", "accuracy of linear probes")
+    figure, axes = sheet(4, height=2.9)
+    draw_accuracies(axes[0], tables)
+    draw_collapse(axes[1], tables)
+    for ax, name, value, label in (
+        (axes[2], "sensitivity", "sensitivity", "sensitivity to synonyms $S_{k,\\ell}$"),
+        (axes[3], "probes", "accuracy", "accuracy of linear probes"),
+    ):
+        draw_layers(ax, tables[name], value, label)
+    runs = tables["runs"]
+    counts = sorted({len(distinct(mine, "rules_seed")) for mine in group(runs, "variant").values()})
+    text = f"{' or '.join(map(str, counts))} grammars a curve, 1 model seed; bars: standard error over grammars. "
+    text += "Hollow: not trained to the end (train "
+    text += (
+        "loss above .1). Bottom, the deepest CNN: colour and first number are the layer, marker and second the level."
+    )
+    note(figure, text)
     figure.savefig(path)
 
 
 def draw_accuracies(ax, tables: Tables) -> None:
     runs = tables["runs"]
-    data = next(row["data"] for row in runs if row["variant"] == MAIN)
-    p = parameters(data)
-    for i, variant in enumerate(name for name in NAMES if any(row["variant"] == name for row in runs)):
-        mine = [row for row in runs if row["variant"] == variant]
-        points = averages(mine, "num_train", "test_accuracy")
-        ax.errorbar(*points, marker="o", markersize=4, capsize=2, color=f"C{i}", label=NAMES[variant])
-    mine = [row for row in runs if row["variant"] == PUBLISHED]
-    if mine:
-        points = averages(mine, "num_train", "test_accuracy")
-        style = {"color": "C0", "markerfacecolor": "none", "markersize": 6, "capsize": 2}
-        ax.errorbar(*points, fmt="s", **style, label="deep CNN, as published: sets overlap")
-    rows = [row for row in tables["published"] if data == "v8-m8-s2-L2"]
-    ax.plot([r["num_train"] for r in rows], [r["published"] for r in rows], "kx", label="the authors' code")
-    for x, name in (
-        (theory.sample_complexity(p, task="classification"), "$n_c m^L$"),
-        (theory.sample_complexity(p, task="classification", architecture="shallow"), "all sentences"),
-    ):
-        ax.axvline(x, color="black", linestyle="--", linewidth=0.8)
-        ax.text(x, 0.02, f" {name}", fontsize=8, ha="left" if name != "all sentences" else "right")
+    data = where(runs, variant=main_variant(runs))[0]["data"]
+    p, shown = parameters(data), group(where(runs, data=data), "variant")
+    for i, (variant, mine) in enumerate((v, m) for v, m in shown.items() if v != PUBLISHED):
+        curve(ax, mine, "num_train", "test_accuracy", i, NAMES.get(variant, variant), hollow=unconverged)
+    style = {"color": "0.35", "marker": "s", "markerfacecolor": "none", "linestyle": "none"}
+    curve(ax, shown.get(PUBLISHED, []), "num_train", "test_accuracy", label="CNN, sets overlap", **style)
+    if data == "v8-m8-s2-L2":
+        rows = tables["published"]
+        ax.plot(
+            [r["num_train"] for r in rows], [r["published"] for r in rows], "kx", markersize=4, label="authors' code"
+        )
+    place_line(ax, theory.sample_complexity(p, task="classification"), "$n_c m^L$")
     ax.axhline(1 / p.num_classes, color="0.6", linestyle=":", linewidth=0.8)
-    title = f"{data}, {len({r['rules_seed'] for r in runs if r['variant'] == MAIN})} grammars; dotted: chance"
-    finish(ax, title, xscale="log", xlabel="training sentences P", ylabel="test accuracy", ylim=(0, 1.12))
-    powers_of_two(ax, [row["num_train"] for row in runs if row["variant"] == MAIN])
+    title = f"{data} ({p.num_sentences} sentences); dotted: chance"
+    finish(ax, title, "lines", xscale="log", xlabel="training sentences P", ylabel="test accuracy", ylim=(0, 1.08))
+    few_ticks(ax, distinct(where(runs, data=data), "num_train"))
 
 
 def draw_collapse(ax, tables: Tables) -> None:
-    curves = [row for row in tables["runs"] if row["model"] == "hierarchical_cnn" and row["variant"] != PUBLISHED]
-    variants = list(dict.fromkeys(row["variant"] for row in curves))
-    for i, variant in enumerate(variants):
-        mine = [row for row in curves if row["variant"] == variant]
-        p = parameters(mine[0]["data"])
-        label = f"v = {p.vocab_size}, $n_c$ = {p.num_classes}, m = {p.num_synonyms}, L = {p.depth}"
-        points = averages(mine, "scaled", "relative_error")
-        style = {"marker": "os^Dvp"[p.depth % 6], "color": colour(i, len(variants)), "markersize": 4, "capsize": 2}
-        ax.errorbar(*points, **style, label=label)
-    ax.axvline(1, color="black", linestyle="--", linewidth=0.8)
+    runs = [row for row in tables["runs"] if row["variant"] != PUBLISHED]
+    deep = where(runs, model="hierarchical_cnn") or runs
+    ensembles = group(deep, "variant", "data")
+    for i, ((_, data), mine) in enumerate(ensembles.items()):
+        p = parameters(data)
+        curve(ax, mine, "scaled", "relative_error", i, f"m = {p.num_synonyms}, L = {p.depth}", of=len(ensembles))
+    place_line(ax, 1)
     found = {row["scale"]: row for row in tables["collapse"]}
-    title = "Deep CNN: error against $P / (n_c m^L)$"
+    title = "Deep CNN, $v = n_c = m$"
     if (best := found.get("n_c m^L")) and best["ratio"] not in (None, ""):
-        title += f"; residual {best['ratio']:.2g} of that against P"
-    finish(ax, title, xscale="log", xlabel="$P / (n_c m^L)$", ylabel="test error / chance error")
-    powers_of_two(ax, [row["scaled"] for row in curves])
+        title += f": residual {best['ratio']:.2g} of that against P"
+    finish(ax, title, "lines", xscale="log", xlabel="$P / (n_c m^L)$", ylabel="test error / chance error")
+    few_ticks(ax, distinct(deep, "scaled"))
 
 
-def draw_layers(ax, rows: list[dict], variant: str, value: str, ylabel: str) -> None:
+def draw_layers(ax, rows: list[dict], value: str, ylabel: str) -> None:
     """A curve for every layer and every latent level: the colour says the layer, the marker the level."""
-    mine = [row for row in rows if row["variant"] == variant and row["level"] >= 1]
-    layers, levels = (list(dict.fromkeys(row[name] for row in mine)) for name in ("layer", "level"))
-    layers = layers[1:-1]  # without the input and the logits
+    variant = max(rows, key=lambda row: parameters(row["data"]).depth)["variant"]
+    mine = [row for row in where(rows, variant=variant) if row["level"] >= 1]
+    layers, levels = distinct(mine, "layer")[1:-1], distinct(mine, "level")  # without the input and the logits
     for i, layer in enumerate(layers):
         for level in levels:
-            points = averages([r for r in mine if (r["layer"], r["level"]) == (layer, level)], "num_train", value)
-            style = {"color": colour(i, len(layers)), "marker": "os^Dvp"[level % 6], "markersize": 4, "capsize": 2}
-            ax.errorbar(*points, **style, label=f"layer {i + 1}, level {level}")
+            style = {"marker": MARKERS[level]}
+            curve(
+                ax,
+                where(mine, layer=layer, level=level),
+                "num_train",
+                value,
+                i,
+                f"{i + 1}, {level}",
+                len(layers),
+                **style,
+            )
     p = parameters(mine[0]["data"])
-    ax.axvline(theory.sample_complexity(p, task="classification"), color="black", linestyle="--", linewidth=0.8)
-    title = f"{mine[0]['data']}; dashed: $n_c m^L$"
-    finish(ax, title, xscale="log", xlabel="training sentences P", ylabel=ylabel, ylim=(0, 1.3))
-    ax.legend(frameon=False, fontsize=7, ncols=len(layers), loc="upper center")
-    powers_of_two(ax, [row["num_train"] for row in mine])
+    place_line(ax, theory.sample_complexity(p, task="classification"), "$n_c m^L$")
+    finish(ax, mine[0]["data"], "lines", xscale="log", xlabel="training sentences P", ylabel=ylabel, ylim=(0, 1.06))
+    few_ticks(ax, distinct(mine, "num_train"))
 
 
-def powers_of_two(ax, values: list[float]) -> None:
-    """Ticks at the powers of two among the range of some values."""
-    exponents = range(math.ceil(math.log2(min(values))), math.floor(math.log2(max(values))) + 1)
-    ax.set_xticks([2.0**k for k in exponents], [f"{2.0**k:g}" for k in exponents])
-    ax.set_xticks([], minor=True)
+def main(argv: list[str] | None = None) -> Tables:
+    """The command line."""
+    return recipe_main(argv, name="classification", measure=measure, conclude=conclude, draw=draw, shows="thresholds")
 
 
 if __name__ == "__main__":
-    recipe_main(sys.argv[1:], name="classification", measure=measure, draw=draw)
+    main()

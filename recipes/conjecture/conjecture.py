@@ -9,18 +9,17 @@ against visible tokens), `_agreement.csv` (differences of correlations against d
 perfect model, or another part of the text, would score) and `_exponents.csv` (z of every length).
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from rhm_hf import Grammar, load_metric, theory
+from rhm_hf.ensembles import AT_LEAST, averages, distinct, scale, where
 from rhm_hf.inference import sample_posterior
 from rhm_hf.judging.bare import evaluating
-from rhm_hf.judging.loading import load_model
 from rhm_hf.metrics.context_loss.saturation import curve, differences, saturation
-from rhm_hf.plots import finish, new_figure
+from rhm_hf.plots import INKS, bound_mark, few_ticks, finish, note, sheet
 from rhm_hf.statistics import (
     compare_correlations,
     context_curve,
@@ -28,8 +27,7 @@ from rhm_hf.statistics import (
     prefix_contexts,
     token_correlations,
 )
-from rhm_hf.training.data import load_text
-from rhm_hf.training.recipe import Tables, best_runs, data_name, recipe_main
+from rhm_hf.training.recipe import KeptRun, Tables, kept_runs, recipe_main
 from rhm_hf.training.results import versions
 
 
@@ -40,43 +38,50 @@ OPTIONS = {
     "num_windows": 8192,  # sentences or windows of the losses
     "max_distance": 64,  # of a text's t*(P)
 }
+TINY = {
+    "corpus_sentences": 512,
+    "generated_tokens": 2048,
+    "generated_sentences": 256,
+    "num_windows": 64,
+    "max_distance": 10,
+}
 KEPT = ("model", "num_train", "rules_seed", "sample_seed", "model_seed", "step", "epoch", "test_loss", "seconds")
 RELATIVE = 0.05  # of the whole gain, by which a loss may still fall where it counts as saturated
+FEWEST = 4  # different lengths of an exponent
 LENGTHS = {  # column: label, marker, colour
-    "n_sat": ("loss saturates: $n_{sat}$", "o", "C0"),
-    "n_sat_relative": ("the same, but for 5 % of the gain", "D", "C9"),
-    "t_agree": ("samples agree with the corpus: $t_{agree}$", "s", "C1"),
-    "t_star": ("correlations above the noise of P: $t^*$", "^", "C2"),
-    "t_star_prefix": ("the same, seen in P alone", "v", "0.6"),
+    "n_sat": ("$n_{sat}$", "o", "C0"),
+    "n_sat_relative": ("$n_{sat}$, 5 %", "D", "C9"),
+    "t_agree": ("$t_{agree}$", "s", "C1"),
+    "t_star": ("$t^*$", "^", "C2"),
+    "t_star_prefix": ("$t^*$ of P alone", "v", "0.6"),
 }
 
 
 def measure(rows: list[dict], values: dict, **options) -> Tables:
     """The three lengths of every run."""
-    tables: Tables = {name: [] for name in ("lengths", "losses", "agreement", "held_out", "exponents")}
+    tables: Tables = {name: [] for name in ("lengths", "losses", "agreement", "held_out")}
     groups: dict = {}
-    for row, run in best_runs(rows, values):
-        groups.setdefault((run.data.text, run.data.grammar, run.data.rules_seed), []).append((row, run))
-    for (text, _, _), group in groups.items():
-        group.sort(key=lambda pair: pair[1].data.num_train)
-        (measure_sentences if text is None else measure_text)(tables, group, options)
-    tables["exponents"] = exponents(tables["lengths"])
+    for run in kept_runs(rows, values):
+        data = run.arguments.data
+        groups.setdefault((data.text, data.grammar, data.rules_seed), []).append(run)
+    for (text, _, _), runs in groups.items():
+        runs.sort(key=lambda run: run["num_train"])
+        (measure_sentences if text is None else measure_text)(tables, runs, options)
     return tables
 
 
-def described(row: dict, run, found: dict) -> dict:
+def conclude(tables: Tables) -> Tables:
+    """z of every length."""
+    return {"exponents": exponents(tables["lengths"])}
+
+
+def described(run: KeptRun, found: dict) -> dict:
     """A row of the table of lengths: no paths."""
-    limited = int(row["step"] == run.training.max_steps)
-    return (
-        {"data": data_name(run)}
-        | {name: row[name] for name in KEPT}
-        | {"steps_limit": limited}
-        | found
-        | {name: row[name] for name in versions()}
-    )
+    limited = {"steps_limit": int(run.stopped_by_steps)}
+    return run.keys("data", *KEPT) | limited | found | run.keys(*versions())
 
 
-def add_run(tables: Tables, row: dict, run, losses: dict, samples: dict, contexts: dict) -> None:
+def add_run(tables: Tables, run: KeptRun, losses: dict, samples: dict, contexts: dict) -> None:
     """Everything about one model; what is censored is marked so."""
     found = {"n_max": losses["context_lengths"][-1], "n_sat_hidden": samples["n_sat"]}
     for name in ("n_sat", "n_sat_relative"):  # what is not decided stands with its interval
@@ -84,7 +89,7 @@ def add_run(tables: Tables, row: dict, run, losses: dict, samples: dict, context
         found |= {name: losses[f"{name}_estimate"], f"{name}_low": low, f"{name}_high": high}
         found[f"{name}_is_bound"] = int(losses[f"{name}_status"] != "decided")
     found |= {"t_agree": samples["t_agree"], "t_res": samples["t_res"], "t_agree_is_bound": int(samples["censored"])}
-    described_row = described(row, run, found | contexts)
+    described_row = described(run, found | contexts)
     tables["lengths"].append(described_row)
     names = {name: described_row[name] for name in ("data", "rules_seed", "num_train")}
     columns = ("context_lengths", "loss", "loss_stderr", "delta", "delta_stderr")
@@ -113,12 +118,11 @@ def context_columns(curve, prefix, i: int) -> dict:
 # Sentences of a grammar.
 
 
-def measure_sentences(tables: Tables, group: list, options: dict) -> None:
+def measure_sentences(tables: Tables, runs: list[KeptRun], options: dict) -> None:
     """Against the law itself: its exact correlations, and a corpus of fresh sentences larger than any training set."""
-    data = group[0][1].data
-    grammar = Grammar.from_name(data.grammar, rules_seed=data.rules_seed)
+    data, grammar = runs[0].arguments.data, runs[0].grammar()
     v, distances = grammar.vocab_size, range(1, grammar.sentence_length)
-    sizes = sorted({run.data.num_train for _, run in group})
+    sizes = sorted({run["num_train"] for run in runs})
     corpus = grammar.sample(options["corpus_sentences"], seed=1, sampling="iid")
     counted = token_correlations(corpus, distances, v, anchor="last")
     noise = counted.noise_floor**2 * len(corpus)  # that of one sentence
@@ -131,8 +135,8 @@ def measure_sentences(tables: Tables, group: list, options: dict) -> None:
     add_held_out(tables, data.grammar, data.rules_seed, agreement)
     metric = load_metric("effective_context")
     judged = redrawn_sentences(grammar, options["num_windows"])
-    for row, run in group:
-        model = load_model(str(Path(run.training.output_dir) / "model"))
+    for run in runs:
+        model = run.model()
         samples = metric.compute(
             corpus=corpus,
             model=model,
@@ -141,10 +145,9 @@ def measure_sentences(tables: Tables, group: list, options: dict) -> None:
             num_tokens=options["generated_sentences"] * grammar.sentence_length,
             batch_size=2048,
         )
-        i = sizes.index(run.data.num_train)
-        contexts = context_columns(exact, prefix, i)
-        contexts["t_star_theory"] = theory.effective_context(grammar.parameters, run.data.num_train)
-        add_run(tables, row, run, sentence_losses(model, grammar, *judged), samples, contexts)
+        contexts = context_columns(exact, prefix, sizes.index(run["num_train"]))
+        contexts["t_star_theory"] = theory.effective_context(grammar.parameters, run["num_train"])
+        add_run(tables, run, sentence_losses(model, grammar, *judged), samples, contexts)
 
 
 def redrawn_sentences(grammar: Grammar, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -187,17 +190,17 @@ def sentence_losses(model, grammar: Grammar, tokens: torch.Tensor, shown: torch.
 # Characters.
 
 
-def measure_text(tables: Tables, group: list, options: dict) -> None:
+def measure_text(tables: Tables, runs: list[KeptRun], options: dict) -> None:
     """Samples against all of the training text; losses on the held-out text."""
-    corpus = load_text(group[-1][1].data)
+    corpus = runs[-1].corpus()
     train, test, v = corpus.splits["train"].ids, corpus.splits["test"], corpus.num_symbols
-    sizes = sorted({run.data.num_train for _, run in group})
+    sizes = sorted({run["num_train"] for run in runs})
     distances = range(1, options["max_distance"] + 1)
     whole = token_correlations(train, distances, v).effective_context_curve(sizes)
     prefix = prefix_contexts(train, sizes, distances, v)
     context_loss, effective_context = load_metric("context_loss"), load_metric("effective_context")
-    for row, run in group:
-        model = load_model(str(Path(run.training.output_dir) / "model"))
+    for run in runs:
+        model = run.model()
         samples = effective_context.compute(
             corpus=train,
             model=model,
@@ -207,74 +210,74 @@ def measure_text(tables: Tables, group: list, options: dict) -> None:
             loss_context=False,
         )
         losses = context_loss.compute(input_ids=test, model=model, paired=True, num_windows=options["num_windows"])
-        add_run(
-            tables,
-            row,
-            run,
-            losses,
-            samples | {"n_sat": ""},
-            context_columns(whole, prefix, sizes.index(run.data.num_train)),
-        )
+        contexts = context_columns(whole, prefix, sizes.index(run["num_train"]))
+        add_run(tables, run, losses, samples | {"n_sat": ""}, contexts)
     found = [token_correlations(text, samples["distances"], v) for text in (test.ids, train)]
-    add_held_out(tables, tables["lengths"][-1]["data"], group[0][1].data.rules_seed, compare_correlations(*found))
+    add_held_out(tables, runs[0].data, runs[0]["rules_seed"], compare_correlations(*found))
 
 
 # Reading it.
 
 
 def exponents(lengths: list[dict]) -> list[dict]:
-    """z in length ~ P^(1/z), by least squares in logarithms over the P where it is at least 1 and no bound."""
+    """z in length ~ P^(1/z), by least squares in logarithms over the P where it is at least 1 and no bound.
+
+    Nothing where there are fewer than four different lengths: a slope through three integers says little.
+    """
     found = []
-    for data in dict.fromkeys(row["data"] for row in lengths):
+    for data in distinct(lengths, "data"):
         for name in LENGTHS:
             points = [
                 (row["num_train"], row[name])
-                for row in measured(lengths, name)
-                if row["data"] == data and row[name] >= 1 and not row[f"{name}_is_bound"]
+                for row in measured(where(lengths, data=data), name)
+                if row[name] >= 1 and not row[f"{name}_is_bound"]
             ]
             x, y = np.log(np.array(points, dtype=float)).T if points else (np.empty(0), np.empty(0))
-            slope = np.polyfit(x, y, 1)[0] if len(set(x)) > 1 else np.nan
-            z = 1 / slope if slope > 0 else np.inf
+            slope = np.polyfit(x, y, 1)[0] if len(set(y)) >= FEWEST else np.nan
+            z = 1 / slope if slope > 0 else ""
             found.append({"data": data, "length": name, "points": len(points), "z": z})
     return found
 
 
 def draw(tables: Tables, path: Path) -> None:
     """A panel for each corpus; hollow markers with an arrow are lower bounds."""
-    names = list(dict.fromkeys(row["data"] for row in tables["lengths"]))
-    figure, axes = new_figure(len(names), width=5.4, height=4.6)
+    names = distinct(tables["lengths"], "data")
+    figure, axes = sheet(len(names), height=3.6)
     for data, ax in zip(names, axes, strict=True):
-        draw_lengths(ax, data, {key: [row for row in rows if row["data"] == data] for key, rows in tables.items()})
+        draw_lengths(ax, data, {key: where(rows, data=data) for key, rows in tables.items()})
+    text = f"One grammar or text, {scale(tables['lengths'], ['model_seed'])} at every P; hollow: a lower bound. "
+    text += "Dotted: how far fresh sentences, or held-out text, agree. Points that coincide are drawn on one another."
+    note(figure, text)
     figure.savefig(path)
 
 
 def draw_lengths(ax, data: str, of: Tables) -> None:
     rows = of["lengths"]
     is_grammar = rows[0].get("t_star_theory", "") != ""
-    z = {row["length"]: row for row in of["exponents"]}
-    for name, (label, marker, shade) in LENGTHS.items():
-        if z[name]["points"] > 2 and np.isfinite(z[name]["z"]):
-            label += f", z = {z[name]['z']:.1f}"
-        draw_length(ax, measured(rows, name), name, marker, shade, label)
+    for i, (name, (label, marker, _)) in enumerate(LENGTHS.items()):
+        mine = measured(rows, name)
+        if mine:
+            xs, means, _ = averages(mine, "num_train", name)
+            ax.plot(xs, means, "-", linewidth=1, color=INKS[i], label=label)
+        for row in mine:
+            bound = AT_LEAST if row[f"{name}_is_bound"] else ""
+            bound_mark(ax, row["num_train"], row[name], bound, marker, INKS[i])
     if is_grammar:
         parameters = Grammar.from_name(data).parameters
-        ends = sorted(row["num_train"] for row in rows)
-        sizes = np.geomspace(ends[0], ends[-1], 500)
+        sizes = np.geomspace(min(r["num_train"] for r in rows), max(r["num_train"] for r in rows), 500)
         steps = [theory.effective_context(parameters, size) for size in sizes]
-        ax.plot(sizes, steps, "--", color="black", linewidth=0.8, label="theory: $s^\\ell - 1$ from $P_\\ell$ on")
-    label = "the same of " + ("fresh sentences of the law" if is_grammar else "held-out text")
-    for i, row in enumerate(of["held_out"]):
-        bound = " (at least)" if row["t_agree_is_bound"] else ""
-        ax.axhline(row["t_agree"], color="C1", linestyle=":", linewidth=1.2, label="" if i else label + bound)
+        ax.plot(sizes, steps, "--", color="black", linewidth=0.8, label="theory")
+    for row in of["held_out"]:
+        ax.axhline(row["t_agree"], color=INKS[2], linestyle=":", linewidth=1)
     ax.set_yscale("symlog", linthresh=1, linscale=0.3)
     unit = "sentences" if is_grammar else "characters"
-    finish(ax, data, xscale="log", xlabel=f"training {unit} P", ylabel="tokens")
-    ax.legend(frameon=False, fontsize=7, loc="upper left")
     top = max(row[name] for name in LENGTHS for row in measured(rows, name))
+    ax.set_ylim(-0.3, 1.5 * top)
+    finish(ax, data, "lines", xscale="log", xlabel=f"training {unit} P", ylabel="tokens")
     ticks = [0, 1, *(2**k - 1 for k in range(2, 8) if 2 ** (k - 1) <= top)]
     ax.set_yticks(ticks, [str(tick) for tick in ticks])
     ax.set_yticks([], minor=True)
-    ax.set_ylim(-0.3, 12 * top)  # the legend lies above
+    few_ticks(ax, distinct(rows, "num_train"))
 
 
 def measured(rows: list[dict], name: str) -> list[dict]:
@@ -282,20 +285,19 @@ def measured(rows: list[dict], name: str) -> list[dict]:
     return [row for row in rows if row[name] not in ("", None)]
 
 
-def draw_length(ax, rows: list[dict], name: str, marker: str, shade: str, label: str) -> None:
-    """One length against P, a line a grammar: filled where measured, hollow with an arrow where a lower bound."""
-    shift = 1 + 0.06 * list(LENGTHS).index(name)  # points that coincide are seen side by side
-    ax.plot([], [], "-", marker=marker, color=shade, markersize=5, linewidth=1, label=label)
-    for seed in sorted({row["rules_seed"] for row in rows}):
-        points = [
-            (shift * row["num_train"], row[name], row[f"{name}_is_bound"]) for row in rows if row["rules_seed"] == seed
-        ]
-        ax.plot([x for x, _, _ in points], [y for _, y, _ in points], "-", color=shade, linewidth=1)
-        for x, y, is_bound in points:
-            ax.plot(x, y, marker, color=shade, markersize=5, markerfacecolor="white" if is_bound else shade)
-            if is_bound:
-                ax.annotate("", (x, 1.35 * y + 0.2), (x, y), arrowprops={"arrowstyle": "->", "color": shade})
+def main(argv: list[str] | None = None) -> Tables:
+    """The command line."""
+    return recipe_main(
+        argv,
+        name="conjecture",
+        measure=measure,
+        conclude=conclude,
+        draw=draw,
+        options=OPTIONS,
+        shows="lengths",
+        tiny=TINY,
+    )
 
 
 if __name__ == "__main__":
-    recipe_main(sys.argv[1:], name="conjecture", measure=measure, draw=draw, options=OPTIONS)
+    main()

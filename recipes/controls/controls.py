@@ -8,14 +8,14 @@ Trains every run of the sweep that is not finished, then writes `controls.png` a
 hidden Markov source, exact and measured) and `_decays.csv` (which law fits the exact C(t)).
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from rhm_hf import Grammar, GrammarParameters, theory
-from rhm_hf.plots import averages, finish, new_figure
+from rhm_hf import Grammar, theory
+from rhm_hf.ensembles import distinct, group, scale, unconverged, where
+from rhm_hf.plots import curve, few_ticks, finish, ink, note, sheet
 from rhm_hf.statistics import exact_correlation, token_correlations
 from rhm_hf.training.recipe import Tables, classified, recipe_main
 
@@ -26,6 +26,7 @@ OPTIONS = {
     "correlated_grammars": 4,  # rules_seed = 0, 1, ..
     "correlated_sentences": 2**20,
 }
+TINY = {"tree": "v8-m2-s2-L3", "chain": "hmm-v8-h4-m2-d8-p0.5", "correlated_grammars": 2, "correlated_sentences": 4096}
 
 
 def measure(
@@ -41,18 +42,19 @@ def measure(
     correlations = []
     for source, name in (("tree", tree), ("chain", chain)):
         correlations += correlation_rows(source, name, correlated_grammars, correlated_sentences)
-    return {
-        "classifiers": classifiers(rows),
-        "correlations": correlations,
-        "decays": decays(correlations),
-    }
+    return {"classifiers": classifiers(rows), "correlations": correlations}
+
+
+def conclude(tables: Tables) -> Tables:
+    """Which law fits the exact C(t)."""
+    return {"decays": decays(tables["correlations"])}
 
 
 def classifiers(rows: list[dict]) -> list[dict]:
     """What every classifier came to, its score (0 for a blind guess, 1 without errors) and P / (n_c m^L)."""
     found = []
     for row in classified(rows):
-        p = GrammarParameters.from_name(row["data"])
+        p = Grammar.from_name(row["data"]).parameters
         scaled = row["num_train"] / theory.sample_complexity(replace(p, uncorrelated=False), task="classification")
         kind = "uncorrelated" if p.uncorrelated else "ordinary"
         found.append(row | {"kind": kind, "score": 1 - row["relative_error"], "scaled": scaled})
@@ -86,7 +88,7 @@ def decays(correlations: list[dict]) -> list[dict]:
     """
     rows = []
     for source in ("tree", "chain"):
-        mine = [row for row in correlations if row["source"] == source]
+        mine = where(correlations, source=source)
         parameters = Grammar.from_name(mine[0]["data"]).parameters
         x = np.array([row["distance"] for row in mine], dtype=float)
         y = np.log([row["exact"] for row in mine])
@@ -105,52 +107,61 @@ def decays(correlations: list[dict]) -> list[dict]:
 
 def draw(tables: Tables, path: Path) -> None:
     """Accuracy against P; C(t) of tree and chain."""
-    figure, (left, right) = new_figure(2, width=5.4)
+    figure, (left, right) = sheet(2, height=3.2)
     draw_accuracy(left, tables["classifiers"])
     draw_correlations(right, tables["correlations"])
+    first = tables["correlations"][0]
+    text = f"Left: {scale(tables['classifiers'])}, bars over grammars; hollow: not trained to the end "
+    text += f"(train loss above .1). Right: {first['grammars']} grammars, "
+    note(figure, text + f"{first['sentences']} sentences each; dashed: exact; points: noise removed, where above it.")
     figure.savefig(path)
 
 
 def draw_accuracy(ax, runs: list[dict]) -> None:
     """A colour for each size of grammar; uncorrelated ones are dashed."""
-    ensembles = list(dict.fromkeys((row["kind"], row["data"]) for row in runs))
-    sizes = list(dict.fromkeys(data.removesuffix("-uncorrelated") for _, data in ensembles))
-    for kind, data in ensembles:
-        mine = [row for row in runs if row["data"] == data]
-        p, i = GrammarParameters.from_name(data), sizes.index(data.removesuffix("-uncorrelated"))
-        style = {"linestyle": "-", "marker": "o"} if kind == "ordinary" else {"linestyle": "--", "marker": "s"}
-        label = f"{kind}, L = {p.depth}, v = {p.vocab_size}"
-        ax.errorbar(*averages(mine, "scaled", "score"), **style, color=f"C{i}", markersize=4, capsize=2, label=label)
-    title = f"Deep CNN, {len({row['rules_seed'] for row in runs})} grammars of each kind"
+    sizes = list(dict.fromkeys(data.removesuffix("-uncorrelated") for data in distinct(runs, "data")))
+    for (kind, data), mine in group(runs, "kind", "data").items():
+        p, i = Grammar.from_name(data).parameters, sizes.index(data.removesuffix("-uncorrelated"))
+        style = {"linestyle": "-" if kind == "ordinary" else "--"}
+        short = "tree" if kind == "ordinary" else "uncorr."
+        curve(
+            ax, mine, "scaled", "score", i, f"{short}, v = {p.vocab_size}, L = {p.depth}", hollow=unconverged, **style
+        )
     labels = {"xlabel": "P / ($n_c m^L$)", "ylabel": "accuracy: 0 = chance, 1 = no errors"}
-    finish(ax, title, xscale="log", ylim=(-0.08, 1.05), **labels)
-    ticks = sorted({row["scaled"] for row in runs})
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.set_xticks([], minor=True)
+    finish(ax, "Deep CNN", "lines", xscale="log", ylim=(-0.08, 1.05), **labels)
+    few_ticks(ax, distinct(runs, "scaled"))
 
 
 def draw_correlations(ax, rows: list[dict]) -> None:
     """The law of each source dashed, what sentences show as points, where it stands out from their noise."""
-    labels = {"tree": "tree", "chain": "hidden Markov source"}
-    for i, (source, name) in enumerate(labels.items()):
-        mine = [row for row in rows if row["source"] == source]
-        distances = [row["distance"] for row in mine]
-        ax.plot(distances, [row["exact"] for row in mine], "k--", linewidth=0.8, label="exact" if i == 0 else None)
+    for i, (source, mine) in enumerate(group(rows, "source").items()):
+        ax.plot([r["distance"] for r in mine], [r["exact"] for r in mine], "k--", linewidth=0.8)
         points = [row for row in mine if row["signal"] > row["noise_floor"] ** 2]
         heights = [row["signal"] ** 0.5 for row in points]
-        ax.plot([row["distance"] for row in points], heights, "os"[i], color=f"C{i}", markersize=4, label=name)
-    floor = [row for row in rows if row["source"] == "tree"]
-    levels = [row["noise_floor"] for row in floor]
-    ax.plot([row["distance"] for row in floor], levels, ":", color="0.5", label="noise floor, removed from the points")
-    title = f"Correlations, {floor[0]['sentences']:,} sentences of {floor[0]['grammars']} grammars each"
+        name = {"tree": "tree", "chain": "hidden Markov"}[source]
+        at = [row["distance"] for row in points]
+        ax.plot(at, heights, linestyle="none", **ink(i), markersize=3.5, label=name)
+    floor = where(rows, source="tree")
+    ax.plot([r["distance"] for r in floor], [r["noise_floor"] for r in floor], ":", color="0.5", label="noise floor")
+    labels = {"xlabel": "distance t to the last token", "ylabel": "C(t)"}
     low = min(row["exact"] for row in floor) / 30
-    finish(
-        ax, title, xscale="log", yscale="log", xlabel="distance t to the last token", ylabel="C(t)", ylim=(low, None)
+    finish(ax, "Correlations", "lines", xscale="log", yscale="log", ylim=(low, None), **labels)
+    few_ticks(ax, distinct(floor, "distance"))
+
+
+def main(argv: list[str] | None = None) -> Tables:
+    """The command line."""
+    return recipe_main(
+        argv,
+        name="controls",
+        measure=measure,
+        conclude=conclude,
+        draw=draw,
+        options=OPTIONS,
+        shows="decays",
+        tiny=TINY,
     )
-    ticks = [2**k for k in range(10) if 2**k <= max(row["distance"] for row in floor)]
-    ax.set_xticks(ticks, [str(t) for t in ticks])
-    ax.set_xticks([], minor=True)
 
 
 if __name__ == "__main__":
-    recipe_main(sys.argv[1:], name="controls", measure=measure, draw=draw, options=OPTIONS)
+    main()

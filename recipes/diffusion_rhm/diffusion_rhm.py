@@ -13,67 +13,64 @@ Variants of a sweep are one curve: where several have a run of one process, gram
 validation loss counts.
 """
 
+import math
 import sys
 from pathlib import Path
 from statistics import fmean
 
 import torch
 from tqdm import tqdm
-from transformers import logging
 
 from rhm_hf import Grammar, theory
-from rhm_hf.judging.loading import load_model
+from rhm_hf.ensembles import averages, distinct, group, marked, scale, where
 from rhm_hf.metrics.grammaticality import grammaticality
 from rhm_hf.metrics.memorisation import memorisation
-from rhm_hf.plots import averages, colour, finish, new_figure
+from rhm_hf.plots import colour, curve, finish, note, sheet
 from rhm_hf.statistics import last_crossing
 from rhm_hf.tasks import Diffusion
-from rhm_hf.training import Arguments
-from rhm_hf.training.recipe import Tables, best_runs, recipe_main
+from rhm_hf.training.recipe import KeptRun, Tables, kept_runs, recipe_main
 
 
 KEYS = ("process", "data", "rules_seed", "num_train")
 COPIES = ("valid", "novel", "copied", "copied_stderr", "chance_of_copy", "distinct", "distinct_fresh")
-LINES = {
-    "valid": ("valid", "o", "C0"),
-    "copied": ("verbatim copies of the training set", "s", "C3"),
-    "chance_of_copy": ("copies by chance, under the exact law", "", "black"),
-}
+LINES = {"valid": "valid", "copied": "copies", "chance_of_copy": "copies by chance"}
 
 
 def measure(rows: list[dict], values: dict, num_samples: int = 4096) -> Tables:
     """Samples from the kept models, and reads how those of the most sentences got there."""
-    best = best_runs(rows, values)
-    logging.disable_progress_bar()
-    for row, run in best:
-        row["process"] = run.training.process or "masked"
+    best = kept_runs(rows, values)
+    for run in best:
+        run.row["process"] = run.arguments.training.process or "masked"
     kept, rules, copies = one_each(best), [], []
-    for row, run in tqdm(kept, desc="samples", unit="model", disable=not sys.stderr.isatty()):
-        grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
+    for run in tqdm(kept, desc="samples", unit="model", disable=not sys.stderr.isatty()):
+        grammar, keys = run.grammar(), run.keys(*KEYS)
         samples = samples_of(run, grammar, num_samples)
-        keys = {name: row[name] for name in KEYS}
         rules += rule_rows(keys, grammar, grammaticality(samples, grammar))
-        train = grammar.sample(row["num_train"], seed=row["sample_seed"], sampling=run.data.sampling)
+        train = grammar.sample(run["num_train"], seed=run["sample_seed"], sampling=run.arguments.data.sampling)
         found = memorisation(samples, train, grammar)
         copies.append(keys | {name: found[name] for name in COPIES})
-    found = emergence(rows, [row for row, _ in kept], rules)
-    tables = {"runs": [row for row, _ in best], "rules": rules, "copies": copies, "steps": steps(rules)}
-    return tables | {"emergence": found, "order": order(found)}
+    found = emergence(rows, [run.row for run in kept], rules)
+    return {"runs": [run.row for run in best], "rules": rules, "copies": copies, "emergence": found}
 
 
-def one_each(best: list[tuple[dict, Arguments]]) -> list[tuple[dict, Arguments]]:
+def conclude(tables: Tables) -> Tables:
+    """Where each level is half way, along P and along training."""
+    return {"steps": steps(tables["rules"]), "order": order(tables["emergence"])}
+
+
+def one_each(best: list[KeptRun]) -> list[KeptRun]:
     """Of the runs of one process, grammar and P, that of the lowest validation loss."""
-    chosen = {}
-    for pair in best:
-        key = tuple(pair[0][name] for name in KEYS)
-        chosen[key] = min(chosen.get(key, pair), pair, key=lambda other: other[0]["validation_loss"])
+    chosen: dict = {}
+    for run in best:
+        key = tuple(run[name] for name in KEYS)
+        chosen[key] = min(chosen.get(key, run), run, key=lambda other: other["validation_loss"])
     return list(chosen.values())
 
 
-def samples_of(run: Arguments, grammar: Grammar, num: int) -> torch.Tensor:
+def samples_of(run: KeptRun, grammar: Grammar, num: int) -> torch.Tensor:
     """Sentences from the model that a run kept: one token at a time in random order, or in the steps of the bound."""
-    model, t = load_model(str(Path(run.training.output_dir) / "model")), run.training
-    task = Diffusion(grammar.vocab_size, grammar.sentence_length, **t.task_options())
+    model, options = run.model(), run.arguments.training.task_options()
+    task = Diffusion(grammar.vocab_size, grammar.sentence_length, **options)
     generator = torch.Generator(model.device).manual_seed(0)
     return task.sample(model, num, generator, progress=True).cpu()
 
@@ -88,24 +85,34 @@ def rule_rows(keys: dict, grammar: Grammar, found: dict) -> list[dict]:
     ]
 
 
-def half_way(rows: list[dict], x: str) -> float:
-    """From where on the mean over grammars is half way from chance to 1; nan for one point."""
+def half_way(rows: list[dict], x: str, name: str = "half_way") -> dict:
+    """From where on the mean over grammars is half way from chance to 1, marked outside the range; empty for one x."""
     at, correct, _ = averages(rows, x, "correct")
     half = (1 + fmean(row["chance"] for row in rows)) / 2
-    return last_crossing(at, [-value for value in correct], -half) if len(at) > 1 else float("nan")
+    point = last_crossing(at, [-value for value in correct], -half) if len(at) > 1 else math.nan
+    return marked(point, at, name)
 
 
 def steps(rules: list[dict]) -> list[dict]:
     """The P from which the fraction of correct rules, a mean over grammars, is half way from chance to 1."""
     rows = []
-    for process, data, level in dict.fromkeys((row["process"], row["data"], row["level"]) for row in rules):
-        mine = [row for row in rules if (row["process"], row["data"], row["level"]) == (process, data, level)]
-        point = half_way(mine, "num_train")
-        predicted = mine[0]["theory"]
-        keys = {"process": process, "data": data, "level": level}
-        grammars = len({row["rules_seed"] for row in mine})
-        rows.append({**keys, "grammars": grammars, "half_way": point, "theory": predicted, "ratio": point / predicted})
+    for (process, data, level), mine in group(rules, "process", "data", "level").items():
+        found, predicted = half_way(mine, "num_train"), mine[0]["theory"]
+        keys = {"process": process, "data": data, "level": level, "grammars": len(distinct(mine, "rules_seed"))}
+        ratio = found["half_way"] / predicted if found["half_way"] else ""
+        rows.append({**keys, **found, "theory": predicted, "ratio": ratio} | given_children(mine))
     return rows
+
+
+def given_children(rows: list[dict]) -> dict:
+    """Where the rule of a node is half way where its children are right: `correct` also counts their mistakes."""
+    known = [row for row in rows if isinstance(row["rule_given_children"], float)]  # empty where no children are right
+    known = [row for row in known if not math.isnan(row["rule_given_children"])]
+    at, values, _ = averages(known, "num_train", "rule_given_children")
+    chance = theory.grammatical_fraction(Grammar.from_name(rows[0]["data"]).parameters)
+    half = (1 + chance) / 2
+    point = last_crossing(at, [-value for value in values], -half) if len(at) > 1 else math.nan
+    return marked(point, at, "half_way_given_children") if at else {}
 
 
 def emergence(rows: list[dict], kept: list[dict], rules: list[dict]) -> list[dict]:
@@ -115,11 +122,12 @@ def emergence(rows: list[dict], kept: list[dict], rules: list[dict]) -> list[dic
     """
     found = []
     for row in kept:
-        if row["num_train"] < max(r["num_train"] for r in kept if same_kind(r, row)):
+        kind = {"process": row["process"], "data": row["data"]}
+        if row["num_train"] < max(r["num_train"] for r in where(kept, **kind)):
             continue
         keys = {name: row[name] for name in KEYS}
-        levels = [(r["level"], r["chance"]) for r in rules if all(r[name] == keys[name] for name in KEYS)]
-        for seen in (r for r in rows if r["run"] == row["run"]):
+        levels = [(r["level"], r["chance"]) for r in where(rules, **keys)]
+        for seen in where(rows, run=row["run"]):
             at = keys | {"step": seen["step"], "tokens_seen": seen["tokens_seen"]}
             columns = [(level, f"valid_level_{level}", chance) for level, chance in levels]
             found += [
@@ -128,10 +136,6 @@ def emergence(rows: list[dict], kept: list[dict], rules: list[dict]) -> list[dic
                 if seen.get(name, "") != ""
             ]
     return found
-
-
-def same_kind(row: dict, other: dict) -> bool:
-    return (row["process"], row["data"]) == (other["process"], other["data"])
 
 
 def in_common(rows: list[dict]) -> list[dict]:
@@ -143,76 +147,76 @@ def in_common(rows: list[dict]) -> list[dict]:
 
 def order(found: list[dict]) -> list[dict]:
     """The training step, and tokens seen, at which a level is half way, and over that of the level below."""
-    rows = []
-    for process, data, level in dict.fromkeys((row["process"], row["data"], row["level"]) for row in found):
-        mine = in_common([r for r in found if (r["process"], r["data"], r["level"]) == (process, data, level)])
-        step = half_way(mine, "step")
-        below = rows[-1]["half_way_step"] if level > 1 else float("nan")
+    rows: list[dict] = []
+    for (process, data, level), part in group(found, "process", "data", "level").items():
+        mine = in_common(part)
         row = {"process": process, "data": data, "num_train": mine[0]["num_train"], "level": level}
-        row |= {"grammars": len({r["rules_seed"] for r in mine}), "half_way_step": step}
-        row |= {"half_way_tokens": step * mine[0]["tokens_seen"] / mine[0]["step"]}
-        rows.append(row | {"over_level_below": step / below if below > 0 else float("nan")})
+        row |= {"grammars": len(distinct(mine, "rules_seed"))} | half_way(mine, "step", "half_way_step")
+        step, below = row["half_way_step"], rows[-1] if level > 1 else None
+        row["half_way_tokens"] = step * mine[0]["tokens_seen"] / mine[0]["step"] if step else ""
+        known = below and step and not row["half_way_step_bound"] and not below["half_way_step_bound"]
+        rows.append(row | {"over_level_below": step / below["half_way_step"] if known else ""})
     return rows
 
 
 def draw(tables: Tables, path: Path) -> None:
     """For every process correct rules by level, valid sentences and copies against P, and rules against steps."""
-    kinds = list(dict.fromkeys((row["process"], row["data"]) for row in tables["rules"]))
-    figure, axes = new_figure(3, width=4.8, rows=len(kinds))
-    for (process, data), (left, middle, right) in zip(kinds, axes if len(kinds) > 1 else [axes], strict=True):
+    kinds = distinct(tables["rules"], "process", "data")
+    figure, axes = sheet(4 * len(kinds), height=2.7)
+    for k, (process, data) in enumerate(kinds):
         rules, copies, during = (
-            [row for row in tables[name] if (row["process"], row["data"]) == (process, data)]
-            for name in ("rules", "copies", "emergence")
+            where(tables[name], process=process, data=data) for name in ("rules", "copies", "emergence")
         )
+        left, middle, right, last = axes[4 * k : 4 * k + 4]
+        last.set_axis_off()
         draw_levels(left, rules, "num_train")
-        for row in rules:
-            shade = colour(row["level"] - 1, max(r["level"] for r in rules))
-            left.plot(row["theory"], 0.02, "v", color=shade, transform=left.get_xaxis_transform())
-        grammars = len({row["rules_seed"] for row in rules})
+        for level, mine in group(rules, "level").items():
+            style = {"color": colour(level - 1, max(distinct(rules, "level"))), "markersize": 4}
+            left.plot(mine[0]["theory"], 0.02, "v", transform=left.get_xaxis_transform(), **style)
         finish(
-            left,
-            f"{process} noise, {data}, {grammars} grammars; triangles: theory",
-            xscale="log",
-            ylim=(-0.03, 1.03),
-            xlabel="training sentences P",
-            ylabel="fraction of correct rules in samples",
+            left, f"{process} noise, {data}; triangles: theory", "lines", **settings("training sentences P", "rules")
         )
-        for name, (label, marker, shade) in LINES.items():
-            style = {"linestyle": "-" if marker else "--", "marker": marker or None, "color": shade}
-            middle.errorbar(*averages(copies, "num_train", name), markersize=4, capsize=2, label=label, **style)
-        finish(
-            middle,
-            "Sampled sentences",
-            xscale="log",
-            ylim=(-0.03, 1.03),
-            xlabel="training sentences P",
-            ylabel="fraction of samples",
-        )
+        for i, (name, label) in enumerate(LINES.items()):
+            curve(middle, copies, "num_train", name, i, label, linestyle="--" if name == "chance_of_copy" else "-")
+        finish(middle, "Sampled sentences", "lines", **settings("training sentences P", "samples"))
         if not during:
             right.set_axis_off()
             continue
         draw_levels(right, in_common(during), "step")
-        finish(
-            right,
-            f"During training, P = {during[0]['num_train']}; dotted: chance",
-            xscale="log",
-            ylim=(-0.03, 1.03),
-            xlabel=f"training step ({during[0]['tokens_seen'] // during[0]['step']} tokens each)",
-            ylabel="fraction of correct rules in samples",
-        )
+        tokens = during[0]["tokens_seen"] // during[0]["step"]
+        title = f"During training, P = {during[0]['num_train']}; dotted: chance"
+        finish(right, title, "lines", **settings(f"training step ({tokens} tokens each)", "rules"))
+    note(figure, f"{scale(tables['runs'])}; bars: standard error over grammars")
     figure.savefig(path)
+
+
+def settings(xlabel: str, of: str) -> dict:
+    ylabel = "correct rules in samples" if of == "rules" else "fraction of samples"
+    return {"xscale": "log", "ylim": (-0.03, 1.03), "xlabel": xlabel, "ylabel": ylabel}
 
 
 def draw_levels(ax, rows: list[dict], x: str) -> None:
     """A curve a level against P or steps, its chance dotted."""
-    levels = sorted({row["level"] for row in rows})
+    levels = sorted(distinct(rows, "level"))
     for i, level in enumerate(levels):
-        mine = [row for row in rows if row["level"] == level]
-        shade = colour(i, len(levels))
-        curve = averages(mine, x, "correct")
-        ax.errorbar(*curve, marker="o", markersize=4, capsize=2, color=shade, label=f"level {level}")
-        ax.axhline(fmean(row["chance"] for row in mine), color=shade, linestyle=":", linewidth=0.8)
+        mine = where(rows, level=level)
+        curve(ax, mine, x, "correct", i, f"level {level}", of=len(levels))
+        ax.axhline(fmean(row["chance"] for row in mine), color=colour(i, len(levels)), linestyle=":", linewidth=0.8)
+
+
+def main(argv: list[str] | None = None) -> Tables:
+    """The command line."""
+    return recipe_main(
+        argv,
+        name="diffusion_rhm",
+        measure=measure,
+        conclude=conclude,
+        draw=draw,
+        options={"num_samples": 4096},
+        shows="steps",
+        tiny={"num_samples": 64},
+    )
 
 
 if __name__ == "__main__":
-    recipe_main(sys.argv[1:], name="diffusion_rhm", measure=measure, draw=draw, options={"num_samples": 4096})
+    main()

@@ -9,23 +9,20 @@ then writes `diffusion_text.png`, the text `diffusion_text_samples.txt`, which i
 held-out text and of all samples), `_held_out.csv` (what held-out text would score) and `_samples.csv`.
 """
 
-import sys
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import logging
 
 from rhm_hf.diffusion import log_likelihood_bound
-from rhm_hf.judging.loading import load_model
+from rhm_hf.ensembles import averages, distinct, group, scale, where
 from rhm_hf.metrics.memorisation import memorisation
-from rhm_hf.plots import averages, colour, finish, new_figure
+from rhm_hf.plots import INKS, curve, finish, ink, level_line, note, sheet
 from rhm_hf.statistics import TokenCorrelations, compare_correlations, token_correlations
 from rhm_hf.tasks import Diffusion
-from rhm_hf.training import Arguments
-from rhm_hf.training.data import load_data, load_text
-from rhm_hf.training.recipe import Tables, best_runs, data_name, recipe_main
+from rhm_hf.training.data import load_data
+from rhm_hf.training.recipe import KeptRun, Tables, kept_runs, recipe_main
 from rhm_hf.training.results import versions
 
 
@@ -38,10 +35,16 @@ OPTIONS = {
     "copy_characters": 2**19,  # of the training text, its first ones, in which copies are sought
     "num_shown": 4,  # samples of every model that are kept as text
 }
-RANGES = {  # column: relative difference that counts as agreement, and how it is drawn
-    "t_agree": (0.1, "o", "C1"),
-    "t_agree_half": (0.5, "s", "C0"),
+TINY = {
+    "num_samples": 64,
+    "max_distance": 6,
+    "noises": 2,
+    "copy_length": 4,
+    "copy_characters": 4096,
+    "tokens_per_step": 4,
+    "num_shown": 2,
 }
+RANGES = {"t_agree": 0.1, "t_agree_half": 0.5}  # column: the relative difference that counts as agreement
 KEPT = ("model", "num_train", "model_seed", "step", "epoch", "tokens_seen", "seconds")
 CORPUS, HELD_OUT, SAMPLES = "corpus", "held-out text", "samples"
 WIDTH = 24  # characters of a column of samples, of which there are as many as training lengths
@@ -50,42 +53,39 @@ SHOWN = 256  # characters at most of a sample that is kept
 
 def measure(rows: list[dict], values: dict, **options) -> Tables:
     """Every run against the training text and the held-out text of its corpus."""
-    logging.disable_progress_bar()
     tables: Tables = {name: [] for name in ("runs", "correlations", "held_out", "samples")}
-    texts: dict[str, list] = {}
-    for row, run in best_runs(rows, values):
-        texts.setdefault(run.data.text, []).append((row, run))
-    for group in texts.values():
-        measure_text(tables, sorted(group, key=lambda pair: pair[0]["tokens_seen"]), options)
+    texts: dict[str, list[KeptRun]] = {}
+    for run in kept_runs(rows, values):
+        texts.setdefault(run.arguments.data.text, []).append(run)
+    for runs in texts.values():
+        measure_text(tables, sorted(runs, key=lambda run: run["tokens_seen"]), options)
     return tables
 
 
-def measure_text(tables: Tables, group: list[tuple[dict, Arguments]], options: dict) -> None:
+def measure_text(tables: Tables, runs: list[KeptRun], options: dict) -> None:
     """All models of one text, beside the text itself."""
-    run, distances = group[0][1], range(1, options["max_distance"] + 1)
-    corpus, names = load_text(run.data), {"data": data_name(run)}
+    distances, corpus, names = range(1, options["max_distance"] + 1), runs[0].corpus(), {"data": runs[0].data}
     train, test, v = corpus.splits["train"].ids, corpus.splits["test"].ids, corpus.num_symbols
     theirs, others = (token_correlations(text, distances, v) for text in (train, test))
     tables["correlations"] += correlation_rows(names | {"source": CORPUS}, theirs)
     tables["correlations"] += correlation_rows(names | {"source": HELD_OUT}, others)
     found = agreement(others, theirs) | copies(test[None], train, options)
     tables["held_out"].append(names | found | {"single": single_entropy(train)})
-    for row, run in group:
+    for run in runs:
         samples, found = judged(run, options)
         ours = token_correlations(samples, distances, v, anchor="all")
-        seen = train[: run.data.num_train]
+        seen = train[: run["num_train"]]
         found |= agreement(ours, theirs) | copies(samples, seen, options)
-        keys = names | {name: row[name] for name in KEPT}
-        tables["runs"].append(keys | found | versions())
-        keys = names | {name: row[name] for name in ("model_seed", "tokens_seen")}
+        tables["runs"].append(names | run.keys(*KEPT) | found | versions())
+        keys = names | run.keys("model_seed", "tokens_seen")
         tables["correlations"] += correlation_rows(keys | {"source": SAMPLES}, ours)
         for number, ids in enumerate(samples[: options["num_shown"], :SHOWN]):
             tables["samples"].append(keys | {"number": number, "text": corpus.tokenizer.decode(ids.tolist())})
 
 
-def judged(run: Arguments, options: dict) -> tuple[np.ndarray, dict]:
+def judged(run: KeptRun, options: dict) -> tuple[np.ndarray, dict]:
     """Rows that the model of a run samples, and its bound on held-out windows, nats a character."""
-    model, data, t = load_model(str(Path(run.training.output_dir) / "model")), load_data(run.data), run.training
+    model, data, t = run.model(), load_data(run.arguments.data), run.arguments.training
     task = Diffusion(data.num_symbols, data.length, **t.task_options())
     generator = torch.Generator().manual_seed(0)  # the same noises for all models
     bound = log_likelihood_bound(
@@ -99,7 +99,7 @@ def judged(run: Arguments, options: dict) -> tuple[np.ndarray, dict]:
 def agreement(ours: TokenCorrelations, theirs: TokenCorrelations) -> dict:
     """How far correlations agree, closely and roughly, and how far noise lets one see."""
     found: dict = {}
-    for name, (tolerance, _, _) in RANGES.items():
+    for name, tolerance in RANGES.items():
         compared = compare_correlations(ours, theirs, tolerance)
         found |= {name: compared.t_agree, f"{name}_is_bound": int(compared.censored), "t_res": compared.t_res}
     return found
@@ -131,16 +131,19 @@ def single_entropy(train: np.ndarray) -> float:
 
 
 def draw(tables: Tables, path: Path) -> None:
-    """A row of panels a text: the bound, correlations and how far they agree; and the samples as text."""
-    names = list(dict.fromkeys(row["data"] for row in tables["runs"]))
-    figure, panels = new_figure(3, width=4.8, height=4.2, rows=len(names))
+    """Of every text the bound, correlations and how far they agree; and the samples as text."""
+    names = distinct(tables["runs"], "data")
+    figure, axes = sheet(4 * len(names), height=3.0)
     printed = []
-    for name, (left, middle, right) in zip(names, np.reshape(panels, (-1, 3)), strict=True):
-        of = {key: [row for row in rows if row["data"] == name] for key, rows in tables.items()}
+    for k, name in enumerate(names):
+        of = {key: where(rows, data=name) for key, rows in tables.items()}
+        left, middle, right, last = axes[4 * k : 4 * k + 4]
+        last.set_axis_off()
         draw_bound(left, name, of)
         draw_correlations(middle, of["correlations"])
         draw_agreement(right, of)
         printed.append(f"{name}: samples after so many training characters\n\n{side_by_side(of['samples'])}")
+    note(figure, f"{scale(tables['runs'])} a training length; dotted: held-out text; hollow: as far as noise lets see")
     figure.savefig(path)
     text = "\n\n".join(printed)
     path.with_name(f"{path.stem}_samples.txt").write_text(text + "\n")
@@ -148,64 +151,44 @@ def draw(tables: Tables, path: Path) -> None:
 
 
 def draw_bound(ax, name: str, of: Tables) -> None:
-    style = {"fmt": "o", "color": "C0", "markersize": 4, "capsize": 2}
-    for row in of["runs"]:
-        ax.errorbar(row["tokens_seen"], row["bound"], row["bound_stderr"], **style)
-    ax.plot(*averages(of["runs"], "tokens_seen", "bound")[:2], "-", color="C0", linewidth=1)
+    curve(ax, of["runs"], "tokens_seen", "bound", errors="bound_stderr")
     for row in of["held_out"]:
-        ax.axhline(row["single"], linestyle="--", color="black", linewidth=0.8, label="frequencies of characters")
-    finish(
-        ax,
-        f"{name}: held-out text",
-        xscale="log",
-        xlabel="training characters seen",
-        ylabel="bound on $-\\log p$ (nats per character)",
-    )
+        level_line(ax, row["single"], "frequencies of characters")
+    labels = {"xlabel": "training characters seen", "ylabel": "bound on $-\\log p$ (nats per character)"}
+    finish(ax, f"{name}: held-out text", xscale="log", **labels)
 
 
 def draw_correlations(ax, rows: list[dict]) -> None:
     """C~(t) without noise, where it stands out from it."""
-    lengths = sorted({row["tokens_seen"] for row in rows if row["source"] == SAMPLES})
+    lengths = sorted(distinct(where(rows, source=SAMPLES), "tokens_seen"))
     for i, seen in enumerate(lengths):
-        mine = [row for row in rows if row["source"] == SAMPLES and row["tokens_seen"] == seen]
-        for j, seed in enumerate(sorted({row["model_seed"] for row in mine})):
-            label = "" if j else f"{short(seen)} characters"
-            curve = [row for row in mine if row["model_seed"] == seed]
-            draw_curve(ax, curve, fmt="o-", color=colour(i, len(lengths)), label=label)
+        mine = where(rows, source=SAMPLES, tokens_seen=seen)
+        for j, part in enumerate(group(mine, "model_seed").values()):
+            draw_curve(ax, part, fmt="-", **ink(i, len(lengths)), label="" if j else short(seen))
     for source, style in ((HELD_OUT, ":"), (CORPUS, "-")):
-        curve = [row for row in rows if row["source"] == source]
-        draw_curve(ax, curve, fmt=style, color="black", label=source, zorder=3)
+        draw_curve(ax, where(rows, source=source), fmt=style, color="black", label=source, zorder=3)
     title = r"$\tilde C(t)$ of samples and text, noise subtracted"
-    finish(ax, title, xscale="log", yscale="log", xlabel="distance t (characters)", ylabel=r"$\tilde C(t)$")
+    finish(ax, title, "lines", xscale="log", yscale="log", xlabel="distance t (characters)", ylabel=r"$\tilde C(t)$")
 
 
 def draw_curve(ax, rows: list[dict], **style) -> None:
     seen = [row for row in rows if row["signal"] > row["noise_floor"] ** 2]
     values = [row["signal"] ** 0.5 for row in seen]
     errors = [row["signal_stderr"] / (2 * value) for row, value in zip(seen, values, strict=True)]
-    ax.errorbar([row["t"] for row in seen], values, errors, markersize=3, linewidth=1.2, elinewidth=0.6, **style)
+    look = {"markersize": 2.5, "linewidth": 1, "elinewidth": 0.6}
+    ax.errorbar([row["t"] for row in seen], values, errors, **look, **style)
 
 
 def draw_agreement(ax, of: Tables) -> None:
     """How far samples agree, hollow where that is all one can see; dotted: held-out text."""
-    for name, (tolerance, marker, shade) in RANGES.items():
-        style, label = {"color": shade, "marker": marker, "markersize": 5}, f"to {tolerance:.0%} of the signal"
-        ax.plot(*averages(of["runs"], "tokens_seen", name)[:2], linewidth=1, label=f"samples, {label}", **style)
-        for row in of["runs"]:
-            if row[f"{name}_is_bound"]:
-                ax.plot(row["tokens_seen"], row[name], markerfacecolor="white", **style)
+    for i, (name, tolerance) in enumerate(RANGES.items()):
+        bound = f"{name}_is_bound"
+        curve(ax, of["runs"], "tokens_seen", name, i, f"to {tolerance:.0%} of the signal", hollow=bound)
         for row in of["held_out"]:
-            bound = " (at least)" if row[f"{name}_is_bound"] else ""
-            ax.axhline(row[name], color=shade, linestyle=":", linewidth=1.2, label=f"held-out text{bound}")
-    seen, visible, _ = averages(of["runs"], "tokens_seen", "t_res")
-    ax.plot(seen, visible, "--", color="0.6", linewidth=1, label="as far as noise lets see")
-    finish(
-        ax,
-        "Correlations agree with the corpus's",
-        xscale="log",
-        xlabel="training characters seen",
-        ylabel="up to distance t (characters)",
-    )
+            ax.axhline(row[name], color=INKS[i], linestyle=":", linewidth=1)
+    ax.plot(*averages(of["runs"], "tokens_seen", "t_res")[:2], "--", color="0.6", linewidth=1, label="resolved")
+    labels = {"xlabel": "training characters seen", "ylabel": "up to distance t (characters)"}
+    finish(ax, "Correlations agree with the corpus's", "lines", xscale="log", **labels)
     ax.set_ylim(bottom=-0.3)
 
 
@@ -234,5 +217,12 @@ def short(count: float) -> str:
     return f"{count:.0f}"
 
 
+def main(argv: list[str] | None = None) -> Tables:
+    """The command line."""
+    return recipe_main(
+        argv, name="diffusion_text", measure=measure, draw=draw, options=OPTIONS, shows="runs", tiny=TINY
+    )
+
+
 if __name__ == "__main__":
-    recipe_main(sys.argv[1:], name="diffusion_text", measure=measure, draw=draw, options=OPTIONS)
+    main()

@@ -3,14 +3,14 @@
     python recipes/forward_backward/forward_backward.py [--grammar v32-m8-s2] [--depths 4 6 8 10] [--num_grammars 12]
     python recipes/forward_backward/forward_backward.py --draw docs/figures
 
-Nothing is trained: belief propagation is the optimal denoiser. Writes into `output_dir` `forward_backward.csv` (a row
-per noise, depth and time), `forward_backward_transitions.csv` (a row per noise and pair of depths) and the figure.
+Nothing is trained: belief propagation is the optimal denoiser. Writes `forward_backward.png` and its tables:
+`forward_backward_curves.csv` (a row per noise, depth and time) and `_transitions.csv` (a row per noise and pair of
+depths).
 """
 
-import argparse
 import math
 import sys
-import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,11 @@ from rhm_hf.diffusion import (
     crossing,
     forward_backward,
 )
+from rhm_hf.ensembles import distinct, where
+from rhm_hf.plots import curve as draw_curve
+from rhm_hf.plots import finish, note, place_line, sheet
 from rhm_hf.statistics import Accumulator
-from rhm_hf.training.results import read_csv, write_csv
+from rhm_hf.training.recipe import Tables, recipe_main
 
 
 PROCESSES = {  # name: its class, what its time is called, 1 - alpha, and the times around the transition of (32, 8, 2)
@@ -38,52 +41,45 @@ PROCESSES = {  # name: its class, what its time is called, 1 - alpha, and the ti
 }
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measures, prints, draws."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--grammar", default="v32-m8-s2", help="v, m and s of the ensemble")
-    parser.add_argument("--depths", type=int, nargs="+", default=[4, 6, 8, 10], help="L, two or more, growing")
-    parser.add_argument("--processes", nargs="+", default=list(PROCESSES), choices=PROCESSES)
-    parser.add_argument("--num_grammars", type=int, default=12, help="rules_seed = 0, 1, ..")
-    parser.add_argument("--num_sentences", type=int, default=64, help="of every grammar")
-    parser.add_argument("--num_times", type=int, default=19)
-    parser.add_argument("--num_threads", type=int, default=1)
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/forward_backward"))
-    parser.add_argument("--draw", type=Path, help="only draw, from the tables in this folder")
-    args = parser.parse_args(argv)
-    if args.draw is not None:
-        rows, transitions = (read_csv(args.draw / f"forward_backward{table}.csv") for table in ("", "_transitions"))
-        draw(rows, transitions, args.grammar, args.draw / "forward_backward.png")
-        return
-    if len(args.depths) < 2 or sorted(set(args.depths)) != args.depths:
-        raise ValueError(f"depths={args.depths} must be two or more, growing: curves of two depths cross")
-    torch.set_num_threads(args.num_threads)
-    start, rows, transitions = time.perf_counter(), [], []
-    for name in args.processes:
-        curves = {depth: measure(name, depth, args) for depth in args.depths}
-        rows += [row for curve in curves.values() for row in curve]
-        found = [transition(curves, *pair) for pair in zip(args.depths, args.depths[1:], strict=False)]
-        transitions += [{"process": name} | row for row in found]
-        for row in found:
-            print("{shallow} and {deep} levels cross at {crossing} +- {crossing_stderr}".format(**row), flush=True)
-    args.output_dir.mkdir(parents=True, exist_ok=True)
-    write_csv(
-        args.output_dir / "forward_backward.csv", [{k: v for k, v in r.items() if k != "by_grammar"} for r in rows]
-    )
-    write_csv(args.output_dir / "forward_backward_transitions.csv", transitions)
-    draw(rows, transitions, args.grammar, args.output_dir / "forward_backward.png")
-    print(f"{time.perf_counter() - start:.0f} s")
+OPTIONS = {
+    "grammar": "v32-m8-s2",  # v, m and s of the ensemble
+    "depths": [4, 6, 8, 10],  # L, two or more, growing: curves of two depths cross
+    "processes": list(PROCESSES),
+    "num_grammars": 12,  # rules_seed = 0, 1, ..
+    "num_sentences": 64,  # of every grammar
+    "num_times": 19,
+    "num_threads": 1,
+}
+TINY = {"grammar": "v8-m2-s2", "depths": [2, 3], "num_grammars": 2, "num_sentences": 16, "num_times": 5}
 
 
-def measure(name: str, depth: int, args) -> list[dict]:
+def measure(num_threads: int, depths: list[int], processes: list[str], **options) -> Tables:
+    """Sends sentences there and back for every noise and depth."""
+    if len(depths) < 2 or sorted(set(depths)) != depths:
+        raise ValueError(f"depths={depths} must be two or more, growing: curves of two depths cross")
+    if unknown := [name for name in processes if name not in PROCESSES]:
+        raise ValueError(f"processes={unknown}: there are {', '.join(PROCESSES)}")
+    torch.set_num_threads(num_threads)
+    rows, transitions = [], []
+    for name in processes:
+        curves = {depth: curve(name, depth, depths[-1], **options) for depth in depths}
+        rows += [row for of_depth in curves.values() for row in of_depth]
+        transitions += [{"process": name} | transition(curves, *pair) for pair in pairwise(depths)]
+    return {"curves": [{k: v for k, v in r.items() if k != "by_grammar"} for r in rows], "transitions": transitions}
+
+
+def curve(
+    name: str, depth: int, deepest: int, grammar: str, num_grammars: int, num_sentences: int, num_times: int
+) -> list[dict]:
     """One row a time: means over grammars, with errors from their spread."""
     make, _, (first, last) = PROCESSES[name]
-    grammars = [nested_grammar(f"{args.grammar}-L{args.depths[-1]}", seed, depth) for seed in range(args.num_grammars)]
+    grammars = [nested_grammar(f"{grammar}-L{deepest}", seed, depth) for seed in range(num_grammars)]
     process, rows = make(grammars[0].vocab_size), []
-    times = np.linspace(first, last, args.num_times).tolist()
+    times = np.linspace(first, last, num_times).tolist()
     for t in tqdm(times, desc=f"{name}, L = {depth}", unit="time", leave=False, disable=not sys.stderr.isatty()):
-        found = [forward_backward(grammar, process, t, args.num_sentences) for grammar in grammars]
-        row = {"process": name, "depth": depth, "t": round(t, 6)}
+        found = [forward_backward(source, process, t, num_sentences) for source in grammars]
+        row = {"data": grammar, "grammars": num_grammars, "sentences": num_sentences}
+        row |= {"process": name, "depth": depth, "t": round(t, 6)}
         by_grammar = [result.survival[-1] for result in found]
         traces = [result.covariance.trace().item() for result in found]
         columns = {  # values of the grammars and what they are divided by: in some, no token may have changed
@@ -97,8 +93,6 @@ def measure(name: str, depth: int, args) -> list[dict]:
             row[column] = ratio.mean.item() if any(counts) else 0.0
             row[f"{column}_stderr"] = ratio.stderr.item() if len(found) > 1 and any(counts) else 0.0
         rows.append(row | {"by_grammar": by_grammar})
-    peak = max(rows, key=lambda row: row["susceptibility"])
-    print(f"{name}, L = {depth}: susceptibility {peak['susceptibility']:.1f} at {peak['t']:.3f}", flush=True)
     return rows
 
 
@@ -138,47 +132,50 @@ def predicted_survival(parameters, epsilon: np.ndarray, depth: int) -> np.ndarra
     return belief
 
 
-def draw(rows: list[dict], transitions: list[dict], title: str, path: Path) -> None:
-    """Class survival above, susceptibility below, a column for every noise."""
-    from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
-    from matplotlib.figure import Figure
-
-    names = list(dict.fromkeys(row["process"] for row in rows))
-    depths = sorted({row["depth"] for row in rows})
-    figure = Figure(figsize=(0.6 + 3.1 * len(names), 5.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2, len(names), sharex="col", sharey="row", squeeze=False)
-    for (top, bottom), name in zip(axes.T, names, strict=True):
+def draw(tables: Tables, path: Path) -> None:
+    """A row for every noise: class survival and susceptibility, with the mean-field map where it holds."""
+    rows, transitions = tables["curves"], tables["transitions"]
+    names, data = distinct(rows, "process"), rows[0]["data"]
+    depths = sorted(distinct(rows, "depth"))
+    figure, axes = sheet(2 * len(names), height=2.3)
+    for name, left, right in zip(names, axes[::2], axes[1::2], strict=True):
         for i, depth in enumerate(depths):
-            part = [row for row in rows if (row["process"], row["depth"]) == (name, depth)]
-            times, colour = [row["t"] for row in part], colormaps["viridis"](0.9 * i / max(1, len(depths) - 1))
-            for ax, column in ((top, "class_survival"), (bottom, "susceptibility")):
-                values, errors = ([row[key] for row in part] for key in (column, f"{column}_stderr"))
-                ax.errorbar(
-                    times, values, errors, fmt="o-", markersize=2.5, linewidth=1, color=colour, label=f"L = {depth}"
-                )
+            part = where(rows, process=name, depth=depth)
+            for ax, column in ((left, "class_survival"), (right, "susceptibility")):
+                style = {"of": len(depths), "errors": f"{column}_stderr", "markersize": 2.5}
+                draw_curve(ax, part, "t", column, i, f"L = {depth}", **style)
             if name == "epsilon":
-                parameters = Grammar.from_name(f"{title}-L{depth}").parameters
-                predicted = predicted_survival(parameters, np.array(times), depth)
-                top.plot(times, predicted, "--", color="black", linewidth=0.8, label="map" if i == 0 else None)
-        parameters = Grammar.from_name(f"{title}-L{depths[-1]}").parameters
-        if name == "epsilon" and theory.has_denoising_transition(parameters):
-            for ax in (top, bottom):
-                ax.axvline(theory.denoising_transition(parameters)[0], color="black", linestyle="--", linewidth=1)
-        last = [row["crossing"] for row in transitions if row["process"] == name][-1]
-        if last not in (None, ""):  # as measured and as read: curves that do not cross
-            for ax in (top, bottom):
+                times = np.array([row["t"] for row in part])
+                predicted = predicted_survival(Grammar.from_name(f"{data}-L{depth}").parameters, times, depth)
+                left.plot(times, predicted, "--", color="black", linewidth=0.7)
+        parameters = Grammar.from_name(f"{data}-L{depths[-1]}").parameters
+        last = where(transitions, process=name)[-1]["crossing"]
+        for ax in (left, right):
+            if name == "epsilon" and theory.has_denoising_transition(parameters):
+                place_line(ax, theory.denoising_transition(parameters)[0])
+            if last not in (None, ""):  # as measured and as read: curves that do not cross
                 ax.axvline(last, color="0.6", linewidth=1, zorder=0)
-        top.set_title(name, fontsize=10)
-        bottom.set(xlabel=PROCESSES[name][1], ylim=(0, None))
-        for ax in (top, bottom):
-            ax.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("probability that the class survives")
-    axes[1, 0].set_ylabel(r"susceptibility $\chi$ (tokens)")
-    axes[0, 0].legend(frameon=False, fontsize=7, loc="lower left")
-    figure.suptitle(f"{title}, exact denoiser", fontsize=11)
+        finish(left, name, "lines", xlabel=PROCESSES[name][1], ylabel="class survives", ylim=(0, 1.05))
+        finish(
+            right, name, "lines", xlabel=PROCESSES[name][1], ylabel=r"susceptibility $\chi$ (tokens)", ylim=(0, None)
+        )
+    text = f"{data}, exact denoiser, {rows[0]['grammars']} grammars, {rows[0]['sentences']} sentences each. "
+    note(figure, text + "Dashed: mean-field map and its threshold; grey: where the two deepest curves cross.")
     figure.savefig(path)
+
+
+def main(argv: list[str] | None = None) -> Tables:
+    """The command line."""
+    return recipe_main(
+        argv,
+        name="forward_backward",
+        measure=measure,
+        draw=draw,
+        options=OPTIONS,
+        trains=False,
+        shows="transitions",
+        tiny=TINY,
+    )
 
 
 if __name__ == "__main__":

@@ -13,38 +13,36 @@ from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
-from transformers import logging
 
 from rhm_hf import Grammar, theory
 from rhm_hf.diffusion import ExactDenoiser, crossing, forward_backward
-from rhm_hf.judging.loading import load_model
-from rhm_hf.plots import averages, colour, finish, new_figure
+from rhm_hf.ensembles import averages, distinct, group
+from rhm_hf.plots import curve, finish, note, sheet
 from rhm_hf.tasks import Diffusion
-from rhm_hf.training.recipe import Tables, best_runs, recipe_main
+from rhm_hf.training.recipe import Tables, kept_runs, recipe_main
 
 
 OPTIONS = {"num_sentences": 512, "num_times": 10, "steps": 100}
+TINY = {"num_sentences": 16, "num_times": 3, "steps": 4}
 POSTERIOR, EXACT, TRAINED = "exact, one draw", "exact, step by step", "trained"
+SHORT = {POSTERIOR: "exact, 1 draw", EXACT: "exact, steps"}
 NOISE = {"masked": "fraction of masked tokens", "uniform": r"$1 - \bar\alpha$, redrawn tokens"}
 PANELS = {  # a column, what its axis is called, its limits
-    "class_survival": ("probability that the class survives", (0, 1.03)),
-    "grammatical": ("fraction of grammatical sentences", (0, 1.03)),
+    "class_survival": ("class survives", (0, 1.03)),
+    "grammatical": ("grammatical", (0, 1.03)),
     "susceptibility": (r"susceptibility $\chi$ (tokens)", (0.9, None)),
 }
 
 
 def measure(rows: list[dict], values: dict, num_sentences: int, num_times: int, steps: int) -> Tables:
     """Sends everything back from the same noisy sentences: one seed serves all denoisers and times."""
-    logging.disable_progress_bar()
     times = (np.arange(1, num_times + 1) / num_times).tolist()
-    best, curves, references = best_runs(rows, values), [], set()
-    for row, run in tqdm(best, desc="models", unit="model", disable=not sys.stderr.isatty()):
-        grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
-        t = run.training
-        process = Diffusion(grammar.vocab_size, grammar.sentence_length, **t.task_options()).process
-        model = load_model(str(Path(t.output_dir) / "model"))
-        keys = {"process": process.name, "data": row["data"], "rules_seed": row["rules_seed"]}
-        denoisers = [(TRAINED, row["num_train"], model)]
+    curves, references = [], set()
+    for run in tqdm(kept_runs(rows, values), desc="models", unit="model", disable=not sys.stderr.isatty()):
+        grammar, options = run.grammar(), run.arguments.training.task_options()
+        process = Diffusion(grammar.vocab_size, grammar.sentence_length, **options).process
+        keys = {"process": process.name} | run.keys("data", "rules_seed")
+        denoisers = [(TRAINED, run["num_train"], run.model())]
         if tuple(keys.values()) not in references:  # once a grammar, whatever was trained on it
             references.add(tuple(keys.values()))
             denoisers += [(POSTERIOR, "", None), (EXACT, "", ExactDenoiser(grammar, process))]
@@ -54,7 +52,12 @@ def measure(rows: list[dict], values: dict, num_sentences: int, num_times: int, 
                     grammar, process, time, num_sentences, model=denoiser, steps=steps, progress=True
                 )
                 curves.append(keys | {"denoiser": name, "num_train": size, "t": time} | columns(found))
-    return {"curves": curves, "peaks": peaks(curves)}
+    return {"curves": curves}
+
+
+def conclude(tables: Tables) -> Tables:
+    """Where the mean curves lose the class, and their peaks."""
+    return {"peaks": peaks(tables["curves"])}
 
 
 def columns(found) -> dict:
@@ -74,12 +77,8 @@ def columns(found) -> dict:
 
 def kinds_of(curves: list[dict]) -> dict[tuple, list[dict]]:
     """The rows of every denoiser: by process, data, name and P, exact ones first and models by P."""
-    order = [POSTERIOR, EXACT, TRAINED]
-    keys = dict.fromkeys((r["process"], r["data"], r["denoiser"], r["num_train"]) for r in curves)
-    keys = sorted(keys, key=lambda key: (key[0], key[1], order.index(key[2]), key[3] or 0))
-    return {
-        key: [r for r in curves if (r["process"], r["data"], r["denoiser"], r["num_train"]) == key] for key in keys
-    }
+    order, kinds = [POSTERIOR, EXACT, TRAINED], group(curves, "process", "data", "denoiser", "num_train")
+    return dict(sorted(kinds.items(), key=lambda kind: (*kind[0][:2], order.index(kind[0][2]), kind[0][3] or 0)))
 
 
 def peaks(curves: list[dict]) -> list[dict]:
@@ -99,7 +98,7 @@ def peaks(curves: list[dict]) -> list[dict]:
                 "data": data,
                 "denoiser": name,
                 "num_train": size,
-                "grammars": len({row["rules_seed"] for row in mine}),
+                "grammars": len(distinct(mine, "rules_seed")),
                 "half": "" if half is None else half,
                 "peak": times[top],
                 "largest_susceptibility": sizes[top],
@@ -115,29 +114,42 @@ def draw(tables: Tables, path: Path) -> None:
     """For every process class survival, grammatical sentences and susceptibility against time."""
     kinds = kinds_of(tables["curves"])
     lines = list(dict.fromkeys(key[:2] for key in kinds))
-    figure, axes = new_figure(len(PANELS), width=4.6, rows=len(lines))
-    for (process, data), panels in zip(lines, np.atleast_2d(axes), strict=True):
+    figure, axes = sheet(4 * len(lines), height=2.7)
+    notes = []
+    for k, (process, data) in enumerate(lines):
         mine = {key[2:]: rows for key, rows in kinds.items() if key[:2] == (process, data)}
         sizes = [size for name, size in mine if name == TRAINED]
         parameters = Grammar.from_name(data).parameters
         learnt = theory.sample_complexity(parameters, parameters.depth, task="masked")
-        titles = (
-            f"{process} noise, {data}, {len({r['rules_seed'] for rows in mine.values() for r in rows})} grammars",
-            f"theory: the top level is learnt at P = {learnt:.0f}",
-            "",
+        grammars = len({r["rules_seed"] for rows in mine.values() for r in rows})
+        notes.append(
+            f"{data}, {process} noise: {grammars} grammars; theory has the top level learnt at P = {learnt:.0f}"
         )
-        for ax, (column, (label, limits)), title in zip(panels, PANELS.items(), titles, strict=True):
+        axes[4 * k + 3].set_axis_off()
+        for ax, (column, (label, limits)) in zip(axes[4 * k :], PANELS.items(), strict=False):
             for (name, size), rows in mine.items():
-                style = {"color": "black", "linestyle": "-" if name == POSTERIOR else "--", "label": name}
+                style = {"color": "black", "marker": "", "linestyle": "-" if name == POSTERIOR else "--"}
                 if name == TRAINED:
-                    shade = colour(sizes.index(size), len(sizes))
-                    style = {"color": shade, "marker": "o", "markersize": 3, "label": f"trained, P = {size}"}
-                ax.errorbar(*averages(rows, "t", column), capsize=2, linewidth=1.2, **style)
-            finish(ax, title, xlabel="t: " + NOISE[process], ylabel=label, ylim=limits)
-            if ax is not panels[0]:
-                ax.get_legend().remove()  # one says it for all
+                    style = {"of": len(sizes), "i": sizes.index(size)}
+                curve(ax, rows, "t", column, label=f"P = {size}" if name == TRAINED else SHORT[name], **style)
+            finish(ax, "", "lines", xlabel="t: " + NOISE[process], ylabel=label, ylim=limits)
+    note(figure, "; ".join(notes) + "; bars: standard error over grammars")
     figure.savefig(path)
 
 
+def main(argv: list[str] | None = None) -> Tables:
+    """The command line."""
+    return recipe_main(
+        argv,
+        name="forward_backward_trained",
+        measure=measure,
+        conclude=conclude,
+        draw=draw,
+        options=OPTIONS,
+        shows="peaks",
+        tiny=TINY,
+    )
+
+
 if __name__ == "__main__":
-    recipe_main(sys.argv[1:], name="forward_backward_trained", measure=measure, draw=draw, options=OPTIONS)
+    main()

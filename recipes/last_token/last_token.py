@@ -9,64 +9,65 @@ Trains every run of the sweep that is not finished, then writes `last_token.png`
 """
 
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from rhm_hf import Grammar, HierarchicalNGramForCausalLM, NGramForCausalLM, theory
+from rhm_hf.ensembles import averages, distinct, ensemble, group, marked_mean, scale, where
 from rhm_hf.inference import position_entropies
-from rhm_hf.plots import averages, colour, finish, new_figure
+from rhm_hf.plots import INKS, MARKERS, curve, finish, level_line, note, sheet
 from rhm_hf.statistics import half_way_points, local_exponents, mean_half_way_points, plateau_polygon, synonym_exponent
 from rhm_hf.tasks import LastToken
-from rhm_hf.training.recipe import Tables, recipe_main
-from rhm_hf.training.results import best_rows
+from rhm_hf.training.recipe import Tables, kept_runs, recipe_main
 
 
-ARCHITECTURES = {"gpt2": "transformer", "hierarchical_cnn": "cnn"}  # whose theory a model type is held against
-EXPONENTS = {  # of m in the P at which level l is learnt
-    "gpt2": lambda level: 2 * level - 1,
-    "hierarchical_cnn": lambda level: 1 if level == 1 else level + 1,
-    "hierarchical_ngram": lambda level: level,
+CNN, COUNTING = "hierarchical_cnn", "hierarchical_ngram"
+EXPONENTS = {  # of m in the P at which level l is learnt, by the theory that a model is held against
+    "transformer": lambda level: 2 * level - 1,
+    "cnn": lambda level: 1 if level == 1 else level + 1,
+    COUNTING: lambda level: level,
 }
-NAMES = {"gpt2": "GPT-2", "hierarchical_cnn": "CNN", "ngram": "n-gram", "hierarchical_ngram": "hierarchical n-gram"}
-MARKERS = {"gpt2": "o", "hierarchical_cnn": "s"}
+NAMES = {
+    "gpt2": "GPT-2",
+    CNN: "CNN",
+    "attention_only": "attention only",
+    "ngram": "n-gram",
+    COUNTING: "hierarchical n-gram",
+}
 
 
 def measure(rows: list[dict], values: dict) -> Tables:
-    """Reads the curves off the results."""
-    best = best_rows(rows)
-    for row in best:
-        row["loss"] = row["kl"] + row["entropy"]
-    grammars = {
-        (row["data"], row["rules_seed"]): Grammar.from_name(row["data"], rules_seed=row["rules_seed"]) for row in best
-    }
-    exact = {key: [float(e[-1]) for e in entropies(grammar)] for key, grammar in grammars.items()}
-    counted = ngrams(best, grammars)
-    counting = [row for row in counted if row["model"] == "hierarchical_ngram"]
-    points, exponents = scaling(best + counting, exact, grammars)
-    return {
-        "runs": best,
-        "plateaus": [row for key, grammar in grammars.items() for row in plateau_rows(grammar, exact[key])],
-        "ngrams": counted,
-        "half_way": points,
-        "exponents": exponents,
-        "slopes": slopes(best, exact, grammars, main_data(best)),
-    }
+    """The losses of all runs, the exact plateaus and the learners that count the same sentences."""
+    runs = kept_runs(rows, values)
+    best = [run.row | {"loss": run["kl"] + run["entropy"]} for run in runs]
+    grammars = {(run["data"], run["rules_seed"]): run.grammar() for run in runs}
+    plateaus = [row for grammar in grammars.values() for row in plateau_rows(grammar)]
+    return {"runs": best, "plateaus": plateaus, "ngrams": ngrams(best, grammars)}
 
 
-def entropies(grammar: Grammar) -> list:
-    return [position_entropies(grammar, level) for level in range(grammar.depth + 1)]
+def conclude(tables: Tables) -> Tables:
+    """Half-way points, how they grow with m, and local exponents, from losses and plateaus."""
+    best, counting = tables["runs"], where(tables["ngrams"], model=COUNTING)
+    points, exponents = scaling(best + counting, tables["plateaus"])
+    found = {"half_way": points, "exponents": exponents}
+    return found | {"slopes": slopes(where(best, data=main_data(best)), tables["plateaus"])}
+
+
+def theory_of(model: str) -> str:
+    """Whose theory a model type is held against: that of a transformer, but for a CNN and for counting."""
+    return {CNN: "cnn", COUNTING: COUNTING}.get(model, "transformer")
 
 
 def main_data(best: list[dict]) -> str:
     """The ensemble with the most runs, which the first two panels show."""
-    names = [row["data"] for row in best]
-    return max(dict.fromkeys(names), key=names.count)
+    sizes = {data: len(mine) for data, mine in group(best, "data").items()}
+    return max(sizes, key=sizes.get)
 
 
-def plateau_rows(grammar: Grammar, losses: list[float]) -> list[dict]:
+def plateau_rows(grammar: Grammar) -> list[dict]:
     p = grammar.parameters
+    losses = [float(position_entropies(grammar, level)[-1]) for level in range(grammar.depth + 1)]
     return [
         {
             "data": grammar.name,
@@ -86,7 +87,7 @@ def ngrams(best: list[dict], grammars: dict) -> list[dict]:
     rows = []
     for (data, seed), grammar in grammars.items():
         task = LastToken(grammar.vocab_size, grammar.sentence_length, grammar, "AutoModelForCausalLM")
-        for size in sorted({row["num_train"] for row in best if row["data"] == data}):
+        for size in sorted(distinct(where(best, data=data), "num_train")):
             tokens = grammar.sample(size)
             models = [HierarchicalNGramForCausalLM.fit(tokens, grammar)]
             if data == main_data(best):
@@ -100,34 +101,50 @@ def ngrams(best: list[dict], grammars: dict) -> list[dict]:
 
 def predicted_size(model: str, parameters, level: int) -> float:
     """The theory's P of a level for a kind of model."""
-    if model == "hierarchical_ngram":
+    if model == COUNTING:
         return theory.sample_complexity(parameters, level, task=model)
-    return theory.sample_complexity(parameters, level, architecture=ARCHITECTURES[model])
+    return theory.sample_complexity(parameters, level, architecture=theory_of(model))
 
 
-def scaling(best: list[dict], exact: dict, grammars: dict) -> tuple[list[dict], list[dict]]:
+def exact_losses(plateaus: list[dict], data: str, seeds: list[int]) -> np.ndarray:
+    """The plateaus of some grammars of one ensemble, `(grammars, L+1)`."""
+    _, losses = ensemble([row for row in where(plateaus, data=data) if row["rules_seed"] in seeds], "level", "loss")
+    return losses
+
+
+def scaling(best: list[dict], plateaus: list[dict]) -> tuple[list[dict], list[dict]]:
     """Half-way points of every ensemble and model, and their exponents of m where several m have one depth."""
     points, exponents = [], []
-    for model in dict.fromkeys(row["model"] for row in best):
+    for model, of_model in group(best, "model").items():
         by_ensemble = {}
-        for data in dict.fromkeys(row["data"] for row in best if row["model"] == model):
-            seeds = sorted({row["rules_seed"] for row in best if (row["model"], row["data"]) == (model, data)})
-            sizes, losses = curves(best, model, data, seeds)
-            plateaus = np.array([exact[data, seed] for seed in seeds])
+        for data, mine in group(of_model, "data").items():
+            seeds = sorted(distinct(mine, "rules_seed"))
+            sizes, losses = ensemble(mine, "num_train", "loss")
+            if len(sizes) < 2:
+                continue
+            exact = exact_losses(plateaus, data, seeds)
             # With few synonyms the highest levels may tell nothing new: there is no step then.
-            falls = (np.diff(plateaus) < -1e-9).all(0)
+            falls = (np.diff(exact) < -1e-9).all(0)
             steps = len(falls) if falls.all() else int(falls.argmin())
-            plateaus = plateaus[:, : steps + 1]
-            mean, each = mean_half_way_points(sizes, losses, plateaus), half_way_points(sizes, losses, plateaus)
-            p = grammars[data, seeds[0]].parameters
-            by_ensemble[data] = (p, each)
+            if not steps:
+                continue
+            mean = mean_half_way_points(sizes, losses, exact[:, : steps + 1])
+            p = Grammar.from_name(data).parameters
+            by_ensemble[data] = (p, half_way_points(sizes, losses, exact[:, : steps + 1]))
             for level in range(1, steps + 1):
-                predicted = predicted_size(model, p, level)
-                point, (low, high) = mean.mean[level - 1], mean.interval[level - 1]
-                row = {"model": model, "data": data, "level": level, "grammars": len(seeds), "half_way": point}
-                points.append({**row, "low": low, "high": high, "theory": predicted, "ratio": point / predicted})
+                row = {"model": model, "data": data, "level": level, "grammars": len(seeds)}
+                points.append(row | half_way_row(mean, level) | {"theory": predicted_size(model, p, level)})
+                points[-1]["ratio"] = points[-1]["half_way"] / points[-1]["theory"]
         exponents += synonym_exponents(model, list(by_ensemble.values()))
     return points, exponents
+
+
+def half_way_row(mean, level: int) -> dict:
+    """The mean half-way point of a level: a bound where some grammars take the step outside the P measured."""
+    i = level - 1
+    low, high = mean.interval[i]
+    outside = {"num_before": int(mean.num_before[i]), "num_beyond": int(mean.num_beyond[i])}
+    return marked_mean(mean.mean[i], *outside.values()) | outside | {"low": low, "high": high}
 
 
 def synonym_exponents(model: str, ensembles: list) -> list[dict]:
@@ -140,141 +157,151 @@ def synonym_exponents(model: str, ensembles: list) -> list[dict]:
         same = [(p, each) for p, each in ensembles if p.depth == depth]
         if len(same) < 3:
             continue
-        for level in (1, 2):
+        for level in range(1, 1 + min(2, *(each.shape[1] for _, each in same))):
             parameters, columns = [p for p, _ in same], [each[:, level - 1] for _, each in same]
+            if len({p.num_synonyms for p in parameters}) < 3:
+                continue
             if not all(np.isfinite(c).all() and (c > 0).all() for c in columns):
                 continue  # not all curves take this step within their sizes
             plain = synonym_exponent(parameters, columns)
-            fit = synonym_exponent(parameters, columns, divide_correlations=model in ARCHITECTURES)
+            fit = synonym_exponent(parameters, columns, divide_correlations=model != COUNTING)
             found = {"model": model, "level": level, "depth": depth, "exponent": fit.exponent}
-            found |= {"low": fit.interval[0], "high": fit.interval[1], "theory": EXPONENTS[model](level)}
+            found |= {"low": fit.interval[0], "high": fit.interval[1], "theory": EXPONENTS[theory_of(model)](level)}
             found |= {"exponent_plain": plain.exponent, "amplitude_plain": plain.amplitude}
             rows.append(found | {"synonyms": " ".join(str(p.num_synonyms) for p in parameters)})
     return rows
 
 
-def slopes(best: list[dict], exact: dict, grammars: dict, data: str) -> list[dict]:
+def slopes(best: list[dict], plateaus: list[dict]) -> list[dict]:
     """Local exponents of L(P) - L_L, with the exact L_L, beside the polygon of plateaus that theory puts there."""
     rows = []
-    for model in dict.fromkeys(row["model"] for row in best):
-        seeds = sorted({row["rules_seed"] for row in best if (row["model"], row["data"]) == (model, data)})
-        sizes, losses = curves(best, model, data, seeds)
-        plateaus = np.array([exact[data, seed] for seed in seeds])
-        parameters = grammars[data, seeds[0]].parameters
-        found = local_exponents(sizes, losses, plateaus[:, -1], window=min(4, len(sizes)))
+    for (model, data), mine in group(best, "model", "data").items():
+        sizes, losses = ensemble(mine, "num_train", "loss")
+        if len(sizes) < 2:
+            continue
+        exact = exact_losses(plateaus, data, distinct(mine, "rules_seed"))
+        parameters = Grammar.from_name(data).parameters
+        found = local_exponents(sizes, losses, exact[:, -1], window=min(4, len(sizes)))
         for size, value, (low, high) in zip(found.sizes, found.exponents, found.intervals, strict=True):
             row = {"model": model, "kind": "measured, four sizes", "P": size, "exponent": value}
             rows.append(row | {"low": low, "high": high})
-        mean = plateaus.mean(0)
-        polygon = plateau_polygon(parameters, mean, mean[-1], ARCHITECTURES[model], corner="half_way")
+        mean = exact.mean(0)
+        polygon = plateau_polygon(parameters, mean, mean[-1], theory_of(model), corner="half_way")
         middles = np.sqrt(polygon.sizes[1:] * polygon.sizes[:-1])
         for size, value in zip(middles, polygon.exponents, strict=True):
             rows.append({"model": model, "kind": "polygon of theory", "P": size, "exponent": value})
-        limit = theory.learning_exponent(parameters, ARCHITECTURES[model])
+        limit = theory.learning_exponent(parameters, theory_of(model))
         rows.append({"model": model, "kind": "asymptotic", "P": "", "exponent": limit})
     return rows
 
 
-def curves(best: list[dict], model: str, data: str, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes `(sizes,)` and losses `(grammars, sizes)`."""
-    mine = [row for row in best if (row["model"], row["data"]) == (model, data)]
-    sizes = sorted({row["num_train"] for row in mine})
-    table = {(row["rules_seed"], row["num_train"]): row["loss"] for row in mine}
-    return np.array(sizes), np.array([[table[seed, size] for size in sizes] for seed in seeds])
-
-
 def draw(tables: Tables, path: Path) -> None:
-    """Loss against P; KL to every truncated oracle against P; half-way points against m."""
+    """Loss and its envelope against P; KL to every truncated oracle; half-way points against m; other ensembles."""
     best, data = tables["runs"], main_data(tables["runs"])
-    figure, (left, middle, right) = new_figure(3, width=4.6)
-    mine = [row for row in best if row["data"] == data]
-    models = list(dict.fromkeys(row["model"] for row in mine))
-    exact = [row for row in tables["plateaus"] if row["data"] == data]
-    depth = max(row["level"] for row in exact)
-    for i, model in enumerate(models):
-        left.errorbar(
-            *averages([row for row in mine if row["model"] == model], "num_train", "loss"),
-            marker=MARKERS[model],
-            color=f"C{i}",
-            markersize=4,
-            capsize=2,
-            label=NAMES[model],
-        )
-    for model, style in (("ngram", ":"), ("hierarchical_ngram", "-.")):
-        rows = [row for row in tables["ngrams"] if (row["model"], row["data"]) == (model, data)]
-        sizes, losses, _ = averages(rows, "num_train", "loss")
-        left.plot(sizes, losses, style, color="0.5", label=NAMES[model])
-    plateaus = averages(exact, "level", "loss")[1]
-    for level, loss in enumerate(plateaus):
-        left.axhline(loss, color="black", linestyle="--", linewidth=0.8)
-        left.text(1.0, loss, f" $L_{level}$", fontsize=8, va="center", transform=left.get_yaxis_transform())
-    for i, architecture in enumerate(("transformer", "cnn")):
-        for level in range(1, depth + 1):
-            predicted = next(row[architecture] for row in exact if row["level"] == level)
-            left.plot(predicted, 0.02 + 0.025 * i, "v", color=f"C{i}", transform=left.get_xaxis_transform())
-    finish(
-        left,
-        f"{data}, {len({r['rules_seed'] for r in mine})} grammars; triangles: $P_\\ell$ of theory",
-        xscale="log",
-        yscale="log",
-        xlabel="training sentences P",
-        ylabel="loss at the last token (nats)",
+    mine, exact = where(best, data=data), where(tables["plateaus"], data=data)
+    models, others = distinct(mine, "model"), [row for row in best if row["data"] != data]
+    figure, axes = sheet(3 + len(models) + bool(others), height=2.8)
+    draw_losses(axes[0], tables, mine, exact)
+    draw_envelope(axes[1], mine, exact)
+    for ax, model in zip(axes[2:], models, strict=False):
+        draw_levels(ax, where(mine, model=model), model)
+    draw_scaling(axes[2 + len(models)], tables)
+    if others:
+        draw_others(axes[-1], others)
+    text = (
+        f"{data}: {scale(mine)}; bars: standard error over grammars. Triangles: $P_\\ell$ of theory (up: transformer, "
     )
-    for level in range(depth + 1):
-        rows = [row for row in mine if row["model"] == "gpt2"]
-        sizes, kl, error = averages(rows, "num_train", f"kl_level_{level}")
-        label = "no context" if level == 0 else f"level {level}: the {int(2**level) - 1} before"
-        middle.errorbar(
-            sizes, kl, error, marker="o", markersize=4, capsize=2, color=colour(level, depth + 1), label=label
-        )
-    finish(
-        middle,
-        "KL of GPT-2 to every truncated oracle: the lowest says its level",
-        xscale="log",
-        yscale="log",
-        xlabel="training sentences P",
-        ylabel="KL (nats)",
-    )
-    draw_scaling(right, tables, models)
+    text += "down: CNN). Hollow: bounds, or runs ended by their step limit."
+    note(figure, text)
     figure.savefig(path)
 
 
-def draw_scaling(ax, tables: Tables, models: list[str]) -> None:
+def draw_losses(ax, tables: Tables, mine: list[dict], exact: list[dict]) -> None:
+    for i, (model, rows) in enumerate(group(mine, "model").items()):
+        curve(ax, rows, "num_train", "loss", i, NAMES.get(model, model))
+    for model, style in (("ngram", ":"), (COUNTING, "-.")):
+        rows = where(tables["ngrams"], model=model, data=mine[0]["data"])
+        ax.plot(*averages(rows, "num_train", "loss")[:2], style, color="0.5", linewidth=1, label=NAMES[model])
+    for level, loss in zip(*averages(exact, "level", "loss")[:2], strict=True):
+        level_line(ax, loss, f"$L_{level}$")
+    for i, (kind, marker) in enumerate((("transformer", "^"), ("cnn", "v"))):
+        for row in where(exact, rules_seed=exact[0]["rules_seed"])[1:]:
+            ax.plot(row[kind], 0.03, marker, color=INKS[i], markersize=4, transform=ax.get_xaxis_transform())
+    labels = {"xlabel": "training sentences P", "ylabel": "loss at the last token (nats)"}
+    finish(ax, mine[0]["data"], "lines", xscale="log", yscale="log", **labels)
+
+
+def draw_envelope(ax, mine: list[dict], exact: list[dict]) -> None:
+    """L(P) - L_L on the polygon of exact plateaus that theory puts there, and the slope of infinite depth."""
+    parameters = Grammar.from_name(mine[0]["data"]).parameters
+    plateaus = averages(exact, "level", "loss")[1]
+    for i, (model, rows) in enumerate(group(mine, "model").items()):
+        curve(ax, rows, "num_train", "kl", i, NAMES.get(model, model))  # which is the loss above the exact limit
+        polygon = plateau_polygon(parameters, plateaus, plateaus[-1], theory_of(model), corner="half_way")
+        ax.plot(polygon.sizes, polygon.excess, "--", color=INKS[i % len(INKS)], linewidth=0.9)
+        limit, at = theory.learning_exponent(parameters, theory_of(model)), np.array(polygon.sizes[[0, -1]])
+        ax.plot(at, polygon.excess[-1] * (at / at[-1]) ** -limit, ":", color=INKS[i % len(INKS)], linewidth=0.9)
+    labels = {"xlabel": "training sentences P", "ylabel": f"$L(P) - L_{len(plateaus) - 1}$ (nats)"}
+    title = "On the polygon of exact plateaus (dashed); dotted: slope of infinite depth"
+    finish(ax, title, "lines", xscale="log", yscale="log", **labels)
+
+
+def draw_levels(ax, rows: list[dict], model: str) -> None:
+    """KL of one model to every truncated oracle: the lowest says what the model is."""
+    levels = sorted(int(name.removeprefix("kl_level_")) for name in rows[0] if name.startswith("kl_level_"))
+    levels = [level for level in levels if all(row[f"kl_level_{level}"] != "" for row in rows)]
+    for level in levels:
+        curve(ax, rows, "num_train", f"kl_level_{level}", level, f"level {level}", of=len(levels))
+    title = f"{NAMES.get(model, model)}: KL to every truncated oracle"
+    finish(ax, title, "lines", xscale="log", yscale="log", xlabel="training sentences P", ylabel="KL (nats)")
+
+
+def draw_scaling(ax, tables: Tables) -> None:
     """Half-way points against m with their fitted exponents, and theory, moved to them, dashed."""
-    for fit in (row for row in tables["exponents"] if row["model"] in models):
-        rows = [
-            row
-            for row in tables["half_way"]
-            if (row["model"], row["level"]) == (fit["model"], fit["level"])
-            and row["data"].endswith(f"L{fit['depth']}")
-        ]
-        synonyms = np.array([int(m) for m in str(fit["synonyms"]).split()])
-        points, expected = (np.array([row[name] for row in rows]) for name in ("half_way", "theory"))
-        bars = np.abs(np.array([[row["low"], row["high"]] for row in rows]).T - points)
-        i = models.index(fit["model"])
-        label = (
-            f"{NAMES[fit['model']]}, level {fit['level']}: {fit['exponent']:.2f} "
-            f"[{fit['low']:.2f}, {fit['high']:.2f}], theory {fit['theory']:g}"
-        )
-        style = {"fillstyle": "full" if fit["level"] == 1 else "none", "color": f"C{i}"}
-        ax.errorbar(
-            synonyms, points, np.where(np.isfinite(bars), bars, 0), fmt=MARKERS[fit["model"]], capsize=2, **style
-        )
-        line = fit["amplitude_plain"] * synonyms ** fit["exponent_plain"]
-        ax.plot(synonyms, line, "-", color=f"C{i}", linewidth=0.8, label=label)
-        ax.plot(synonyms, expected * math.exp(np.mean(np.log(points / expected))), "k--", linewidth=0.8)
-    ticks = sorted({int(m) for fit in tables["exponents"] for m in str(fit["synonyms"]).split()})
-    finish(
-        ax,
-        "Half-way points; exponents of m in P (1 - f)",
-        xscale="log",
-        yscale="log",
-        xlabel="synonyms m",
-        ylabel="P half way",
-    )
+    points = [row for row in tables["half_way"] if row["model"] != COUNTING]
+    shown = [fit for fit in tables["exponents"] if fit["model"] != COUNTING]
+    depths = {fit["depth"] for fit in shown} or {Grammar.from_name(row["data"]).parameters.depth for row in points}
+    models = distinct(points, "model")
+    for (model, level), rows in group(points, "model", "level").items():
+        rows = [row for row in rows if Grammar.from_name(row["data"]).parameters.depth in depths]
+        look, i = {"marker": MARKERS[level], "color": INKS[models.index(model)]}, models.index(model)
+        for row in rows:
+            m = Grammar.from_name(row["data"]).parameters.num_synonyms
+            if not row["half_way_bound"]:
+                bars = np.abs(np.array([[row["low"]], [row["high"]]]) - row["half_way"])
+                bars = np.where(np.isfinite(bars), bars, 0)
+                ax.errorbar(m, row["half_way"], bars, **look, markersize=4, capsize=2, linestyle="none")
+        for fit in where(shown, model=model, level=level):
+            m = np.array([int(n) for n in str(fit["synonyms"]).split()])
+            line = fit["amplitude_plain"] * m ** fit["exponent_plain"]
+            label = f"{NAMES.get(model, model)}, {level}: $m^{{{fit['exponent']:.1f}}}$ ({fit['theory']:g})"
+            ax.plot(m, line, "-", color=INKS[i], linewidth=0.9, label=label)
+            expected = [row["theory"] for row in rows if not row["half_way_bound"]]
+            if len(expected) == len(m):
+                ax.plot(m, np.array(expected) * math.exp(np.mean(np.log(line / expected))), "k--", linewidth=0.7)
+    title = "P half way, by model and level: exponent of m in P (1 - f) (theory's)"
+    finish(ax, title, "lines", xscale="log", yscale="log", xlabel="synonyms m", ylabel="P half way")
+    ticks = sorted({Grammar.from_name(row["data"]).parameters.num_synonyms for row in points})
     ax.set_xticks(ticks, [str(m) for m in ticks])
     ax.set_xticks([], minor=True)
 
 
+def draw_others(ax, rows: list[dict]) -> None:
+    """The exact KL of the other ensembles: a colour for each, a line for each model."""
+    datas, models = distinct(rows, "data"), distinct(rows, "model")
+    for (model, data), mine in group(rows, "model", "data").items():
+        style = {"linestyle": "-" if model == models[0] else "--", "marker": MARKERS[models.index(model)]}
+        curve(
+            ax, mine, "num_train", "kl", datas.index(data), f"{NAMES.get(model, model)}, {data}", len(datas), **style
+        )
+    labels = {"xlabel": "training sentences P", "ylabel": "KL (nats)"}
+    finish(ax, "Other ensembles", "lines", xscale="log", yscale="log", **labels)
+
+
+def main(argv: list[str] | None = None) -> Tables:
+    """The command line."""
+    return recipe_main(argv, name="last_token", measure=measure, conclude=conclude, draw=draw, shows="half_way")
+
+
 if __name__ == "__main__":
-    recipe_main(sys.argv[1:], name="last_token", measure=measure, draw=draw)
+    main()

@@ -1,68 +1,63 @@
 """A learning curve: KL to the exact law against the number of training sentences P, beside the exact plateaus.
 
     python recipes/next_token/learning_curve.py --config recipes/next_token/demo.yaml [--num_train 256 1024 ..]
+    python recipes/next_token/learning_curve.py --draw docs/figures
 
 Trains one model for every value of `num_train` (finished runs are skipped, killed ones resumed), prints the table and
-writes into `output_dir`: `results.csv` (all evaluations), `learning_curve.png` with what it shows in
-`learning_curve.csv` (the best evaluation of each run) and `plateaus.csv` (exact), and `model`, the best model, which
+writes into `output_dir` `results.csv` (all evaluations), `learning_curve.png`, its tables, `learning_curve_runs.csv`
+(the best evaluation of each run) and `_plateaus.csv` (exact), and `model`, the best model of all, which
 `AutoModelForCausalLM.from_pretrained` loads.
 """
 
-import math
 import shutil
-import sys
-import time
 from pathlib import Path
 
 from rhm_hf import Grammar
+from rhm_hf.ensembles import distinct
 from rhm_hf.plots import learning_curve, plateaus
-from rhm_hf.training.arguments import Arguments, parse_sweep
-from rhm_hf.training.results import best_rows, write_csv
-from rhm_hf.training.sweep import expand, sweep
+from rhm_hf.training.recipe import KeptRun, Tables, kept_runs, recipe_main
+from rhm_hf.training.sweep import expand
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Trains, prints, draws."""
-    start = time.perf_counter()
-    values = parse_sweep(argv, extra=["num_workers"])
-    num_workers = values.pop("num_workers", 1)
-    if listed := [name for name, value in values.items() if isinstance(value, list) and name != "num_train"]:
-        raise ValueError(f"{', '.join(listed)}: only num_train may be listed in a learning curve")
-    runs = expand(values)
-    model = {"gpt2": "GPT-2", "llama": "Llama"}.get(runs[0].model.model_type, runs[0].model.model_type)
-    folder = Path(runs[0].training.output_dir).parent
-    grammar = Grammar.from_name(runs[0].data.grammar, rules_seed=runs[0].data.rules_seed)
-    exact = plateaus(grammar)  # before the training: a grammar may be too large for them
-    print(
-        f"{len(runs)} runs in {folder}, {num_workers} at a time: minutes the first time, seconds after that",
-        flush=True,
-    )
-    rows = sweep(values, num_workers)
-    best = sorted(best_rows(rows), key=lambda row: row["num_train"])
-    write_csv(folder / "learning_curve.csv", best)
-    write_csv(folder / "plateaus.csv", exact)
-    learning_curve(
-        best, exact, folder / "learning_curve.png", title=f"{model} trained on P sentences of {grammar.name}"
-    )
-    copy_model(runs, best, folder / "model")
-    print(table(best, exact, grammar))
-    seconds = time.perf_counter() - start
-    print(f"\n{folder}/: results.csv, learning_curve.png and .csv, plateaus.csv, model ({seconds:.0f} s)")
+NAMES = {"gpt2": "GPT-2", "llama": "Llama"}
 
 
-def copy_model(runs: list[Arguments], best: list[dict], target: Path) -> None:
-    """Copies the model with the lowest validation loss of all."""
-    name = min(best, key=lambda row: row["validation_loss"])["run"]
-    source = next(Path(run.training.output_dir) for run in runs if Path(run.training.output_dir).name == name)
-    shutil.copytree(source / "model", target, dirs_exist_ok=True)
+def measure(rows: list[dict], values: dict) -> Tables:
+    """The best row of every run and the exact plateaus; the best model is copied to where the runs are."""
+    runs = sorted(kept_runs(rows, values), key=lambda run: run["num_train"])
+    copy_model(min(runs, key=lambda run: run["validation_loss"]))
+    exact = []
+    for data, seed in distinct([run.row for run in runs], "data", "rules_seed"):
+        names = {"data": data, "rules_seed": seed}
+        exact += [names | law for law in plateaus(Grammar.from_name(data, rules_seed=seed))]
+    return {"runs": [run.row for run in runs], "plateaus": exact}
 
 
-def table(best: list[dict], exact: list[dict], grammar: Grammar) -> str:
+def check(values: dict) -> None:
+    """A grammar may be too large for its plateaus: said before the training."""
+    for run in expand(values):
+        plateaus(Grammar.from_name(run.data.grammar, rules_seed=run.data.rules_seed))
+
+
+def copy_model(run: KeptRun) -> None:
+    """Copies the model of a run to `model`, beside the runs."""
+    folder = Path(run.arguments.training.output_dir)
+    shutil.copytree(folder / "model", folder.parent / "model", dirs_exist_ok=True)
+
+
+def draw(tables: Tables, path: Path) -> None:
+    """KL against P, over all positions and at the last one, with the exact plateaus; and the table on the screen."""
+    runs, exact = tables["runs"], tables["plateaus"]
+    model = NAMES.get(runs[0]["model"], runs[0]["model"])
+    learning_curve(runs, exact, path, title=f"{model} trained on P sentences of {runs[0]['data']}")
+    print(table(runs, exact))
+
+
+def table(best: list[dict], exact: list[dict]) -> str:
     """The measured values and, below, the exact ones they are read against."""
     rate, rate_last = exact[-1]["loss"], exact[-1]["loss_last"]
     lines = [
-        f"{grammar.name}: {grammar.sentence_length} tokens per sentence, 10^{math.log10(grammar.num_sentences):.2f} "
-        "sentences. Nats per token; the best evaluation of each run.",
+        f"{best[0]['data']}: nats per token; the best evaluation of each run.",
         "",
         f"{'':>22}  {'all positions':^39}  {'last position':^31}",
         f"{'P':>22}  {'test loss':>9} {'KL':>11} {'':>8} {'entropy':>8}  {'cross-entropy':>13} {'KL':>8}",
@@ -82,5 +77,10 @@ def table(best: list[dict], exact: list[dict], grammar: Grammar) -> str:
     return "\n".join(lines)
 
 
+def main(argv: list[str] | None = None) -> Tables:
+    """The command line."""
+    return recipe_main(argv, name="learning_curve", measure=measure, draw=draw, check=check)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -9,20 +9,17 @@ or only its rule redrawn), `_probes.csv` (the same symbols read off linearly) an
 comes to hold a level, beside theory). All sentences are fresh.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
-from transformers import logging
 
-from rhm_hf import Grammar, GrammarParameters, theory
-from rhm_hf.judging.loading import load_model
+from rhm_hf import Grammar, theory
+from rhm_hf.ensembles import averages, distinct, group, marked, scale, where
 from rhm_hf.metrics.latent_probe import latent_probe
 from rhm_hf.metrics.representation_probe import representation_probe
-from rhm_hf.plots import averages, colour, finish, new_figure
+from rhm_hf.plots import colour, curve, finish, note, place_line, sheet
 from rhm_hf.statistics import last_crossing
-from rhm_hf.training.recipe import Tables, recipe_main
-from rhm_hf.training.results import best_rows
+from rhm_hf.training.recipe import Tables, kept_runs, recipe_main
 
 
 NAMES = {"gpt2": "GPT-2", "hierarchical_cnn": "CNN"}
@@ -32,17 +29,19 @@ HALF = 0.5  # a layer holds a level where the ratio is below
 
 def measure(rows: list[dict], values: dict) -> Tables:
     """Looks into the best model of every run."""
-    logging.disable_progress_bar()
     ratios, probes = [], []
-    for row in best_rows(rows):
-        model = load_model(str(Path(values["output_dir"]) / row["run"] / "model"))
-        grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
-        run = {key: row[key] for key in ("model", "data", "rules_seed", "num_train")}
+    for run in kept_runs(rows, values):
+        model, grammar, keys = run.model(), run.grammar(), run.keys("model", "data", "rules_seed", "num_train")
         # With residual connections every position keeps its own token: what the last one has gathered tells.
-        positions = "all" if row["model"] == CNN else "last"
-        ratios += ratio_rows(run, representation_probe(model, grammar, positions=positions))
-        probes += probe_rows(run, grammar, latent_probe(model, grammar, positions=positions, hide_last=True))
-    return {"ratios": ratios, "probes": probes, "thresholds": thresholds(ratios)}
+        positions = "all" if run["model"] == CNN else "last"
+        ratios += ratio_rows(keys, representation_probe(model, grammar, positions=positions))
+        probes += probe_rows(keys, grammar, latent_probe(model, grammar, positions=positions, hide_last=True))
+    return {"ratios": ratios, "probes": probes}
+
+
+def conclude(tables: Tables) -> Tables:
+    """Where a layer comes to hold a level."""
+    return {"thresholds": thresholds(tables["ratios"])}
 
 
 def ratio_rows(run: dict, found: dict) -> list[dict]:
@@ -74,21 +73,19 @@ def expected(data: str, model: str, level: int) -> float:
 
     This is P_(ℓ+1), at which that symbol lowers the loss.
     """
-    p = GrammarParameters.from_name(data)
+    p = Grammar.from_name(data).parameters
     return theory.clustering_complexity(p, level + 1, latent_level=level if model == CNN else 1)
 
 
 def thresholds(ratios: list[dict]) -> list[dict]:
-    """Where the mean ratio comes down to a half: 0 before the smallest P, inf beyond the largest."""
+    """Where the mean ratio comes down to a half, marked where that lies outside the P measured."""
     rows = []
-    keys = dict.fromkeys((r["model"], r["data"], r["layer"], r["level"]) for r in ratios)
-    for model, data, layer, level in keys:
-        mine = [r for r in ratios if (r["model"], r["data"], r["layer"], r["level"]) == (model, data, layer, level)]
+    for (model, data, layer, level), mine in group(ratios, "model", "data", "layer", "level").items():
         sizes, means, _ = averages(mine, "num_train", "ratio")
         if len(sizes) < 2:
             continue
         found = {"model": model, "data": data, "layer": layer, "level": level}
-        found |= {"half": last_crossing(sizes, means, HALF), "lowest": float(np.min(means))}
+        found |= marked(last_crossing(sizes, means, HALF), sizes, "half") | {"lowest": float(np.min(means))}
         rows.append(found | {"theory": expected(data, model, level)})
     return rows
 
@@ -96,39 +93,35 @@ def thresholds(ratios: list[dict]) -> list[dict]:
 def draw(tables: Tables, path: Path) -> None:
     """A row for every model, a panel for every level: ratios, and the accuracy of linear probes, by layer."""
     ratios, probes = tables["ratios"], tables["probes"]
-    models, levels = (list(dict.fromkeys(row[name] for row in ratios)) for name in ("model", "level"))
-    figure, axes = new_figure(len(levels), width=5.4, rows=len(models))
-    for model, line in zip(models, np.atleast_2d(axes), strict=True):
-        for level, ax in zip(levels, line, strict=True):
-            draw_level(
-                ax, *([r for r in rows if (r["model"], r["level"]) == (model, level)] for rows in (ratios, probes))
-            )
+    panels = group(ratios, "model", "data", "level")
+    figure, axes = sheet(len(panels), height=2.8)
+    for (key, mine), ax in zip(panels.items(), axes, strict=True):
+        draw_level(ax, mine, where(probes, **dict(zip(("model", "data", "level"), key, strict=True))))
+    text = (
+        f"{scale(ratios)}, 1 model seed; bars: standard error over grammars. Dotted: accuracy of linear probes, grey: "
+    )
+    note(figure, text + "chance; dashed: where theory has the symbol.")
     figure.savefig(path)
 
 
 def draw_level(ax, ratios: list[dict], probes: list[dict]) -> None:
-    layers = list(dict.fromkeys(row["layer"] for row in ratios if row["layer"] != "hidden_states[0]"))  # the input
+    layers = [layer for layer in distinct(ratios, "layer") if layer != "hidden_states[0]"]  # the input
     model, level, data = ratios[0]["model"], ratios[0]["level"], ratios[0]["data"]
     for i, layer in enumerate(layers):
-        name, shade = "logits" if layer == "logits" else f"layer {layer.strip('hiden_sta[]')}", colour(i, len(layers))
-        points = averages([r for r in ratios if r["layer"] == layer], "num_train", "ratio")
-        ax.errorbar(*points, color=shade, marker="o", markersize=4, capsize=2, label=name)
-        sizes, accuracies, _ = averages([r for r in probes if r["layer"] == layer], "num_train", "accuracy")
-        ax.plot(sizes, accuracies, ":", color=shade)
-    ax.plot([], [], ":", color="0.4", label="accuracy of linear probes")
+        name = "logits" if layer == "logits" else f"layer {layer.strip('hiden_sta[]')}"
+        curve(ax, where(ratios, layer=layer), "num_train", "ratio", i, name, of=len(layers))
+        accuracies = averages(where(probes, layer=layer), "num_train", "accuracy")
+        ax.plot(*accuracies[:2], ":", color=colour(i, len(layers)), linewidth=1)
     ax.axhline(averages(probes, "level", "chance")[1][0], color="0.6", linewidth=0.6)
-    ax.axvline(expected(data, model, level), color="black", linestyle="--", linewidth=0.8)
-    grammars = len({row["rules_seed"] for row in ratios})
-    finish(
-        ax,
-        f"{NAMES.get(model, model)}, level {level}, {data}, {grammars} grammars; dashed: $P_{level + 1}$",
-        xscale="log",
-        xlabel="training sentences P",
-        ylabel="(1 - sim. redrawn) / (1 - sim. replaced)",
-        ylim=(0, 1.25),
-    )
-    ax.legend(frameon=False, fontsize=7, ncols=3, loc="upper center")
+    place_line(ax, expected(data, model, level), f"$P_{level + 1}$")
+    labels = {"xlabel": "training sentences P", "ylabel": "(1 - sim. redrawn) / (1 - sim. replaced)"}
+    finish(ax, f"{NAMES.get(model, model)}, level {level}, {data}", "lines", xscale="log", ylim=(0, 1.15), **labels)
+
+
+def main(argv: list[str] | None = None) -> Tables:
+    """The command line."""
+    return recipe_main(argv, name="representations", measure=measure, conclude=conclude, draw=draw, shows="thresholds")
 
 
 if __name__ == "__main__":
-    recipe_main(sys.argv[1:], name="representations", measure=measure, draw=draw)
+    main()

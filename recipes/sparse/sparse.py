@@ -8,18 +8,16 @@ last evaluation of every run), `sparse_thresholds.csv` (where each curve has hal
 and `sparse_sensitivity.csv` (of every layer to synonyms and to displacements).
 """
 
-import sys
 from pathlib import Path
 
-from rhm_hf.metrics.activations import Activations
-from transformers import logging
-
-from rhm_hf import Grammar, GrammarParameters, theory
+from rhm_hf import Grammar, theory
+from rhm_hf.ensembles import averages, distinct, group, marked, scale, unconverged, where
 from rhm_hf.grammar import displace, replace_synonyms
-from rhm_hf.judging.loading import load_model
-from rhm_hf.plots import averages, finish, new_figure
+from rhm_hf.judging.activations import Activations
+from rhm_hf.plots import INKS, curve, finish, note, place_line, sheet
 from rhm_hf.statistics import last_crossing
-from rhm_hf.training.recipe import Tables, best_runs, classified, recipe_main
+from rhm_hf.training.recipe import Tables, classified, kept_runs, recipe_main
+from rhm_hf.training.sweep import expand
 
 
 ARCHITECTURES = {"hierarchical_cnn": "cnn", "locally_connected": "lcn"}
@@ -29,21 +27,35 @@ SENTENCES = 1024  # of a sensitivity
 
 def measure(rows: list[dict], values: dict) -> Tables:
     """Reads the curves off the results and looks into the models."""
-    runs = [row | {"scaled": row["num_train"] / expected(row)} for row in classified(rows)]
-    logging.disable_progress_bar()
+    runs = [
+        row | {"variant": row.get("variant") or row["model"], "scaled": row["num_train"] / expected(row)}
+        for row in classified(rows)
+    ]
     found = []
-    for row, (_, run) in zip(runs, best_runs(rows, values), strict=True):
-        model = load_model(str(Path(run.training.output_dir) / "model"))
-        grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
+    for row, run in zip(runs, kept_runs(rows, values), strict=True):
         kept = {key: row[key] for key in ("variant", "model", "data", "rules_seed", "num_train", "scaled")}
-        found += [kept | line for line in sensitivities(model, grammar)]
-    return {"runs": runs, "thresholds": thresholds(runs), "sensitivity": found}
+        found += [kept | line for line in sensitivities(run.model(), run.grammar())]
+    return {"runs": runs, "sensitivity": found}
+
+
+def conclude(tables: Tables) -> Tables:
+    """Where each curve has half of the chance error."""
+    return {"thresholds": thresholds(tables["runs"])}
 
 
 def expected(row: dict) -> float:
-    """P* of theory, its constant left at 1."""
-    parameters = GrammarParameters.from_name(row["data"])
-    return theory.sparse_sample_complexity(parameters, architecture=ARCHITECTURES[row["model"]])
+    """P* of theory, its constant left at 1; of a network without weights shared over positions where it is no CNN."""
+    parameters, architecture = Grammar.from_name(row["data"]).parameters, ARCHITECTURES.get(row["model"], "lcn")
+    return theory.sparse_sample_complexity(parameters.base, parameters.sparsity, architecture)
+
+
+def check(values: dict) -> None:
+    """There is a theory of sparse sentences whose children have sub-patches of their own (placement A) only."""
+    for name in {run.data.grammar for run in expand(values)}:
+        if getattr(Grammar.from_name(name).parameters, "placement", None) != "A":
+            raise ValueError(
+                f"grammar={name!r} has no P* to be drawn: take names that end with -sparse1, -sparse2, .."
+            )
 
 
 def sensitivities(model, grammar) -> list[dict]:
@@ -69,65 +81,62 @@ def sensitivities(model, grammar) -> list[dict]:
 
 
 def thresholds(runs: list[dict]) -> list[dict]:
-    """Where the mean curve of a variant comes down to half of the chance error: inf beyond the largest P."""
+    """Where the mean curve of a variant comes down to half of the chance error, marked where it is outside its P."""
     rows = []
-    for variant in dict.fromkeys(row["variant"] for row in runs):
-        mine = [row for row in runs if row["variant"] == variant]
+    for (variant, model, data), mine in group(runs, "variant", "model", "data").items():
         sizes, errors, _ = averages(mine, "num_train", "relative_error")
-        half, theirs = last_crossing(sizes, errors, 0.5), expected(mine[0])
-        row = {"variant": variant, "model": mine[0]["model"], "data": mine[0]["data"], "half_way": half}
-        rows.append(row | {"theory": theirs, "ratio": half / theirs})
+        if len(sizes) > 1:
+            half, theirs = marked(last_crossing(sizes, errors, 0.5), sizes), expected(mine[0])
+            row = {"variant": variant, "model": model, "data": data, **half, "theory": theirs}
+            rows.append(row | {"ratio": half["half_way"] / theirs})
     return rows
 
 
 def draw(tables: Tables, path: Path) -> None:
-    """Error against P; error against P / P*; sensitivities of the output against P / P*."""
-    figure, (left, middle, right) = new_figure(3, width=4.6)
+    """Error against P and P / P*; sensitivities of the output, to synonyms and to displacements, against P / P*."""
+    figure, axes = sheet(4, height=2.8)
     runs = tables["runs"]
-    variants = list(dict.fromkeys(row["variant"] for row in runs))
-    datas = list(dict.fromkeys(row["data"] for row in runs))
-    for variant in variants:
-        mine = [row for row in runs if row["variant"] == variant]
-        for ax, x in ((left, "num_train"), (middle, "scaled")):
-            ax.errorbar(*averages(mine, x, "relative_error"), **style(mine[0], datas), label=label(mine[0]))
-        color = style(mine[0], datas)["color"]
-        left.axvline(expected(mine[0]), color=color, linestyle=style(mine[0], datas)["linestyle"], linewidth=0.7)
-    middle.axvline(1, color="black", linestyle="--", linewidth=0.8)
-    title = f"{len({row['rules_seed'] for row in runs})} grammars; vertical: P* of theory"
-    finish(
-        left, title, xscale="log", xlabel="training sentences P", ylabel="test error / chance error", ylim=(0, 1.15)
+    datas = distinct(runs, "data")
+    for (_, model, data), mine in group(runs, "variant", "model", "data").items():
+        look = style(model, datas.index(data))
+        for ax, x in ((axes[0], "num_train"), (axes[1], "scaled")):
+            label = name(model, data) if x == "scaled" else ""
+            curve(ax, mine, x, "relative_error", label=label, hollow=unconverged, **look)
+        axes[0].axvline(expected(mine[0]), color=look["color"], linestyle=look["linestyle"], linewidth=0.6)
+    error = {"xscale": "log", "ylabel": "test error / chance error", "ylim": (0, 1.12)}
+    finish(axes[0], "Vertical: P* of theory at C = 1", xlabel="training sentences P", **error)
+    place_line(axes[1], 1)
+    finish(axes[1], "", xlabel="P / P*", **error)
+    for ax, change in zip(axes[2:], CHANGES, strict=True):
+        shown = where(tables["sensitivity"], layer="logits", level=1, change=change)
+        for (_, model, data), mine in group(shown, "variant", "model", "data").items():
+            curve(ax, mine, "scaled", "sensitivity", **style(model, datas.index(data)))
+        place_line(ax, 1)
+        labels = {"xlabel": "P / P*", "ylabel": "S"}
+        finish(ax, f"Sensitivity to {change}, level 1", xscale="log", ylim=(0, None), **labels)
+    note(
+        figure,
+        f"{scale(runs)}; bars: standard error over grammars; hollow: not trained to the end (train loss above .1)",
     )
-    finish(middle, "Constant of P* left at 1", xscale="log", xlabel="P / P*", ylabel="test error / chance error")
-    draw_sensitivities(right, tables["sensitivity"])
     figure.savefig(path)
 
 
-def style(row: dict, datas: list[str]) -> dict:
+def style(model: str, i: int) -> dict:
     """Colour says the grammar, line and marker the architecture."""
-    shared = row["model"] == "hierarchical_cnn"
-    look = {"linestyle": "-" if shared else "--", "marker": "o" if shared else "s", "markersize": 4, "capsize": 2}
-    return look | {"color": f"C{datas.index(row['data'])}"}
+    shared = model == "hierarchical_cnn"
+    return {"linestyle": "-" if shared else "--", "marker": "o" if shared else "s", "color": INKS[i % len(INKS)]}
 
 
-def label(row: dict) -> str:
-    return f"{ARCHITECTURES[row['model']].upper()}, {row['data']}"
+def name(model: str, data: str) -> str:
+    return f"{ARCHITECTURES.get(model, model).upper()} {data.replace('-s2', '').replace('sparse', 's0=')}"
 
 
-def draw_sensitivities(ax, rows: list[dict]) -> None:
-    """Of the logits, to changes at level 1: means over grammars, synonyms filled, displacements hollow."""
-    rows = [row for row in rows if (row["layer"], row["level"]) == ("logits", 1)]
-    datas = list(dict.fromkeys(row["data"] for row in rows))
-    for variant in dict.fromkeys(row["variant"] for row in rows):
-        for change, fill in (("synonyms", "full"), ("displacements", "none")):
-            mine = [row for row in rows if (row["variant"], row["change"]) == (variant, change)]
-            ax.errorbar(
-                *averages(mine, "scaled", "sensitivity"), **style(mine[0], datas), fillstyle=fill, linewidth=0.9
-            )
-    ax.plot([], [], "ko", label="synonyms")
-    ax.plot([], [], "ko", fillstyle="none", label="displacements")
-    ax.axvline(1, color="black", linestyle="--", linewidth=0.8)
-    finish(ax, "Sensitivity of the output, level 1", xscale="log", xlabel="P / P*", ylabel="S", ylim=(0, None))
+def main(argv: list[str] | None = None) -> Tables:
+    """The command line."""
+    return recipe_main(
+        argv, name="sparse", measure=measure, conclude=conclude, draw=draw, shows="thresholds", check=check
+    )
 
 
 if __name__ == "__main__":
-    recipe_main(sys.argv[1:], name="sparse", measure=measure, draw=draw)
+    main()

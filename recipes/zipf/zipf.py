@@ -1,4 +1,4 @@
-"""Zipf rules: the law of the rules sets the slope of the error of classification, and not that of the next token.
+"""Zipf rules: the law of the rules sets the slope of the error of classification; and the last token beside it.
 
     python recipes/zipf/zipf.py --config recipes/zipf/cpu.yaml [--figures FOLDER]
     python recipes/zipf/zipf.py --draw docs/figures
@@ -7,33 +7,36 @@ Trains every run of the sweep that is not finished, then writes `zipf.png` and i
 evaluation of every classifier), `zipf_exponents.csv` (slopes of the mean curves beside theory), `zipf_next_token.csv`
 (the best evaluation of every run of the last token) and `zipf_next_exponents.csv` (their slopes).
 
-Classifiers are trained until they have the training set by heart, so their last evaluation counts.
+Classifiers are trained without early stopping, so their last evaluation counts; those whose train loss is still above
+.1 nats are hollow in the picture and left out of the fits.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from rhm_hf import Grammar, GrammarParameters, theory
+from rhm_hf import Grammar, theory
+from rhm_hf.ensembles import distinct, ensemble, group, scale, unconverged, where
 from rhm_hf.inference import position_entropies
-from rhm_hf.plots import averages, colour, finish, new_figure
+from rhm_hf.plots import INKS, colour, curve, finish, note, sheet
 from rhm_hf.statistics import envelope_exponent
-from rhm_hf.training.recipe import Tables, classified, recipe_main
-from rhm_hf.training.results import best_rows
+from rhm_hf.training.recipe import Tables, classified, kept_runs, recipe_main
 
 
 def measure(rows: list[dict], values: dict) -> Tables:
     """Reads errors, losses and their slopes off the results."""
-    runs = [row | {"zipf": zipf_of(row)} for row in classified([r for r in rows if r["task"] == "classification"])]
-    next_token = next_rows([row for row in rows if row["task"] == "last_token"])
-    found = {"runs": runs, "exponents": exponents(runs)}
-    return found | {"next_token": next_token, "next_exponents": next_exponents(next_token)}
+    runs = [row | {"zipf": zipf_of(row)} for row in classified(where(rows, task="classification"))]
+    return {"runs": runs, "next_token": next_rows(where(rows, task="last_token"), values)}
+
+
+def conclude(tables: Tables) -> Tables:
+    """The slopes of all curves."""
+    return {"exponents": exponents(tables["runs"]), "next_exponents": next_exponents(tables["next_token"])}
 
 
 def zipf_of(row: dict) -> float:
     """a, 0 for equiprobable rules."""
-    return GrammarParameters.from_name(row["data"]).zipf_exponent or 0
+    return Grammar.from_name(row["data"]).parameters.zipf_exponent or 0
 
 
 def rule_sizes(data: str) -> np.ndarray:
@@ -71,9 +74,11 @@ def exponents(runs: list[dict]) -> list[dict]:
     `finite_m` is the slope of [`rule_by_rule`] at the same sizes, `predicted` that of theory, for m without limit.
     """
     rows = []
-    for data in dict.fromkeys(row["data"] for row in runs if row["zipf"]):
-        mine = [row for row in runs if row["data"] == data]
-        sizes, errors = curves(mine, "relative_error")
+    for data, mine in group([row for row in runs if row["zipf"]], "data").items():
+        mine = [row for row in mine if not unconverged(row)]
+        if len(distinct(mine, "num_train")) < 2:
+            continue
+        sizes, errors = ensemble(mine, "num_train", "relative_error")
         scale = constant(data, sizes, errors.mean(0))
         learnt = scale * rule_sizes(data)
         # a curve that has come down to no error at all ends there
@@ -91,26 +96,25 @@ def exponents(runs: list[dict]) -> list[dict]:
     return rows
 
 
-def next_rows(rows: list[dict]) -> list[dict]:
+def next_rows(rows: list[dict], values: dict) -> list[dict]:
     """The best evaluation of every run of the last token, with its loss above the entropy, which is its exact KL.
 
     `plateau_0`, .. are exact too: what is above the entropy when only the lowest 0, .. levels are known.
     """
     found = []
-    for row in best_rows(rows):
-        grammar = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
+    for run in kept_runs(rows, values):
+        grammar = run.grammar()
         losses = [float(position_entropies(grammar, level)[-1]) for level in range(grammar.depth + 1)]
         plateaus = {f"plateau_{level}": loss - losses[-1] for level, loss in enumerate(losses[:-1])}
-        found.append(row | {"zipf": zipf_of(row)} | plateaus)
+        found.append(run.row | {"zipf": zipf_of(run.row)} | plateaus)
     return found
 
 
 def next_exponents(rows: list[dict]) -> list[dict]:
     """Slopes of the mean exact KL, for all laws over the sizes at which all have the first step half behind them."""
-    found, sizes = [], sorted({row["num_train"] for row in rows if all(past_first_step(rows, row["num_train"]))})
-    for data in dict.fromkeys(row["data"] for row in rows) if len(sizes) > 1 else ():
-        mine = [row for row in rows if row["data"] == data and row["num_train"] in sizes]
-        _, losses = curves(mine, "kl")
+    found, sizes = [], [size for size in sorted(distinct(rows, "num_train")) if all(past_first_step(rows, size))]
+    for data, mine in group(rows, "data").items() if len(sizes) > 1 else ():
+        _, losses = ensemble([row for row in mine if row["num_train"] in sizes], "num_train", "kl")
         fit = envelope_exponent(sizes, losses, 0.0)
         row = {"data": data, "zipf": mine[0]["zipf"], "grammars": len(losses), "from_size": sizes[0]}
         row |= {"to_size": sizes[-1], "exponent": fit.exponent, "low": fit.interval[0], "high": fit.interval[1]}
@@ -121,26 +125,23 @@ def next_exponents(rows: list[dict]) -> list[dict]:
 def past_first_step(rows: list[dict], size: int) -> list[bool]:
     """For each law: is the mean KL at this P below the middle of the mean plateaus of levels 0 and 1?"""
     found = []
-    for data in dict.fromkeys(row["data"] for row in rows):
-        mine = [row for row in rows if row["data"] == data and row["num_train"] == size]
+    for mine in group(where(rows, num_train=size), "data").values():
         middle = np.mean([(row["plateau_0"] + row["plateau_1"]) / 2 for row in mine])
         found.append(bool(np.mean([row["kl"] for row in mine]) < middle))
     return found
 
 
-def curves(rows: list[dict], column: str) -> tuple[list[int], np.ndarray]:
-    """Sizes and values of one ensemble, `(grammars, sizes)`."""
-    sizes, seeds = (sorted({row[name] for row in rows}) for name in ("num_train", "rules_seed"))
-    table = {(row["rules_seed"], row["num_train"]): row[column] for row in rows}
-    return sizes, np.array([[table[seed, size] for size in sizes] for seed in seeds])
-
-
 def draw(tables: Tables, path: Path) -> None:
     """Error against P with theory; exponents against a; the KL of the last token against P."""
-    figure, (left, middle, right) = new_figure(3, width=4.9, height=4.2)
-    draw_errors(left, tables)
-    draw_exponents(middle, tables["exponents"])
-    draw_next_token(right, tables["next_token"])
+    figure, axes = sheet(3, height=3.0)
+    if tables["runs"]:
+        draw_errors(axes[0], tables)
+        draw_exponents(axes[1], tables["exponents"])
+    if tables["next_token"]:
+        draw_next_token(axes[2], tables["next_token"])
+    text = f"Classifiers: {scale(tables['runs'])}; last token: {scale(tables['next_token'])}; bars over grammars. "
+    text += "Dashed: $P^{-a/(1+a)}$; dotted, left: rule by rule at this m; dotted, right: exact plateaus. Hollow: not "
+    note(figure, text + "trained to the end (train loss above .1), left out of the fits.")
     figure.savefig(path)
 
 
@@ -148,60 +149,58 @@ def draw_errors(ax, tables: Tables) -> None:
     """Means over grammars; theory dashed, moved onto the points of the fit."""
     runs = tables["runs"]
     fits = {row["data"]: row for row in tables["exponents"]}
-    kinds = sorted(dict.fromkeys((row["zipf"], row["data"]) for row in runs))
+    kinds = sorted(distinct(runs, "zipf", "data"))
     for i, (zipf, data) in enumerate(kinds):
-        mine = [row for row in runs if row["data"] == data]
-        points = averages(mine, "num_train", "relative_error")
-        p = GrammarParameters.from_name(data)
-        label = f"a = {zipf:g}" if zipf else f"equiprobable rules, v = m = {p.num_synonyms}"
-        style = {"marker": "os^Dvp"[i % 6], "color": colour(i, len(kinds)), "markersize": 4, "capsize": 2}
-        ax.errorbar(*points, **style, label=label)
-        fine = np.geomspace(points[0][0], points[0][-1], 200)
+        mine = [row for row in where(runs, data=data) if row["relative_error"] > 0]
+        label = f"a = {zipf:g}" if zipf else f"uniform, m = {Grammar.from_name(data).parameters.num_synonyms}"
+        curve(ax, mine, "num_train", "relative_error", i, label, of=len(kinds), hollow=unconverged)
         if fit := fits.get(data):
+            sizes = distinct(mine, "num_train")
+            fine = np.geomspace(min(sizes), max(sizes), 200)
             ax.plot(fine, rule_by_rule(data, fine / fit["constant"]), ":", color=colour(i, len(kinds)), linewidth=1)
             at = np.array([fit["from_size"], fit["to_size"]], dtype=float)
             middle = np.sqrt(at.prod())
             height = fit["amplitude"] * middle ** -fit["exponent"]
             ax.plot(at, height * (at / middle) ** -fit["predicted"], "k--", linewidth=0.9)
-    ax.plot([], [], "k--", linewidth=0.9, label=r"$P^{-a/(1+a)}$")
-    ax.plot([], [], ":", color="0.4", linewidth=1, label="rule by rule, finite m")
+    p = Grammar.from_name(kinds[-1][1]).parameters
+    title = f"v = {p.vocab_size}, $n_c$ = {p.num_classes}, m = {p.num_synonyms}, s = {p.tuple_size}, L = {p.depth}"
     low = min((row["relative_error"] for row in runs if row["relative_error"] > 0), default=1e-3)
-    p = GrammarParameters.from_name(kinds[-1][1])
-    title = f"v = {p.vocab_size}, $n_c$ = {p.num_classes}, m = {p.num_synonyms}, s = {p.tuple_size}, L = {p.depth}; "
-    title += f"{len({row['rules_seed'] for row in runs})} grammars"
     labels = {"xlabel": "training sentences P", "ylabel": "test error / chance error"}
-    finish(ax, title, xscale="log", yscale="log", ylim=(low / 2, 1.5), **labels)
+    finish(ax, title, "lines", xscale="log", yscale="log", ylim=(low / 2, 1.5), **labels)
 
 
 def draw_exponents(ax, fits: list[dict]) -> None:
     fits = sorted(fits, key=lambda row: row["zipf"])
     a = np.array([row["zipf"] for row in fits], dtype=float)
     found = np.array([row["exponent"] for row in fits])
-    bars = np.abs(np.array([[row["low"], row["high"]] for row in fits]).T - found) if fits else None
     if fits:
+        bars = np.abs(np.array([[row["low"], row["high"]] for row in fits]).T - found)
         bars = np.where(np.isfinite(bars), bars, 0)
-        ax.errorbar(a, found, bars, fmt="o", capsize=3, label="measured, 95 % over grammars")
-        ax.plot(a, [row["finite_m"] for row in fits], "x", color="0.4", label="rule by rule, finite m")
+        ax.errorbar(a, found, bars, fmt="o", color=INKS[0], markersize=4, capsize=2, label="measured")
+        ax.plot(a, [row["finite_m"] for row in fits], "x", color=INKS[1], markersize=5, label="rule by rule")
     fine = np.linspace(0.05, max([2.5, *(1.1 * a)]), 200)
     ax.plot(fine, [theory.zipf_classification_exponent(x) for x in fine], "k--", linewidth=0.9, label="a / (1 + a)")
-    finish(ax, "Exponent of the error", xlabel="a of the rules' law", ylabel="exponent", ylim=(0, None))
+    title = "Exponent of the error, 95 % over grammars"
+    finish(ax, title, xlabel="a of the rules' law", ylabel="exponent", ylim=(0, None))
 
 
 def draw_next_token(ax, rows: list[dict]) -> None:
     """Means over grammars; the exact plateaus of each law dotted."""
-    kinds = sorted(dict.fromkeys((row["zipf"], row["data"]) for row in rows))
+    kinds = sorted(distinct(rows, "zipf", "data"))
     for i, (zipf, data) in enumerate(kinds):
-        mine = [row for row in rows if row["data"] == data]
-        label = f"a = {zipf:g} at level 1" if zipf else "equiprobable rules"
-        style = {"marker": "os^D"[i % 4], "color": colour(i, len(kinds)), "markersize": 4, "capsize": 2}
-        ax.errorbar(*averages(mine, "num_train", "kl"), **style, label=label)
+        mine = where(rows, data=data)
+        curve(ax, mine, "num_train", "kl", i, f"a = {zipf:g}" if zipf else "uniform", of=len(kinds))
         for level in range(Grammar.from_name(data).depth):
             height = np.mean([row[f"plateau_{level}"] for row in mine])
             ax.axhline(height, color=colour(i, len(kinds)), linestyle=":", linewidth=0.8)
     labels = {"xlabel": "training sentences P", "ylabel": "KL of the last token (nats)"}
-    title = f"Last token, {len({row['rules_seed'] for row in rows})} grammars; dotted: exact plateaus"
-    finish(ax, title, xscale="log", yscale="log", **labels)
+    finish(ax, "Last token, law at level 1", "lines", xscale="log", yscale="log", **labels)
+
+
+def main(argv: list[str] | None = None) -> Tables:
+    """The command line."""
+    return recipe_main(argv, name="zipf", measure=measure, conclude=conclude, draw=draw, shows="exponents")
 
 
 if __name__ == "__main__":
-    recipe_main(sys.argv[1:], name="zipf", measure=measure, draw=draw)
+    main()

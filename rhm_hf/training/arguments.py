@@ -250,6 +250,10 @@ def parse_sweep(argv: Sequence[str] | None = None, prog: str | None = None, extr
 
     Args:
         extra (`Sequence[str]`): names allowed beside the arguments of a run.
+
+    Returns:
+        `dict`: the file's values with the command line's over them: in every variant too, so that what is given
+        explicitly always counts, but for what a variant says it does not have (`text: null`).
     """
     parser = argparse.ArgumentParser(prog=prog, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("--config", help="YAML file of arguments, any of them a list")
@@ -257,7 +261,13 @@ def parse_sweep(argv: Sequence[str] | None = None, prog: str | None = None, extr
         parser.add_argument(f"--{name}", nargs="+", type=yaml.safe_load, help="one value or several")
     given = vars(parser.parse_args(argv))
     values = read_yaml(given.pop("config")) if "config" in given else {}
-    values |= {name: value[0] if len(value) == 1 else value for name, value in given.items()}
+    given = {name: value[0] if len(value) == 1 else value for name, value in given.items()}
+    values |= given
+    if isinstance(values.get("variants"), dict) and all(isinstance(own, dict) for own in values["variants"].values()):
+        values["variants"] = {
+            variant: {name: value for name, value in own.items() if name not in given or value is None}
+            for variant, own in values["variants"].items()
+        }
     check_keys(values, extra)
     return values
 

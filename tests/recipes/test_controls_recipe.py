@@ -40,7 +40,8 @@ def tiny(tmp_path):
 
 
 def test_tables_and_figure(module, tmp_path, monkeypatch):
-    parts = {"name": "controls", "measure": module.measure, "draw": module.draw, "options": module.OPTIONS}
+    parts = {"name": "controls", "measure": module.measure, "conclude": module.conclude, "draw": module.draw}
+    parts |= {"options": module.OPTIONS}
     tables = recipe_main(tiny(tmp_path), **parts)
     runs = tables["classifiers"]
     assert {(row["variant"], row["num_train"], row["rules_seed"]) for row in runs} == {

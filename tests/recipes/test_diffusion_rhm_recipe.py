@@ -1,7 +1,5 @@
 """The recipe of diffusion: its tables and figure at a tiny size, and the steps it reads off known curves."""
 
-import math
-
 import numpy as np
 import pytest
 import yaml
@@ -11,7 +9,7 @@ from rhm_hf import Grammar
 from rhm_hf.metrics.grammaticality import grammaticality
 from rhm_hf.training import Arguments
 from rhm_hf.training.data import load_data
-from rhm_hf.training.recipe import recipe_main
+from rhm_hf.training.recipe import KeptRun, recipe_main
 from rhm_hf.training.results import read_csv
 
 
@@ -46,7 +44,8 @@ def test_tables_and_figure(tmp_path, monkeypatch):
     }
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values))
-    parts = {"name": "diffusion_rhm", "measure": module.measure, "draw": module.draw, "options": {"num_samples": 4096}}
+    parts = {"name": "diffusion_rhm", "measure": module.measure, "conclude": module.conclude, "draw": module.draw}
+    parts |= {"options": {"num_samples": 4096}}
     tables = recipe_main(["--config", str(path), "--figures", str(tmp_path)], **parts)
     kinds = {("masked", 64), ("masked", 16), ("uniform", 64)}
     assert {(row["process"], row["num_train"]) for row in tables["copies"]} == kinds
@@ -99,7 +98,7 @@ def test_order_of_known_curves():
     first, second = module.order(found)
     assert (first["half_way_step"], second["half_way_step"]) == pytest.approx((4, 12))
     assert (first["half_way_tokens"], second["half_way_tokens"]) == pytest.approx((128, 384))
-    assert math.isnan(first["over_level_below"])
+    assert first["over_level_below"] == ""
     assert second["over_level_below"] == pytest.approx(3)
     assert first["grammars"] == 2
 
@@ -108,7 +107,7 @@ def test_variants_are_one_curve_of_the_better_runs():
     module = recipe("diffusion_rhm")
     keys = {"process": "masked", "data": "v8-m2-s2-L2", "rules_seed": 0}
     small, large, alone = (
-        (keys | {"num_train": size, "validation_loss": loss}, run)
+        KeptRun(keys | {"num_train": size, "validation_loss": loss}, run)
         for run, size, loss in (("small", 64, 0.9), ("large", 64, 0.8), ("small", 16, 1.5))
     )
     assert module.one_each([small, large, alone]) == [large, alone]
@@ -152,5 +151,8 @@ def test_steps_of_known_curves():
         half = (1 + chance) / 2  # a straight line from 0 at 16 to 1 at 64
         assert row["half_way"] == pytest.approx(16 * 4**half)
         assert row["ratio"] == pytest.approx(row["half_way"] / row["theory"])
-    assert module.steps(rules[:2])[0]["half_way"] != module.steps(rules[:2])[0]["half_way"]  # one size has no curve
-    assert all(math.isfinite(row["half_way"]) for row in found)
+        assert row["half_way_bound"] == ""
+    assert module.steps(rules[:2])[0]["half_way"] == ""  # one size has no curve
+    wrong = [row | {"num_train": 4 * row["num_train"], "correct": row["chance"]} for row in rules[:2]]
+    (never, _) = module.steps(rules[:2] + wrong)
+    assert (never["half_way_bound"], never["half_way"]) == ("at least", 64)

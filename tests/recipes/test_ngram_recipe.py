@@ -3,24 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from matplotlib.image import imread
-from recipe_scripts import recipe
+from recipe_scripts import check_redraw, recipe
 
 from rhm_hf import Grammar, HierarchicalNGramForCausalLM, NGramForCausalLM
 from rhm_hf.inference import next_token_probs
 from rhm_hf.statistics import learn_latents
-from rhm_hf.training.results import read_csv
-
-
-def learning_curves():
-    return recipe("ngram", "learning_curves")
+from rhm_hf.training.recipe import recipe_main
 
 
 def test_losses_are_those_of_the_models():
     grammar = Grammar.from_name("v8-m3-s2-L3", rules_seed=1)
     train = grammar.sample(300, sampling="iid").astype(np.int64)
     fresh = grammar.sample(200, split="evaluation", sampling="iid").astype(np.int64)
-    losses, _ = learning_curves().measure(grammar, 300, 200)
+    losses, _ = recipe("ngram").measure_size(grammar, 300, 200)
     inferred = learn_latents(train, 8, 2, targets="sibling_token", num_symbols=8).grammar()
     models = {
         "plain": NGramForCausalLM.fit(train, 8, num_symbols=8),
@@ -36,13 +31,15 @@ def test_losses_are_those_of_the_models():
         assert found[learner] == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_recipe_writes_its_tables_and_figure(tmp_path, capsys):
-    arguments = ["--grammar", "v4-m2-s2-L3", "--num_grammars", "2", "--max_log2", "9", "--num_judged", "256"]
-    learning_curves().main([*arguments, "--output_dir", str(tmp_path)])
-    losses, agreement, half_way = (read_csv(tmp_path / f"{n}.csv") for n in ("losses", "agreement", "half_way"))
-    assert len(losses) == 2 * 6 * 5
-    assert len(agreement) == 2 * 6 * (3 + 2 + 2)
-    assert all(row["loss"] > 0 for row in losses)
-    assert len(half_way) == 5 * 3 + 7
-    assert imread(tmp_path / "ngram.png").shape[2] == 4
-    assert "sibling_latent" in capsys.readouterr().out
+def test_the_recipe_writes_its_tables_and_figure(tmp_path, monkeypatch):
+    module = recipe("ngram")
+    parts = {name: getattr(module, name) for name in ("measure", "conclude", "draw")}
+    parts |= {"name": "ngram", "options": module.OPTIONS, "trains": False, "tiny": module.TINY}
+    tables = recipe_main(["--tiny", "--max_log2", "8", "--figures", str(tmp_path)], **parts)
+    assert len(tables["losses"]) == 2 * 5 * 5
+    assert len(tables["agreement"]) == 2 * 5 * (3 + 2 + 2)
+    assert all(row["loss"] > 0 for row in tables["losses"])
+    assert len(tables["half_way"]) == 5 * 3 + 7
+    plain = [row for row in tables["half_way"] if row["learner"] == "plain"]
+    assert [(row["measured"], row["measured_bound"]) for row in plain][-1] == (256, "at least")
+    check_redraw(monkeypatch, tmp_path, parts)

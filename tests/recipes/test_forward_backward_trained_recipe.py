@@ -47,7 +47,7 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values, sort_keys=False))  # runs are named in this order
     parts = {"name": "forward_backward_trained", "measure": module.measure, "draw": module.draw}
-    parts["options"] = module.OPTIONS
+    parts |= {"options": module.OPTIONS, "conclude": module.conclude}
     tables = recipe_main(["--config", str(path), "--figures", str(tmp_path)], **parts)
 
     expected = {("masked", name, size) for name, size in ((module.POSTERIOR, ""), (module.EXACT, ""))}

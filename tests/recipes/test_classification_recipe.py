@@ -30,7 +30,7 @@ def tiny(tmp_path):
 
 
 def test_tables_and_figure(module, tmp_path, monkeypatch):
-    parts = {"name": "classification", "measure": module.measure, "draw": module.draw}
+    parts = {"name": "classification", "measure": module.measure, "draw": module.draw, "conclude": module.conclude}
     tables = recipe_main(tiny(tmp_path), **parts)
     runs = tables["runs"]
     assert len(runs) == 4 * 2 * 2
@@ -82,6 +82,12 @@ def test_curves_that_follow_the_theory_collapse(module):
     runs = classified(rows)
     for row in module.thresholds(runs):
         assert row["ratio"] == pytest.approx(1.5, rel=0.02)
+        assert row["half_way_bound"] == ""
+    for low, high, bound in ((0, 1, "at least"), (4, 100, "at most")):
+        some = [row for row in runs if row["variant"] == "cnn" and low < row["scaled"] < high]
+        (row,) = module.thresholds(some)
+        end = (max if bound == "at least" else min)(row["num_train"] for row in some)
+        assert (row["half_way_bound"], row["half_way"]) == (bound, end)
     right, wrong = module.collapse(runs)
     assert (right["scale"], right["curves"]) == ("n_c m^L", 3)
     assert right["ratio"] < 0.01

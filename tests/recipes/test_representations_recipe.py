@@ -36,7 +36,7 @@ def test_tables_and_figure(tmp_path, monkeypatch):
     values["variants"]["cnn"]["config_overrides"] |= {"hidden_size": 8}
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values))
-    parts = {"name": "representations", "measure": module.measure, "draw": module.draw}
+    parts = {"name": "representations", "measure": module.measure, "conclude": module.conclude, "draw": module.draw}
     tables = recipe_main(["--config", str(path), "--figures", str(tmp_path / "figures")], **parts)
 
     ratios, probes = tables["ratios"], tables["probes"]

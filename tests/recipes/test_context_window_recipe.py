@@ -1,11 +1,11 @@
 """The recipe of models that see t tokens, at a tiny size."""
 
-import importlib.util
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+import recipe_scripts
 import torch
 import yaml
 from matplotlib.image import imread
@@ -13,21 +13,20 @@ from matplotlib.image import imread
 from rhm_hf import Grammar
 from rhm_hf.inference import position_entropies
 from rhm_hf.training.arguments import parse_sweep
+from rhm_hf.training.data import load_text
 from rhm_hf.training.recipe import read_tables, recipe_main
 from rhm_hf.training.results import read_csv
 from rhm_hf.training.sweep import expand
 
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "context_window"
+RECIPE = recipe_scripts.RECIPES / "context_window"
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 STEPS = {"batch_size": 32, "max_steps": 20, "learning_rate": 1e-2}
 
 
 @pytest.fixture
 def recipe():
-    spec = importlib.util.spec_from_file_location("context_window", RECIPE / "context_window.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = recipe_scripts.recipe("context_window")
     threads = torch.get_num_threads()
     yield module
     torch.set_num_threads(threads)
@@ -35,7 +34,12 @@ def recipe():
 
 def run(recipe, argv):
     return recipe_main(
-        argv, name="context_window", measure=recipe.measure, draw=recipe.draw, options=dict(recipe.OPTIONS)
+        argv,
+        name="context_window",
+        measure=recipe.measure,
+        conclude=recipe.conclude,
+        draw=recipe.draw,
+        options=dict(recipe.OPTIONS),
     )
 
 
@@ -60,7 +64,7 @@ def test_tables_and_figure(recipe, tmp_path, monkeypatch):
     argv = ["--config", str(tiny(tmp_path)), "--text", str(tmp_path / "words.txt"), "--figures", str(tmp_path / "out")]
     run(recipe, argv)
     tables = read_tables(tmp_path / "out", "context_window")
-    assert set(tables) == {"runs", "plateaus", "ngrams", "exponents"}
+    assert set(tables) == {"runs", "plateaus", "ngrams", "betas", "blocks", "exponents", "scans"}
     found = {(row["data"], row["t"], row["num_train"]): row for row in tables["runs"]}
     assert len(found) == 12
     assert {row["data"] for row in tables["runs"]} == {"words", "v4-m2-s2-L3"}
@@ -79,14 +83,19 @@ def test_tables_and_figure(recipe, tmp_path, monkeypatch):
     assert counted["words", 3, 4000] < counted["words", 1, 4000] < math.log(16)
 
     for row in tables["exponents"]:
-        assert row["alpha"] == pytest.approx(row["alpha_z"] / row["z"])
-        assert row["curves"] in ("all", "z expected")  # of two curves none can be left out
+        assert row["curves"] in ("all", "without 1", "without 3", "z expected")
+        assert row["steps_limited"] == sum(r["steps_limit"] for r in tables["runs"] if r["data"] == row["data"])
+        if row["curves"] == "z expected":
+            assert row["alpha"] == pytest.approx(row["alpha_z"] / row["z"])
+    for row in tables["runs"]:
+        if row["data"] == "words":
+            blocks = [r["loss"] for r in tables["blocks"] if (r["t"], r["num_train"]) == (row["t"], row["num_train"])]
+            assert row["loss"] == pytest.approx(np.mean(blocks))
     assert {(row["data"], row["scale"]) for row in tables["exponents"]} <= {
         (data, scale) for data in ("words", "v4-m2-s2-L3") for scale in ("t", "t + 1")
     }
     image = imread(tmp_path / "out" / "context_window.png")
-    assert image.shape[0] > 900
-    assert image.std() > 0.05  # something is drawn
+    assert recipe_scripts.drawn(image)
 
     monkeypatch.setattr(recipe, "measure", None)  # the tables are enough for the picture
     (tmp_path / "out" / "context_window.png").unlink()
@@ -100,13 +109,18 @@ def test_exponents_of_curves_that_collapse(recipe):
     """L = t^(-αz) F(P / t^z) with z = 3, αz = 0.6, F(x) = (1 + 1/x)^0.2."""
     sizes, z, alpha_z = 2.0 ** np.arange(4, 24), 3.0, 0.6
     table = {t: (sizes, np.array([t**-alpha_z * (1 + t**z / sizes) ** 0.2])) for t in (1, 3, 7, 15)}
-    rows = {(row["scale"], row["curves"]): row for row in recipe.exponents("made", table, z)}
-    for name in ("all", "without 1", "without 15", "z expected"):
-        assert rows["t", name]["z"] == pytest.approx(z, rel=0.02)
-        assert rows["t", name]["alpha_z"] == pytest.approx(alpha_z, rel=0.02)
-        assert rows["t", name]["ratio"] < 1e-3
-    assert rows["t + 1", "all"]["z"] > 1.05 * z  # other lengths, another exponent
-    assert rows["t + 1", "all"]["residual"] > 10 * rows["t", "all"]["residual"]
+    (right, scan), (wrong, _) = (recipe.collapses(table, shift, z) for shift in (0, 1))
+    rows, others = ({row["curves"]: row for row in found} for found in (right, wrong))
+    for name in ("all", "z expected"):
+        assert rows[name]["z"] == pytest.approx(z, rel=0.02)
+        assert rows[name]["alpha_z"] == pytest.approx(alpha_z, rel=0.02)
+        assert rows[name]["ratio"] < 1e-3
+    assert rows["all"]["pinned"] == 0
+    for t in (1, 3, 7, 15):
+        assert rows[f"without {t}"]["z"] == pytest.approx(z, rel=0.02)
+    assert min(scan, key=lambda row: row["residual"])["z"] == pytest.approx(z, abs=0.2)
+    assert others["all"]["z"] > 1.05 * z  # other lengths, another exponent
+    assert others["all"]["residual"] > 10 * rows["all"]["residual"]
 
 
 def test_held_out_targets_are_the_same_for_every_length(recipe, tmp_path):
@@ -115,7 +129,7 @@ def test_held_out_targets_are_the_same_for_every_length(recipe, tmp_path):
         ["--config", str(tiny(tmp_path)), "--text", str(tmp_path / "text.txt")], extra=recipe_options()
     )
     values = {name: value for name, value in values.items() if name not in ("num_workers", "num_targets", "fit_max")}
-    text = recipe.load_text(expand(values)[0].data).splits["test"]
+    text = load_text(expand(values)[0].data).splits["test"]
     rows = recipe.held_out(text, 5, 40)
     assert rows.shape == (40, 6)
     every = np.lib.stride_tricks.sliding_window_view(text.ids, 6)

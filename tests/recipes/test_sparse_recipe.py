@@ -26,7 +26,7 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
         own["config_overrides"] = own["config_overrides"] | {"hidden_size": 8}
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values | {"variants": variants, "rules_seed": [0]}))
-    parts = {"name": "sparse", "measure": module.measure, "draw": module.draw}
+    parts = {"name": "sparse", "measure": module.measure, "draw": module.draw, "conclude": module.conclude}
     tables = recipe_main(["--config", str(path), "--figures", str(tmp_path / "figures")], **parts)
     assert len(tables["runs"]) == 4
     for row in tables["runs"]:

@@ -36,14 +36,14 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
         variants[name] |= {"max_steps": 3, "num_evaluations": 2, "kl_sentences": 64}
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values | {"variants": variants}))
-    parts = {"name": "zipf", "measure": module.measure, "draw": module.draw}
+    parts = {"name": "zipf", "measure": module.measure, "draw": module.draw, "conclude": module.conclude}
     tables = recipe_main(["--config", str(path), "--figures", str(tmp_path / "figures")], **parts)
     assert len(tables["runs"]) == 2 * 2 * 2
     for found in tables["runs"]:
         assert found["step"] == 6  # the last evaluation
         assert found["relative_error"] == pytest.approx(2 * (1 - found["test_accuracy"]))
         assert found["zipf"] == (1 if found["variant"] == "zipf1" else 0)
-    assert len(tables["exponents"]) <= 1  # after six steps nothing may be learnt
+    assert tables["exponents"] == []  # two sizes, of which no two lie between C P_2 and C P_(m/4)
     check_next_token(tables)
     check_redraw(monkeypatch, tmp_path / "figures", parts)
 

@@ -1,0 +1,134 @@
+"""What tables of runs are made of: groups, ensembles, means over grammars, and marks for what was not reached.
+
+Rows are plain dictionaries, as [`~rhm_hf.training.results.read_csv`] gives them. Error bars are over grammars,
+whatever a row is of.
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
+
+import numpy as np
+
+
+CONVERGED = 0.1  # nats of train loss
+AT_MOST, AT_LEAST = "at most", "at least"
+
+
+def group(rows: Sequence[dict], *keys: str) -> dict:
+    """Rows by the values of some columns, in the order of their first appearance.
+
+    Args:
+        rows (`Sequence[dict]`): of a table.
+        keys (`str`): columns; one a row lacks counts as empty.
+
+    Returns:
+        `dict`: a value, or with several keys a tuple of them, to its rows.
+    """
+    groups: dict = {}
+    for row in rows:
+        values = tuple(row.get(key, "") for key in keys)
+        groups.setdefault(values if len(keys) > 1 else values[0], []).append(row)
+    return groups
+
+
+def distinct(rows: Sequence[dict], *keys: str) -> list:
+    """The different values, or tuples of values, of some columns, in the order of their first appearance."""
+    return list(group(rows, *keys))
+
+
+def where(rows: Sequence[dict], **values: object) -> list[dict]:
+    """The rows whose columns have these values: `where(rows, model="gpt2", level=1)`."""
+    return [row for row in rows if all(row.get(key, "") == value for key, value in values.items())]
+
+
+def averages(rows: Sequence[dict], x: str, y: str, over: str = "rules_seed") -> tuple[list, list[float], list[float]]:
+    """The mean curve of an ensemble with error bars over its grammars.
+
+    Rows of one grammar at one x, such as those of several model seeds, are averaged first: they are no more grammars.
+
+    Args:
+        rows (`Sequence[dict]`): of a table.
+        x (`str`): the column of the horizontal axis.
+        y (`str`): the column that is averaged.
+        over (`str`, *optional*, defaults to `"rules_seed"`): the column that tells independent samples apart. Where
+            rows lack it every row is one.
+
+    Returns:
+        `tuple`: x in order, the mean of y and its standard error, 0 for a single sample.
+    """
+    found: tuple[list, list[float], list[float]] = ([], [], [])
+    groups = group(rows, x)
+    for value in sorted(groups):
+        mine = groups[value]
+        samples = group(mine, over).values() if all(row.get(over, "") != "" for row in mine) else [[r] for r in mine]
+        means = [fmean(row[y] for row in sample) for sample in samples]
+        error = stdev(means) / len(means) ** 0.5 if len(means) > 1 else 0.0
+        for column, number in zip(found, (value, fmean(means), error), strict=True):
+            column.append(number)
+    return found
+
+
+def ensemble(rows: Sequence[dict], x: str, y: str, over: str = "rules_seed") -> tuple[np.ndarray, np.ndarray]:
+    """The curves of all grammars of one ensemble, side by side.
+
+    Args:
+        rows (`Sequence[dict]`): one a grammar and x; several are averaged.
+        x, y (`str`): columns.
+        over (`str`, *optional*, defaults to `"rules_seed"`): the column that tells grammars apart.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: x `(sizes,)` in order and y `(grammars, sizes)`, at the x that all grammars
+        have: one whose run is not finished does not change who is averaged.
+
+    Raises:
+        `ValueError`: where they have no x in common.
+    """
+    tables = [{key: fmean(row[y] for row in mine) for key, mine in group(part, x).items()}
+              for _, part in sorted(group(rows, over).items())]  # fmt: skip
+    sizes = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
+    if not sizes:
+        raise ValueError(f"{len(tables)} curves have no {x} in common: finish the runs of the sweep")
+    return np.array(sizes), np.array([[table[size] for size in sizes] for table in tables])
+
+
+def unconverged(row: dict) -> bool:
+    """Whether a classifier is far from having its training set by heart: its error then says how long it was trained.
+
+    That is a train loss above .1 nats.
+    """
+    return row["train_loss"] > CONVERGED
+
+
+def marked(point: float, sizes: Sequence[float], name: str = "half_way") -> dict:
+    """Where a curve crosses a threshold, as two columns: the place, and whether it is only a bound.
+
+    Args:
+        point (`float`): of [`~rhm_hf.statistics.last_crossing`]: 0 before the smallest size, `inf` beyond the largest.
+        sizes (`Sequence[float]`): where the curve was measured.
+        name (`str`, *optional*, defaults to `"half_way"`): of the column.
+
+    Returns:
+        `dict`: `<name>`, the end of the range where the crossing lies outside of it, and `<name>_bound`: empty,
+        "at most" or "at least".
+    """
+    low, high = min(sizes), max(sizes)
+    if math.isnan(point):
+        return {name: "", f"{name}_bound": ""}
+    bound = AT_MOST if point == 0 else AT_LEAST if point == math.inf else ""
+    return {name: float(min(max(point, low), high)), f"{name}_bound": bound}
+
+
+def marked_mean(mean: float, num_before: int, num_beyond: int, name: str = "half_way") -> dict:
+    """The same for a mean over grammars, in which some lie outside the range of sizes and count with its end."""
+    bound = AT_MOST if num_before else AT_LEAST if num_beyond else ""
+    if num_before and num_beyond:
+        bound = "unknown"  # some before the smallest size, some beyond the largest
+    return {name: float(mean), f"{name}_bound": bound}
+
+
+def scale(data: Sequence[dict], keys: Sequence[str] = ("rules_seed", "model_seed")) -> str:
+    """How much a picture is made of: "4 grammars, 1 model seed", for titles and captions."""
+    names = {"rules_seed": "grammar", "model_seed": "model seed", "sample_seed": "sample"}
+    counts = [(len({row[key] for row in data if row.get(key, "") != ""}), names.get(key, key)) for key in keys]
+    return ", ".join(f"{count} {name}{'s' * (count > 1)}" for count, name in counts if count)

@@ -1,0 +1,64 @@
+"""Every recipe goes the whole way, from each of its YAML files to the picture, at toy size (`--tiny`)."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from matplotlib.image import imread
+from recipe_scripts import RECIPES, drawn, recipe
+
+from rhm_hf.training.recipe import read_tables
+
+
+SCRIPTS = sorted(
+    path for path in RECIPES.rglob("*.py") if "recipe_main(" in path.read_text() and path.parent != RECIPES
+)
+# Of a folder with two scripts, the one that trains and reads its YAML files.
+OF_FOLDER = {path.parent: path for path in SCRIPTS if "trains=False" not in path.read_text()}
+CONFIGURATIONS = [
+    (OF_FOLDER[path.parent], path) for path in sorted(RECIPES.rglob("*.yaml")) if path.parent in OF_FOLDER
+]
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(script: Path, argv: list[str], folder: Path) -> dict:
+    """The tables of a dry run, whose picture and tables are there and hold no path of this machine."""
+    module = recipe(script.parent.name, script.stem)
+    tables = module.main(["--tiny", *argv, "--figures", str(folder / "figures")])
+    (picture,) = (folder / "figures").glob("*.png")
+    assert drawn(imread(picture))
+    assert set(read_tables(folder / "figures", picture.stem)) == set(tables)
+    for table in (folder / "figures").glob("*.csv"):
+        assert str(folder) not in table.read_text()
+    return tables
+
+
+@pytest.mark.parametrize(
+    ("script", "config"), CONFIGURATIONS, ids=[f"{path.parent.name}-{path.stem}" for _, path in CONFIGURATIONS]
+)
+def test_from_a_yaml_to_the_picture(script, config, tmp_path, capsys):
+    argv = ["--config", str(config), "--output_dir", str(tmp_path / "runs")]
+    values = yaml.safe_load(config.read_text())
+    if script.stem in ("learning_curve", "scaling_exponent") and not isinstance(values["num_train"], list):
+        argv += ["--num_train", "32", "16"]  # a single run has no curve
+    tables = run(script, argv, tmp_path)
+    assert f"{tmp_path}/figures/" in capsys.readouterr().out  # it ends with where the picture is
+    trained = {row["model"] for rows in tables.values() for row in rows if row.get("model")}
+    wanted = {own.get("model_type", values.get("model_type")) for own in values.get("variants", {"": {}}).values()}
+    assert not trained or wanted <= trained  # everything that was trained is there
+
+
+@pytest.mark.parametrize("script", [path for path in SCRIPTS if path not in OF_FOLDER.values()], ids=lambda p: p.stem)
+def test_what_trains_nothing(script, tmp_path):
+    argv = []
+    if script.stem == "correlations_text":
+        (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 200)
+        argv = ["--text", str(tmp_path / "text.txt")]
+    run(script, argv, tmp_path)
