@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rhm_hf import Grammar
 from rhm_hf.metrics.rhm_kl import kl_divergence
-from rhm_hf.training import best_row, checkpoint, loop, results, train
+from rhm_hf.training import best_row, checkpoint, loop, results, trackers, train
 from rhm_hf.training.devices import check_processes, key_of
 from rhm_hf.training.folder import owned
 from rhm_hf.training.loop import Run, evaluation_steps
@@ -292,6 +292,7 @@ def test_trackers_get_every_evaluation(tiny, monkeypatch):
             self.logged.append((step, values["kl"]))
 
     make = loop.Accelerator
+    monkeypatch.setattr(trackers, "check", lambda name: None)  # it is not of those that Accelerate knows by name
     monkeypatch.setattr(loop, "Accelerator", lambda **kwargs: make(**(kwargs | {"log_with": Recorder("x")})))
     rows = train(tiny(report_to="tensorboard"))
     assert [(r["step"], r["kl"]) for r in rows] == Recorder.logged[1:]
