@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from .files import CHECKPOINT as PREFIX
+from .files import checkpoint_steps as steps
 from .files import make_readable, remove, sha256, write_atomically
+from .files import remove_checkpoints as remove_all
 
 
-PREFIX = "checkpoint-"
 STATE = "state.json"
 KEEP = 2  # the newest, and the one before it should the newest be damaged
 
@@ -69,18 +71,6 @@ def load(folder: Path, step: int) -> tuple[dict[str, dict[str, torch.Tensor]], d
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{place} is damaged: {error}") from error
     return {name.removesuffix(".safetensors"): load_file(place / name) for name in sealed["files"]}, sealed["state"]
-
-
-def steps(folder: Path) -> list[int]:
-    """The steps of all checkpoints in a folder, newest first, damaged ones included."""
-    names = [path.name.removeprefix(PREFIX) for path in folder.glob(f"{PREFIX}*")]
-    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
-
-
-def remove_all(folder: Path) -> None:
-    """Removes every checkpoint, whole or partial, of a run that needs them no more."""
-    for path in (*folder.glob(f"{PREFIX}*"), *folder.glob(f".{PREFIX}*.partial")):
-        remove(path)
 
 
 def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -1,9 +1,12 @@
 """What `rhm train` and `rhm sweep` do with their words; the command itself only calls these two."""
 
+import contextlib
+import itertools
 import sys
 from collections.abc import Sequence
 
 from .results import is_main_process
+from .strict_yaml import read_yaml
 
 
 INTERRUPTED = 130  # as shells say of a programme that was interrupted
@@ -56,6 +59,29 @@ def sweep_command(argv: Sequence[str], prog: str = "rhm sweep") -> int:
     Returns:
         `int`: the exit status, 1 where runs are missing. What goes wrong is one line on standard error.
     """
+    from .sweep import workers
+
+    if _wants_workers(argv):
+        workers.start_early()
+    try:
+        return _sweep(argv, prog)
+    finally:
+        workers.close_early()
+
+
+def _wants_workers(argv: Sequence[str]) -> bool:
+    """Whether a sweep will surely have processes of its own, as far as its words and its file say at a glance."""
+    words = [part for word in argv for part in word.split("=", 1)]
+    given = dict(itertools.pairwise(words))
+    values = {}
+    if "--config" in given:
+        with contextlib.suppress(ValueError):  # said in its place
+            values = read_yaml(given["--config"])
+    values |= {name: given[f"--{name}"] for name in ("num_workers", "executor") if f"--{name}" in given}
+    return str(values.get("executor", "local")) == "local" and str(values.get("num_workers", 1)) not in ("1", "None")
+
+
+def _sweep(argv: Sequence[str], prog: str) -> int:
     from .arguments import parse_sweep
     from .sweep import OPTIONS, UnfinishedRuns, expand, sweep
 

@@ -13,6 +13,9 @@ import shutil
 from pathlib import Path
 
 
+CHECKPOINT = "checkpoint-"  # begins the name of a checkpoint's folder
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Writes a text file beside its place and renames it: it is never seen half written."""
     partial = path.with_name(f".{path.name}.partial")
@@ -49,6 +52,18 @@ def remove(path: Path) -> None:
 def remove_partial(folder: Path) -> None:
     """Removes what writers that were killed have left in a folder."""
     for path in folder.glob(".*.partial"):
+        remove(path)
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """The steps of all checkpoints in a folder, newest first, damaged ones included."""
+    names = [path.name.removeprefix(CHECKPOINT) for path in folder.glob(f"{CHECKPOINT}*")]
+    return sorted((int(name) for name in names if name.isascii() and name.isdigit()), reverse=True)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes every checkpoint, whole or partial, of a run that needs them no more."""
+    for path in (*folder.glob(f"{CHECKPOINT}*"), *folder.glob(f".{CHECKPOINT}*.partial")):
         remove(path)
 
 

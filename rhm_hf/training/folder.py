@@ -11,10 +11,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..grammar import Source
-from . import checkpoint, identity, results
+from . import identity, results
 from .arguments import Arguments
-from .files import make_readable, own_folder, remove, remove_partial, sha256, write_atomically
+from .files import (
+    CHECKPOINT,
+    checkpoint_steps,
+    make_readable,
+    own_folder,
+    remove,
+    remove_checkpoints,
+    remove_partial,
+    sha256,
+    write_atomically,
+)
 
 
 RUN_FILE = "run.json"  # arguments, what they stand for, and whether the run is finished
@@ -76,17 +85,17 @@ def write_run(folder: Path, arguments: Arguments, is_finished: bool) -> None:
 
 def clean(folder: Path) -> None:
     """Removes what a run needs no more once it is finished, and what one that was killed has left."""
-    checkpoint.remove_all(folder)
+    remove_checkpoints(folder)
     remove_partial(folder)
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
 
 
 def needs_cleaning(folder: Path) -> bool:
     """Whether a finished run was killed before it had cleaned up."""
-    return any(folder.glob(f"{checkpoint.PREFIX}*")) or any(folder.glob(".*.partial"))
+    return any(folder.glob(f"{CHECKPOINT}*")) or any(folder.glob(".*.partial"))
 
 
-def save_model(model: Any, tokenizer: Any, grammar: Source | None, folder: Path) -> None:
+def save_model(model: Any, tokenizer: Any, grammar: Any, folder: Path) -> None:
     """Saves a model, its tokenizer and its grammar; a model that lies there is replaced file by file, weights last."""
     from transformers.utils import logging as transformers_logging
 
@@ -158,4 +167,4 @@ def steps_done(folder: Path) -> int:
     try:
         return int(json.loads((folder / PROGRESS_FILE).read_text(encoding="utf-8"))["step"])
     except (OSError, ValueError, KeyError, TypeError):
-        return max(checkpoint.steps(folder), default=0) if folder.is_dir() else 0
+        return max(checkpoint_steps(folder), default=0) if folder.is_dir() else 0

@@ -5,7 +5,6 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from ..data.text import SOURCES
 from ..grammar.registry import parameters_from_name
 from . import plugins
 from .arguments import BLOCKS, Arguments
@@ -21,7 +20,7 @@ def content(arguments: Arguments) -> dict[str, str]:
     """The SHA-256 of every file and folder that the arguments name: a text, a grammar, the sources of plug-ins."""
     data, training, model = arguments.data, arguments.training, arguments.model
     found = {}
-    if data.text is not None and data.text not in SOURCES and Path(data.text).exists():
+    if data.text is not None and not _is_corpus(data.text) and Path(data.text).exists():
         found["text"] = content_of(Path(data.text))
     if data.text is None and not _is_name(data.grammar) and Path(data.grammar).exists():
         found["grammar"] = content_of(Path(data.grammar))
@@ -29,6 +28,13 @@ def content(arguments: Arguments) -> dict[str, str]:
     for path in plugins.source_files(training.imports, *given):
         found[f"module {path.stem}"] = content_of(path)
     return found
+
+
+def _is_corpus(text: str) -> bool:
+    """Whether a text is one of the Hub that has a name here."""
+    from ..data.text import SOURCES
+
+    return text in SOURCES
 
 
 def _is_name(grammar: str) -> bool:

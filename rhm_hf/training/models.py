@@ -17,6 +17,7 @@ from .arguments.values import did_you_mean
 
 COUNT_LIMIT = 2**16  # of layers, heads, experts: more are a mistake, and would be built one by one
 SIZE_LIMIT = 2**31
+SMALL = 512  # of width, layers and vocabulary: .2 GB and less
 
 
 @dataclass(frozen=True)
@@ -225,10 +226,13 @@ def scratch_model(config: Any, auto_class: str | ModelKind, seed: int, length: i
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if isinstance(auto_class, ModelKind):
-            model = auto_class.build(config)
-        else:
-            model = getattr(transformers, auto_class).from_config(config)
+        try:
+            if isinstance(auto_class, ModelKind):
+                model = auto_class.build(config)
+            else:
+                model = getattr(transformers, auto_class).from_config(config)
+        except Exception as error:
+            raise ValueError(f"{type(config).__name__} with these values makes no model: {_line(error)}") from error
     if model.can_generate():
         model.generation_config = GenerationConfig(
             do_sample=True,
@@ -244,9 +248,15 @@ def scratch_model(config: Any, auto_class: str | ModelKind, seed: int, length: i
 def num_parameters_of(config: Any, kind: ModelKind) -> int:
     """The size of the model of a configuration, without its weights: it is built on torch's meta device.
 
+    Returns:
+        `int`: 0 where it is small, or cannot be built without weights.
+
     Raises:
         `ValueError`: in a line, where the model refuses its configuration.
     """
+    sizes = [getattr(config, name, None) for name in ("hidden_size", "num_hidden_layers", "vocab_size")]
+    if all(isinstance(size, int) and size <= SMALL for size in sizes):
+        return 0  # not worth building it twice
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return kind.build(config).num_parameters()

@@ -10,9 +10,11 @@ import inspect
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from ..tasks import Task
 
 
 def import_modules(names: str) -> None:
@@ -60,10 +62,19 @@ def model_class(value: str) -> type:
     return found
 
 
-def task_class(value: str) -> type[Task]:
-    """The class of a task, one of this package's by its name or one given as `module:Name`."""
+def tasks() -> "dict[str, type[Task]]":
+    """The tasks that have a name: those of this package, and what a module of `--import` has added."""
+    from ..tasks import TASKS
+
+    return TASKS
+
+
+def task_class(value: str) -> "type[Task]":
+    """The class of a task, one that has a name or one given as `module:Name`."""
     if ":" not in value:
-        return TASKS[value]
+        return tasks()[value]
+    from ..tasks import Task
+
     found = load("task", value)
     _check_class("task", value, found, Task)
     for name in ("name", "auto_classes"):

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from .. import plugins
 from .blocks import BLOCKS, FREE, DataArguments, ModelArguments, TrainingArguments
-from .strict_yaml import dump_yaml, parse_yaml, read_yaml
+from ..strict_yaml import dump_yaml, parse_yaml, read_yaml
 from .values import did_you_mean, hints_of
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from ...tasks import TASKS
 from .. import plugins
 from .values import SIZE_LIMIT, Checked, argument
 
@@ -74,7 +73,7 @@ class TrainingArguments(Checked):
     """How it is trained and judged."""
 
     task: str = argument(
-        "next_token", f"One of {', '.join(TASKS)}, or a class as module:Name", choices=lambda: TASKS, plugins=True
+        "next_token", "A name that `rhm tasks` lists, or a class as module:Name", choices=plugins.tasks, plugins=True
     )
     visible_tokens: int | None = argument(
         None, "Of last_token: how many tokens before the last are seen; all by default", minimum=0
@@ -156,7 +155,7 @@ class TrainingArguments(Checked):
     def _check_task(self) -> None:
         """That options are left out which are another task's. A task's own values are checked when it is made."""
         own = plugins.task_class(self.task).options
-        every = {option for task in TASKS.values() for option in task.options} - {"kl_sentences"}
+        every = {option for task in plugins.tasks().values() for option in task.options} - {"kl_sentences"}
         for name in sorted(every - set(own)):
             self.refuse_unless(getattr(self, name) is None, name, f"left out with task={self.task}")
 

@@ -5,6 +5,7 @@ checked without a line of code more.
 """
 
 import difflib
+import functools
 import json
 import math
 import types
@@ -43,6 +44,7 @@ class Checked:
             raise ValueError(f"{name}={getattr(self, name)!r} is out of range: it must be {allowed}")
 
 
+@functools.cache
 def hints_of(block: type) -> dict[str, tuple[type, ...]]:
     """The types that each field of a block may have."""
     hints = typing.get_type_hints(block)

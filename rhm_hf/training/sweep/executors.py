@@ -16,8 +16,7 @@ from pathlib import Path
 
 from ..arguments import Arguments, dump_yaml
 from ..files import open_plain, write_atomically
-from ..loop import train
-from .workers import Zygote
+from . import workers
 
 
 ARGUMENTS_FILE = "arguments.yaml"
@@ -50,12 +49,14 @@ def command(run: Arguments) -> list[str]:
 
 def in_process(runs: Sequence[Arguments]) -> Iterator[Arguments]:
     """One after the other in this process, or in all processes of a launcher."""
+    from .. import loop  # with all that trains, which a process that hands runs on does not need
+
     for run in runs:
         if int(os.environ.get("RANK", 0)) == 0:
             prepare(run)
             output_of(run).unlink(missing_ok=True)  # of an earlier attempt
         try:
-            train(run)
+            loop.train(run)
         except Exception:
             if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # the others would wait for this process for ever
                 raise
@@ -73,7 +74,7 @@ def in_processes(runs: Sequence[Arguments], num_workers: int) -> Iterator[Argume
     free = list(range(num_workers))
     working: dict[str, tuple[int, Arguments]] = {}
     attempts: dict[str, int] = {}
-    zygote = Zygote()
+    zygote = workers.take()
     try:
         while waiting or working:
             try:
@@ -86,7 +87,7 @@ def in_processes(runs: Sequence[Arguments], num_workers: int) -> Iterator[Argume
                 ended = None
             if ended is None:
                 zygote.close()
-                zygote = Zygote()
+                zygote = workers.Zygote()
                 for name, (worker, run) in list(working.items()):
                     del working[name]
                     free.append(worker)
@@ -119,7 +120,7 @@ def visible_gpus() -> list[str]:
     return listed.split(",") if listed else [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _hand_over(zygote: Zygote, run: Arguments, gpu: str | None) -> None:
+def _hand_over(zygote: workers.Zygote, run: Arguments, gpu: str | None) -> None:
     path = prepare(run)
     remove_output(run)
     environment = threads_of(run) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})

@@ -10,6 +10,35 @@ from pathlib import Path
 from typing import Any
 
 
+# One thread until a run asks for more: no other thread lives on in a fork. And the driver of a GPU must not be asked
+# whether there is one, as no fork could use it after that.
+SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+}
+
+
+_early: "list[Zygote]" = []
+
+
+def start_early() -> None:
+    """Starts a zygote that [`take`] will give: it imports while this process does."""
+    _early.append(Zygote())
+
+
+def take() -> "Zygote":
+    """A zygote, the one that was started early if there is one."""
+    return _early.pop() if _early else Zygote()
+
+
+def close_early() -> None:
+    """Ends a zygote that nobody took."""
+    while _early:
+        _early.pop().close()
+
+
 class Zygote:
     """A process that imports once and trains each run in a fork of itself; see [`zygote`].
 
@@ -19,15 +48,12 @@ class Zygote:
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None, folder: str | None = None):
-        # One thread until a run asks for more: an idle pool of threads would not survive the fork. And the driver of a
-        # GPU must not be asked whether there is one, as no fork could use it after that.
-        settings = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).with_name("zygote.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=folder,
-            env={**os.environ, **settings, **(environment or {})},
+            env={**os.environ, **SETTINGS, **(environment or {})},
         )
         self._received = b""
 

@@ -12,13 +12,17 @@ by the fork, never here.
 `-P` keeps the working directory, where a file may be called `datasets.py`, out of the search for modules.
 """
 
+import atexit
+import contextlib
 import ctypes
+import gc
 import importlib.util
 import json
 import os
 import selectors
 import signal
 import sys
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,7 +32,7 @@ PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 def main() -> int:
-    """Serves until standard input ends; in a fork, trains and returns the exit status of the run."""
+    """Serves until standard input ends; in a fork, trains and ends the process with the exit status of the run."""
     answers = os.dup(1)
     os.dup2(2, 1)  # what anybody prints must not end up between the answers
     os.set_inheritable(answers, False)
@@ -39,55 +43,90 @@ def main() -> int:
     from rhm_hf.training.sweep import warming
 
     warming.import_libraries()
-    request = _serve(answers, warming.import_for)
-    if request is None:
+    gc.freeze()  # a collection in a fork would copy all that is imported
+    fork = Zygote(answers, warming).serve()
+    if fork is None:
         return 0
-    os.close(answers)
-    _become(request, here)
-    from rhm_hf.training.commands import train_command
-
-    return train_command(["--config", request["config"]])
-
-
-def _serve(answers: int, import_for: Any) -> dict[str, Any] | None:
-    """Forks a process for each request. Returns the request in the fork, None here when all is over."""
-    waiting, running = selectors.DefaultSelector(), {}
-    waiting.register(0, selectors.EVENT_READ)
-    received = b""
+    request, learnt = fork
+    before = set(sys.modules)
+    status = 1
     try:
-        while True:
-            for key, _ in waiting.select():
-                if key.fd != 0:
-                    run, process = running.pop(key.fd)
-                    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-                    waiting.unregister(key.fd)
-                    os.close(key.fd)
-                    os.write(answers, (json.dumps({"run": run, "status": status}) + "\n").encode())
-                    continue
-                part = os.read(0, 2**16)
-                if not part:
-                    return None
-                *lines, received = (received + part).split(b"\n")
-                for line in lines:
-                    request = json.loads(line)
-                    import_for(request["config"])
-                    sys.stdout.flush()
-                    sys.stderr.flush()
-                    process = os.fork()
-                    if process == 0:
-                        for descriptor in running:
-                            os.close(descriptor)
-                        running.clear()
-                        return request
-                    descriptor = os.pidfd_open(process)
-                    running[descriptor] = request["run"], process
-                    waiting.register(descriptor, selectors.EVENT_READ)
+        _become(request, here)
+        from rhm_hf.training.commands import train_command
+
+        status = train_command(["--config", request["config"]])
+        os.write(learnt, json.dumps(sorted(set(sys.modules) - before)).encode()[: 2**16])
+    except BaseException:
+        traceback.print_exc()
     finally:
-        waiting.close()
-        for _, process in running.values():  # none in a fork
-            os.kill(process, signal.SIGTERM)
-        for _, process in running.values():
-            os.waitpid(process, 0)
+        atexit._run_exitfuncs()  # all of an exit but the taking apart of what was imported, which takes seconds
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+class Zygote:
+    """Forks a process for each request and says how it ended.
+
+    Args:
+        answers (`int`): descriptor of what is read by who asks.
+        warming (module): what to import before a fork.
+    """
+
+    def __init__(self, answers: int, warming: Any):
+        self.answers, self.warming = answers, warming
+        self.waiting = selectors.DefaultSelector()
+        self.running: dict[int, tuple[str, int, int]] = {}  # by the descriptor of a process: run, pid, what it learns
+        self.received = b""
+
+    def serve(self) -> tuple[dict[str, Any], int] | None:
+        """In a fork its request and the descriptor for the modules that it has imported; None here when all is over."""
+        self.waiting.register(0, selectors.EVENT_READ)
+        try:
+            while True:
+                for key, _ in self.waiting.select():
+                    if key.fd != 0:
+                        self._answer(key.fd)
+                        continue
+                    part = os.read(0, 2**16)
+                    if not part:
+                        return None
+                    *lines, self.received = (self.received + part).split(b"\n")
+                    for line in lines:
+                        if (fork := self._fork(json.loads(line))) is not None:
+                            return fork
+        finally:
+            self.waiting.close()
+            for _, process, _ in self.running.values():  # none in a fork
+                os.kill(process, signal.SIGTERM)
+            for _, process, _ in self.running.values():
+                os.waitpid(process, 0)
+
+    def _fork(self, request: dict[str, Any]) -> tuple[dict[str, Any], int] | None:
+        self.warming.import_for(request["config"])
+        learnt, learns = os.pipe()
+        process = os.fork()
+        if process == 0:
+            for descriptor in (self.answers, learnt, *self.running, *(pipe for _, _, pipe in self.running.values())):
+                os.close(descriptor)
+            self.running.clear()
+            return request, learns
+        os.close(learns)
+        descriptor = os.pidfd_open(process)
+        self.running[descriptor] = request["run"], process, learnt
+        self.waiting.register(descriptor, selectors.EVENT_READ)
+        return None
+
+    def _answer(self, descriptor: int) -> None:
+        run, process, learnt = self.running.pop(descriptor)
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        self.waiting.unregister(descriptor)
+        os.close(descriptor)
+        os.write(self.answers, (json.dumps({"run": run, "status": status}) + "\n").encode())
+        os.set_blocking(learnt, False)
+        with contextlib.suppress(BlockingIOError, ValueError):  # nothing is there from a run that was killed
+            self.warming.import_modules(json.loads(os.read(learnt, 2**16) or b"[]"))
+        os.close(learnt)
 
 
 def _become(request: dict[str, Any], parent: int) -> None:
@@ -99,7 +138,8 @@ def _become(request: dict[str, Any], parent: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
-        os.close(source)
+    os.close(nothing)
+    os.close(output)
     os.environ.update(request["environment"])
 
 
