@@ -31,7 +31,7 @@ def train_command(argv: Sequence[str], prog: str = "rhm train") -> int:
         from .loop import train
         from .results import best_row
 
-        rows = train(arguments)
+        rows = train(arguments, announce=lambda text: print(text, file=sys.stderr, flush=True))
     except KeyboardInterrupt:
         print(f"\n{prog}: interrupted; the run in {folder} is not finished", file=sys.stderr)
         print("the same command again goes on from its last checkpoint", file=sys.stderr)
@@ -61,12 +61,19 @@ def sweep_command(argv: Sequence[str], prog: str = "rhm sweep") -> int:
     """
     from .sweep import workers
 
-    if _wants_workers(argv):
-        workers.start_early()
+    start_workers(argv)
     try:
         return _sweep(argv, prog)
     finally:
         workers.close_early()
+
+
+def start_workers(argv: Sequence[str]) -> None:
+    """Starts the process that will fork the runs of a sweep, if it will have some: it imports while this one does."""
+    from .sweep import workers
+
+    if _wants_workers(argv):
+        workers.start_early()
 
 
 def _wants_workers(argv: Sequence[str]) -> bool:

@@ -5,12 +5,13 @@ from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow as pa
 import torch
 
 from ..data import CharCorpus, CharText, char_corpus, grammar_of, rhm_tokenizer
+from ..data.reading import rows_of
 from ..data.text import SOURCES, resplit
 from ..grammar import Source
+from ..judging.sentences import judged_sentences
 from .arguments import DataArguments
 from .batches import Windows
 
@@ -28,8 +29,6 @@ class TrainingData:
         length (`int`): tokens of a row, where lengths vary of the longest there is.
         tokenizer: of these ids, saved beside the model.
         grammar ([`Source`], *optional*): the law of the rows, where they have one.
-        lengths_vary (`bool`): whether rows are padded.
-        mean_length (`float`): tokens of a training row without its padding.
         test_seen (`float`, *optional*): the share of test sentences that are training sentences too; None of a text.
     """
 
@@ -38,8 +37,6 @@ class TrainingData:
     length: int
     tokenizer: Any
     grammar: Source | None = None
-    lengths_vary: bool = False
-    mean_length: float = 0.0
     test_seen: float | None = None
 
 
@@ -77,28 +74,19 @@ def _sentences(arguments: DataArguments, with_classes: bool, num_judged: int) ->
         disjoint=arguments.disjoint,
     )
     grammar = grammar_of(loaded)
-    vary = getattr(grammar, "lengths_vary", False)
-    tables = {name: split.with_format("arrow")[:] for name, split in loaded.items()}
-    length = _longest(grammar, tables, num_judged) if vary else grammar.sentence_length
-    # Straight from Arrow: the formats of datasets widen every integer to int64.
-    tokens = {name: _padded(table["input_ids"], length, grammar.vocab_size + 1) for name, table in tables.items()}
-    classes = {name: table["label"].to_numpy()[:, None] for name, table in tables.items()} if with_classes else {}
-    num_ids = max(grammar.vocab_size + 2 * vary, grammar.num_classes if with_classes else 0)
+    v, vary = grammar.vocab_size, grammar.lengths_vary
+    read = {name: rows_of(split, pad=v + 1) for name, split in loaded.items()}
+    length = _longest(grammar, [lengths for _, lengths in read.values()], num_judged)
+    tokens = {name: _padded(rows, length, v + 1) for name, (rows, _) in read.items()}
+    columns = {name: split.with_format("numpy")["label"][:, None] for name, split in loaded.items() if with_classes}
+    num_ids = max(v + 2 * vary, grammar.num_classes if with_classes else 0)
     splits = {
-        name: torch.from_numpy(_gathered(np.concatenate([rows, classes[name]], 1) if classes else rows, num_ids))
+        name: torch.from_numpy(_gathered(np.concatenate([rows, columns[name]], 1) if with_classes else rows, num_ids))
         for name, rows in tokens.items()
     }
-    sampling = arguments.sampling or ("unique" if grammar.is_equiprobable else "iid")
-    return TrainingData(
-        splits,
-        grammar.vocab_size,
-        length,
-        rhm_tokenizer(grammar.vocab_size),
-        grammar,
-        lengths_vary=vary,
-        mean_length=float((tokens["train"] <= grammar.vocab_size).sum(1).mean()) if vary else float(length),
-        test_seen=0.0 if sampling == "unique" or arguments.disjoint else seen_share(tokens["train"], tokens["test"]),
-    )
+    apart = arguments.disjoint or (arguments.sampling or ("unique" if grammar.is_equiprobable else "iid")) == "unique"
+    seen = 0.0 if apart else seen_share(tokens["train"], tokens["test"])
+    return TrainingData(splits, v, length, rhm_tokenizer(v), grammar, test_seen=seen)
 
 
 def seen_share(train: np.ndarray, test: np.ndarray) -> float:
@@ -108,24 +96,17 @@ def seen_share(train: np.ndarray, test: np.ndarray) -> float:
     return sum(row.tobytes() in known for row in test) / len(test)
 
 
-def _padded(column: pa.ChunkedArray, length: int, pad: int) -> np.ndarray:
-    """Lists of symbols as an array `(rows, length)`, shorter ones followed by `pad`."""
-    lists = column.combine_chunks()
-    if pa.types.is_fixed_size_list(lists.type):
-        return lists.flatten().to_numpy().reshape(-1, length)
-    sizes, symbols = lists.value_lengths().to_numpy(), lists.flatten().to_numpy()
-    rows = np.full((len(sizes), length), pad, np.int32)
-    rows[np.arange(length) < sizes[:, None]] = symbols
-    return rows
+def _padded(rows: np.ndarray, length: int, pad: int) -> np.ndarray:
+    """The same rows with so many columns."""
+    return np.pad(rows, ((0, 0), (0, length - rows.shape[1])), constant_values=pad) if rows.shape[1] < length else rows
 
 
-def _longest(grammar: Source, tables: dict[str, pa.Table], num_judged: int) -> int:
+def _longest(grammar: Source, lengths: list[np.ndarray], num_judged: int) -> int:
     """Tokens of the longest sentence that a run can meet."""
-    if grammar.max_length is not None:
-        return grammar.max_length
-    sizes = [table["input_ids"].combine_chunks().value_lengths().to_numpy().max() for table in tables.values()]
-    judged = grammar.sample(num_judged, split="evaluation", sampling="iid") if num_judged else np.empty((0, 0))
-    return int(max(*sizes, judged.shape[1]))
+    if not grammar.lengths_vary:
+        return grammar.sentence_length
+    judged = [judged_sentences(grammar, num_judged).lengths.numpy()] if num_judged else []
+    return max(int(found.max(initial=1)) for found in [*lengths, *judged])
 
 
 def _gathered(ids: np.ndarray, num_ids: int) -> np.ndarray:
@@ -169,7 +150,7 @@ def _windows(arguments: DataArguments) -> TrainingData:
         if wanted > len(rows):
             raise ValueError(f"num_{name}={wanted}: {arguments.text} has {len(rows)} windows of {length} characters")
         splits[name] = rows[torch.arange(wanted) * len(rows) // wanted]  # from all over the text
-    return TrainingData(splits, v, length, corpus.tokenizer, mean_length=float(length))
+    return TrainingData(splits, v, length, corpus.tokenizer)
 
 
 def _held_out(text: CharText, length: int, num_symbols: int) -> torch.Tensor:

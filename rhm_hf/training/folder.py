@@ -11,19 +11,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ..files import make_readable, own_folder, remove, remove_partial, sha256, write_atomically
 from . import identity, results
 from .arguments import Arguments
-from .files import (
-    CHECKPOINT,
-    checkpoint_steps,
-    make_readable,
-    own_folder,
-    remove,
-    remove_checkpoints,
-    remove_partial,
-    sha256,
-    write_atomically,
-)
+from .checkpoint_files import PREFIX, checkpoint_steps, remove_checkpoints
 
 
 RUN_FILE = "run.json"  # arguments, what they stand for, and whether the run is finished
@@ -92,7 +83,7 @@ def clean(folder: Path) -> None:
 
 def needs_cleaning(folder: Path) -> bool:
     """Whether a finished run was killed before it had cleaned up."""
-    return any(folder.glob(f"{CHECKPOINT}*")) or any(folder.glob(".*.partial"))
+    return any(folder.glob(f"{PREFIX}*")) or any(folder.glob(".*.partial*"))
 
 
 def save_model(model: Any, tokenizer: Any, grammar: Any, folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from ..grammar.registry import parameters_from_name
 from . import plugins
 from .arguments import BLOCKS, Arguments
-from .files import content_of
+from ..files import content_of
 
 
 def described(arguments: Arguments) -> dict[str, Any]:

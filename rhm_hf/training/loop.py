@@ -7,6 +7,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,19 @@ from .arguments import Arguments
 from .batches import Batches
 from .data import load_data
 from .devices import caller_left_as_found, check_processes, cpu_only, generators, key_of, uniforms
-from .files import remove_partial
+from ..files import remove_partial
 from .models import ModelKind, make_optimizer, num_parameters_of, scratch_config, scratch_model, suited_sizes
-from .progress import Meter
+from .meters import Meter
 
 
-def train(arguments: Arguments) -> list[dict[str, Any]]:
+def train(arguments: Arguments, announce: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Trains, or resumes, or only reads, the run in `arguments.training.output_dir`.
 
     The caller's random numbers, threads, default type and environment are left as they were found.
 
     Args:
         arguments ([`Arguments`]): the run. Run under `accelerate launch` it uses all its processes.
+        announce (`Callable`, *optional*): is told, in a line, what will be trained and where it is written.
 
     Returns:
         `list[dict]`: the rows of `results.csv`, one per evaluation; [`~results.best_row`] picks the one to report.
@@ -51,6 +53,8 @@ def train(arguments: Arguments) -> list[dict[str, Any]]:
     with caller_left_as_found():
         run = Run(arguments)
         with folder.owned(run.folder, run.accelerator.is_main_process):
+            if announce is not None and run.accelerator.is_main_process:
+                announce(run.described())
             return run.train()
 
 
@@ -141,6 +145,17 @@ class Run:
     def bare_model(self):
         """The model without what Accelerate put around it."""
         return self.accelerator.unwrap_model(self.model)
+
+    def described(self) -> str:
+        """What is trained on what, and where it is written, in a line."""
+        data, t = self.arguments.data, self.arguments.training
+        seen = self.data.test_seen
+        return (
+            f"{self.folder}: {self.arguments.model.model_type} with {self.bare_model.num_parameters():,} parameters, "
+            f"task {self.task.name}, {data.num_train:,} of {data.text or self.data.grammar.name}, up to "
+            f"{t.max_steps:,} steps of {t.batch_size}"
+            + ("" if seen is None else f"; {seen:.1%} of the test sentences are training sentences too")
+        )
 
     # The loop.
 

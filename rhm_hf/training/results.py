@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .files import open_plain, write_atomically
+from ..files import open_plain, write_atomically
 
 
 RUN_COLUMNS = ("run", "task", "model", "data", "num_train", "rules_seed", "sample_seed", "model_seed")

@@ -9,14 +9,14 @@ from ..._lazy import lazy_attributes
 
 
 if TYPE_CHECKING:
-    from .expansion import OPTIONS, expand
+    from .combinations import OPTIONS, expand
     from .running import EXECUTORS, UnfinishedRuns, sweep
 
 _EXPORTS = {
     "EXECUTORS": "running",
-    "OPTIONS": "expansion",
+    "OPTIONS": "combinations",
     "UnfinishedRuns": "running",
-    "expand": "expansion",
+    "expand": "combinations",
     "sweep": "running",
 }
 

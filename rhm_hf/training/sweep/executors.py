@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..arguments import Arguments, dump_yaml
-from ..files import open_plain, write_atomically
+from ...files import open_plain, write_atomically
 from . import workers
 
 

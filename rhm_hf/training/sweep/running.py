@@ -14,10 +14,10 @@ from typing import Any
 
 from .. import folder, results
 from ..arguments import Arguments
-from ..files import remove_partial
-from ..progress import Meter
+from ...files import remove_partial
+from ..meters import Meter
 from . import executors
-from .expansion import OPTIONS, expand, name_of, named_runs
+from .combinations import OPTIONS, expand, name_of, named_runs
 
 
 __all__ = ["EXECUTORS", "OPTIONS", "UnfinishedRuns", "expand", "sweep"]

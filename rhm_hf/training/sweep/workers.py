@@ -20,25 +20,6 @@ SETTINGS = {
 }
 
 
-_early: "list[Zygote]" = []
-
-
-def start_early() -> None:
-    """Starts a zygote that [`take`] will give: it imports while this process does."""
-    _early.append(Zygote())
-
-
-def take() -> "Zygote":
-    """A zygote, the one that was started early if there is one."""
-    return _early.pop() if _early else Zygote()
-
-
-def close_early() -> None:
-    """Ends a zygote that nobody took."""
-    while _early:
-        _early.pop().close()
-
-
 class Zygote:
     """A process that imports once and trains each run in a fork of itself; see [`zygote`].
 
@@ -83,3 +64,23 @@ class Zygote:
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
+
+
+_early: list[Zygote] = []
+
+
+def start_early() -> None:
+    """Starts a zygote that [`take`] will give, if none is waiting: it imports while this process does."""
+    if not _early:
+        _early.append(Zygote())
+
+
+def take() -> Zygote:
+    """A zygote, the one that was started early if there is one."""
+    return _early.pop() if _early else Zygote()
+
+
+def close_early() -> None:
+    """Ends a zygote that nobody took."""
+    while _early:
+        _early.pop().close()
