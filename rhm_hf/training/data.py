@@ -78,7 +78,7 @@ def _sentences(arguments: DataArguments, with_classes: bool, num_judged: int) ->
     read = {name: rows_of(split, pad=v + 1) for name, split in loaded.items()}
     length = _longest(grammar, [lengths for _, lengths in read.values()], num_judged)
     tokens = {name: _padded(rows, length, v + 1) for name, (rows, _) in read.items()}
-    columns = {name: split.with_format("numpy")["label"][:, None] for name, split in loaded.items() if with_classes}
+    columns = {name: np.array(split["label"])[:, None] for name, split in loaded.items() if with_classes}
     num_ids = max(v + 2 * vary, grammar.num_classes if with_classes else 0)
     splits = {
         name: torch.from_numpy(_gathered(np.concatenate([rows, columns[name]], 1) if with_classes else rows, num_ids))

@@ -161,7 +161,7 @@ def _suited(plain: Any, overrides: dict[str, Any], sizes: dict[str, int]) -> dic
     given = {plain.attribute_map.get(key, key) for key in overrides}
     own = {plain.attribute_map.get(key, key) for key in sizes if key in known}
     needed = {"hidden_size", "num_hidden_layers", "num_attention_heads"}
-    if not needed <= known or given & own or type(plain).__module__.startswith("rhm_hf."):
+    if not sizes or not needed <= known or given & own or type(plain).__module__.startswith("rhm_hf."):
         return {}
     suited = {key: value for key, value in sizes.items() if key in known}
     if "num_key_value_heads" in known:

@@ -9,19 +9,12 @@ from ..judging.models import check_reads_as
 from ..tasks import Task
 
 
-KINDS = {
-    "AutoModelForCausalLM": "causal",
-    "AutoModelForMaskedLM": "masked",
-    "AutoModelForSequenceClassification": "classifier",
-}
-
-
 @torch.no_grad()
 def check_model(model: Any, task: Task, rows: torch.Tensor, noise: torch.Tensor) -> None:
     """Raises a `ValueError` where a model does not do what the task asks of it.
 
-    It must read the task's batches and give a finite loss, and be of the kind that it is taken for: a "causal" model
-    that looks at later tokens would learn to copy what it should predict. All states are left as they were.
+    It must read the task's batches and give a finite loss, and be causal where it is taken for that: a model that looks
+    at later tokens would learn to copy what it should predict. All states are left as they were.
 
     Args:
         model (`PreTrainedModel`): untrained.
@@ -40,5 +33,5 @@ def check_model(model: Any, task: Task, rows: torch.Tensor, noise: torch.Tensor)
         ) from error
     if not torch.isfinite(loss):
         raise ValueError(f"{name} has the loss {loss.item()} before it is trained: mend its config_overrides")
-    if task.auto_class in KINDS:
-        check_reads_as(model, KINDS[task.auto_class], task.context_length)
+    if task.auto_class == "AutoModelForCausalLM":
+        check_reads_as(model, "causal", task.context_length)

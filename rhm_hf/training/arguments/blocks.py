@@ -146,7 +146,7 @@ class TrainingArguments(Checked):
         self.refuse_unless(
             self.keep == "best" or not self.patience, "patience", "0 with keep=last, as nothing stops it early"
         )
-        self.refuse_unless(self.momentum == 0 or self.optimizer == "sgd", "momentum", f"0 with {self.optimizer=!s}")
+        self.refuse_unless(self.momentum == 0 or self.optimizer == "sgd", "momentum", f"0 with optimizer={self.optimizer}")
         self.refuse_unless(
             ":" in self.optimizer or not self.optimizer_options, "optimizer_options", "left out with adamw and sgd"
         )
