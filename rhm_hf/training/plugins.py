@@ -25,7 +25,7 @@ def import_modules(names: str) -> None:
         `ValueError`: for a module that is not there or that fails.
     """
     for name in names.split(","):
-        _module("import", names, name.strip())
+        _module("imports", names, name.strip())
 
 
 def load(argument: str, value: str) -> Any:

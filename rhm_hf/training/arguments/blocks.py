@@ -137,8 +137,8 @@ class TrainingArguments(Checked):
     output_dir: str = argument("runs/train", "Where the run is written, and resumed from")
 
     def __post_init__(self):
-        if self.imports is not None:
-            plugins.import_modules(str(self.imports))  # first: they may add to the choices of what follows
+        if isinstance(self.imports, str):
+            plugins.import_modules(self.imports)  # first: they may add to the choices of what follows
         super().__post_init__()
         for name in ("task", "optimizer"):
             plugins.check_form(name, getattr(self, name))

@@ -4,6 +4,7 @@ A block of arguments is a dataclass whose fields are made by [`argument`] and wh
 checked without a line of code more.
 """
 
+import contextlib
 import difflib
 import functools
 import json
@@ -92,12 +93,10 @@ def _of_a_kind(name: str, value: Any, kinds: tuple[type, ...]) -> Any:
             return _as_float(name, value)
         if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
             return value
-    if isinstance(value, str) and (float in kinds or int in kinds):
+    if isinstance(value, str) and "_" not in value and (float in kinds or int in kinds):
         for kind in (int, float):  # "1e-3" in quotes
-            try:
-                return _of_a_kind(name, kind(value), kinds) if "_" not in value else None
-            except ValueError:
-                pass
+            with contextlib.suppress(ValueError):
+                return _of_a_kind(name, kind(value), kinds)
     allowed = " or ".join("left out" if kind is type(None) else _NAMES.get(kind, kind.__name__) for kind in kinds)
     hint = f", such as {int(value)}" if isinstance(value, float) and int in kinds and value.is_integer() else ""
     raise ValueError(f"{name}={value!r} has the wrong type: it must be {allowed}{hint}")
