@@ -147,7 +147,9 @@ def check_optimizer(
     for key, value in {**tensors, **(values or {})}.items():
         index, _, name = key.partition(".")
         if not (index.isdigit() and name and int(index) < len(parameters)):
-            raise ValueError(f"the checkpoint's optimizer has a state {key!r} and here are {len(parameters)} parameters")
+            raise ValueError(
+                f"the checkpoint's optimizer has a state {key!r} and here are {len(parameters)} parameters"
+            )
         shape = tuple(parameters[int(index)].shape)
         if isinstance(value, torch.Tensor) and value.numel() not in (0, 1) and name in _LIKE_PARAMETERS:
             if tuple(value.shape) != shape:

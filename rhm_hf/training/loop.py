@@ -26,6 +26,9 @@ from .models import ModelKind, make_optimizer, num_parameters_of, scratch_config
 from .meters import Meter
 
 
+DEPTH = 4  # of what has no levels, for the size of a model that nobody gave
+
+
 def train(arguments: Arguments, announce: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Trains, or resumes, or only reads, the run in `arguments.training.output_dir`.
 
@@ -119,7 +122,8 @@ class Run:
 
     def _make_model(self) -> None:
         m, t = self.arguments.model, self.arguments.training
-        depth = getattr(self.data.grammar, "depth", 4)
+        grammar = self.data.grammar
+        depth = grammar.depth if grammar is not None and grammar.has_blocks else DEPTH
         config = scratch_config(
             self.kind,
             m.config_overrides,

@@ -140,7 +140,9 @@ def scratch_config(
     try:
         return type(plain)(**own) if kind else AutoConfig.for_model(model_type, **own)
     except Exception as error:
-        raise ValueError(f"config_overrides={overrides!r} is refused by {type(plain).__name__}: {_line(error)}") from error
+        raise ValueError(
+            f"config_overrides={overrides!r} is refused by {type(plain).__name__}: {_line(error)}"
+        ) from error
 
 
 def suited_sizes(num_symbols: int, depth: int) -> dict[str, int]:

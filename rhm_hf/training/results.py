@@ -101,7 +101,15 @@ def write_csv(path: Path, rows: list[dict[str, Any]], names: list[str] | None = 
 def read_csv(path: Path) -> list[dict[str, Any]]:
     """The rows of a CSV file, numbers as numbers."""
     with open(path, newline="", encoding="utf-8") as file:
-        text = {"run", "task", "model", "data", "text", "stopped_by", *versions()}  # a commit such as 4486e12 is no number
+        text = {
+            "run",
+            "task",
+            "model",
+            "data",
+            "text",
+            "stopped_by",
+            *versions(),
+        }  # a commit such as 4486e12 is no number
         return [{k: v if k in text else _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 

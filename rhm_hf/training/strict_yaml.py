@@ -91,4 +91,6 @@ def _check(values: Any, source: str) -> None:
         elif isinstance(value, list):
             waiting.extend((item, depth + 1) for item in value)
         elif value is not None and not isinstance(value, str | int | float):
-            raise ValueError(f"{source} holds {value}, read as a {type(value).__name__}: quote it where a string is meant")
+            raise ValueError(
+                f"{source} holds {value}, read as a {type(value).__name__}: quote it where a string is meant"
+            )

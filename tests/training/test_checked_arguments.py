@@ -28,13 +28,23 @@ def test_every_argument_takes_what_its_type_says_or_says_its_name(name, value):
     assert found is None or isinstance(found, KINDS[name])
     assert not isinstance(found, bool) or bool in KINDS[name]
     assert not isinstance(found, float) or math.isfinite(found)
-    assert found == value or found == pytest.approx(value) or (name in ("config_overrides", "optimizer_options") and not found)
+    assert (
+        found == value
+        or found == pytest.approx(value)
+        or (name in ("config_overrides", "optimizer_options") and not found)
+    )
 
 
 def test_numbers_in_quotes_are_numbers_and_flags_are_not():
     a = Arguments.from_dict({"learning_rate": "1e-3", "num_train": "64"})
     assert (a.training.learning_rate, a.data.num_train) == (0.001, 64)
-    for name, value in (("disjoint", "no"), ("disjoint", 1), ("num_train", "6.5"), ("num_train", "1_0"), ("max_steps", 1e4)):
+    for name, value in (
+        ("disjoint", "no"),
+        ("disjoint", 1),
+        ("num_train", "6.5"),
+        ("num_train", "1_0"),
+        ("max_steps", 1e4),
+    ):
         with pytest.raises(ValueError, match=f"{name}={value!r} has the wrong type: it must be "):
             Arguments.from_dict({name: value})
     with pytest.raises(ValueError, match=r"max_steps=10000\.0 has the wrong type: it must be int, such as 10000"):
@@ -73,7 +83,9 @@ def test_the_command_line_wins_over_variants(tmp_path):
 
 
 def test_strings_of_the_command_line_stay_strings():
-    a = parse_arguments(["--output_dir", "010", "--text", "1e3", "--num_train", "010", "--config_overrides", "{n_embd: 8}"])
+    a = parse_arguments(
+        ["--output_dir", "010", "--text", "1e3", "--num_train", "010", "--config_overrides", "{n_embd: 8}"]
+    )
     assert (a.training.output_dir, a.data.text, a.data.num_train) == ("010", "1e3", 10)
     assert a.model.config_overrides == {"n_embd": 8}
 

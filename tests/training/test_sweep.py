@@ -71,7 +71,10 @@ def test_variants_vary_together_and_may_list_values_themselves(values, tmp_path)
         ({"variants": {"1": {}}}, "'1' names folders"),
         ({"variants": {"a": {"output_dir": "b"}}}, "a cannot have an output_dir"),
         ({"variants": {"a": {"variants": {}}}}, "unknown argument variants"),
-        ({"num_train": list(range(1, 60)), "model_seed": list(range(60)), "rules_seed": list(range(60))}, "212400 runs"),
+        (
+            {"num_train": list(range(1, 60)), "model_seed": list(range(60)), "rules_seed": list(range(60))},
+            "212400 runs",
+        ),
         (
             {"variants": {"a": {"num_train": [1, 2]}, "a_num_train-1": {"num_train": 3}}},
             "would share the folder a_num",

@@ -50,9 +50,7 @@ class DataArguments(Checked):
     num_validation: int = argument(
         1024, "Sentences or windows that early stopping looks at", minimum=1, maximum=SIZE_LIMIT
     )
-    num_test: int = argument(
-        1024, "Sentences or windows of the reported test loss", minimum=1, maximum=SIZE_LIMIT
-    )
+    num_test: int = argument(1024, "Sentences or windows of the reported test loss", minimum=1, maximum=SIZE_LIMIT)
     sample_seed: int = argument(0, "Picks the sentences", minimum=0)
     sampling: str | None = argument(
         None, "unique or iid; by default unique where all sentences are equiprobable", choices=("unique", "iid")
@@ -86,9 +84,7 @@ class TrainingArguments(Checked):
     diffusion_steps: int | None = argument(
         None, "Of diffusion: T of the bound of D3PM; by default time is continuous", minimum=1
     )
-    optimizer: str = argument(
-        "adamw", "adamw, sgd, or a class as module:Name", choices=("adamw", "sgd"), plugins=True
-    )
+    optimizer: str = argument("adamw", "adamw, sgd, or a class as module:Name", choices=("adamw", "sgd"), plugins=True)
     optimizer_options: dict | None = argument(
         None, "More keyword arguments of an optimizer given as module:Name; as JSON on the command line"
     )
@@ -106,9 +102,7 @@ class TrainingArguments(Checked):
     max_steps: int = argument(2000, "Optimizer steps at most", minimum=1, maximum=SIZE_LIMIT)
     lr_scheduler_type: str = argument("cosine", "A name of transformers.get_scheduler")
     warmup_steps: int = argument(100, "Steps of linear warm-up", minimum=0, maximum=SIZE_LIMIT)
-    num_evaluations: int = argument(
-        24, "Evaluations, log-spaced from step 1 to max_steps", minimum=1, maximum=100_000
-    )
+    num_evaluations: int = argument(24, "Evaluations, log-spaced from step 1 to max_steps", minimum=1, maximum=100_000)
     patience: int = argument(
         4, "Evaluations without a lower validation loss before training stops; 0: never", minimum=0
     )
@@ -130,9 +124,7 @@ class TrainingArguments(Checked):
     # From here on, arguments that change no result (`FREE`): a finished run is recognised without them.
     eval_batch_size: int = argument(512, "Sentences per process and evaluation batch", minimum=1, maximum=SIZE_LIMIT)
     save_steps: int = argument(500, "Steps between checkpoints; each evaluation makes one too", minimum=2)
-    num_processes: int | None = argument(
-        None, "Refuse to run on any other number of processes than this", minimum=1
-    )
+    num_processes: int | None = argument(None, "Refuse to run on any other number of processes than this", minimum=1)
     report_to: str = argument("none", "A tracker of Accelerate: tensorboard, trackio, wandb")
     output_dir: str = argument("runs/train", "Where the run is written, and resumed from")
 
@@ -146,7 +138,9 @@ class TrainingArguments(Checked):
         self.refuse_unless(
             self.keep == "best" or not self.patience, "patience", "0 with keep=last, as nothing stops it early"
         )
-        self.refuse_unless(self.momentum == 0 or self.optimizer == "sgd", "momentum", f"0 with optimizer={self.optimizer}")
+        self.refuse_unless(
+            self.momentum == 0 or self.optimizer == "sgd", "momentum", f"0 with optimizer={self.optimizer}"
+        )
         self.refuse_unless(
             ":" in self.optimizer or not self.optimizer_options, "optimizer_options", "left out with adamw and sgd"
         )

@@ -116,7 +116,9 @@ def _as_float(name: str, value: int) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise ValueError(f"{name} is out of range: an integer of {len(str(value)[:5000])} digits is too large") from None
+        raise ValueError(
+            f"{name} is out of range: an integer of {len(str(value)[:5000])} digits is too large"
+        ) from None
 
 
 def _check_text(name: str, value: str, bounds: Mapping[str, Any]) -> None:
@@ -127,7 +129,9 @@ def _check_text(name: str, value: str, bounds: Mapping[str, Any]) -> None:
     plugins = bounds.get("plugins", False)
     if choices and value not in choices and not (plugins and ":" in value):
         allowed = ", ".join(choices) + (", or module:Name" if plugins else "")
-        raise ValueError(f"{name}={value!r} is out of range: it must be one of {allowed}{did_you_mean(value, choices)}")
+        raise ValueError(
+            f"{name}={value!r} is out of range: it must be one of {allowed}{did_you_mean(value, choices)}"
+        )
 
 
 def _check_number(name: str, value: int | float, bounds: Mapping[str, Any]) -> None:

@@ -34,9 +34,7 @@ class Worker:
         raise RuntimeError("the process that trains the runs of this worker was ended from outside")
 
 
-def on_ray(
-    runs: Sequence[Arguments], num_workers: int | None, runs_per_gpu: int | None
-) -> Iterator[Arguments | None]:
+def on_ray(runs: Sequence[Arguments], num_workers: int | None, runs_per_gpu: int | None) -> Iterator[Arguments | None]:
     """As many at a time as the resources of a Ray cluster allow, at most `num_workers` where that is given.
 
     A run takes `num_threads` CPUs (one where it is left out) and, where the cluster has GPUs, the share
