@@ -1,9 +1,27 @@
-"""Training: one Accelerate loop for any task and model, its checkpoints, its results, and sweeps of runs."""
+"""Training: one Accelerate loop for any task and model, its checkpoints, its results, and sweeps of runs.
 
-from .arguments import Arguments, DataArguments, ModelArguments, TrainingArguments, parse_arguments
-from .loop import train
-from .results import best_row
+Names are imported when they are first used: torch, transformers, datasets and accelerate take seconds.
+"""
 
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_attributes
+
+
+if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the same to Python
+    from .arguments import Arguments, DataArguments, ModelArguments, TrainingArguments, parse_arguments
+    from .loop import train
+    from .results import best_row
+
+_EXPORTS = {
+    "Arguments": "arguments",
+    "DataArguments": "arguments",
+    "ModelArguments": "arguments",
+    "TrainingArguments": "arguments",
+    "best_row": "results",
+    "parse_arguments": "arguments",
+    "train": "loop",
+}
 
 __all__ = [
     "Arguments",
@@ -14,3 +32,4 @@ __all__ = [
     "parse_arguments",
     "train",
 ]
+__getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)

@@ -7,11 +7,11 @@ import datasets
 import numpy as np
 import torch
 
-import rhm_hf  # noqa: F401  registers "rhm" with datasets
-
 from ..data import CharCorpus, CharText, char_corpus, grammar_of, rhm_tokenizer
+from ..data.reading import rows_of
 from ..data.text import SOURCES, resplit
-from ..grammar import Grammar
+from ..grammar import Source
+from ..judging.sentences import judged_sentences
 from .arguments import DataArguments
 from .batches import Windows
 
@@ -22,26 +22,32 @@ class TrainingData:
 
     Attributes:
         splits: `train`, `validation` and `test`: rows of symbols `(rows, length)`, uint8, or int32 where there are
-            more than 256 symbols; `train` may be [`Windows`]. One more column holds the class where it is wanted.
+            more than 256 ids; `train` may be [`Windows`]. A sentence shorter than `length` is followed by PAD = v + 1:
+            a row's length is the number of ids before its first PAD. One more column holds the class where it is
+            wanted.
         num_symbols (`int`): v.
-        length (`int`): tokens of a row.
+        length (`int`): tokens of a row, where lengths vary of the longest there is.
         tokenizer: of these ids, saved beside the model.
-        grammar ([`Grammar`], *optional*): the law of the rows, where they have one.
+        grammar ([`Source`], *optional*): the law of the rows, where they have one.
+        test_seen (`float`, *optional*): the share of test sentences that are training sentences too; None of a text.
     """
 
     splits: dict[str, Any]
     num_symbols: int
     length: int
     tokenizer: Any
-    grammar: Grammar | None = None
+    grammar: Source | None = None
+    test_seen: float | None = None
 
 
-def load_data(arguments: DataArguments, with_classes: bool = False) -> TrainingData:
+def load_data(arguments: DataArguments, with_classes: bool = False, num_judged: int = 0) -> TrainingData:
     """Sentences of the grammar by `load_dataset("rhm", ..)`, or windows of a text by [`~rhm_hf.data.char_corpus`].
 
     Args:
         arguments ([`DataArguments`]): the data of a run.
         with_classes (`bool`, *optional*, defaults to `False`): put the class of a sentence after its tokens.
+        num_judged (`int`, *optional*, defaults to 0): fresh sentences that the model will be judged on: where lengths
+            vary without bound, `length` has room for the longest of them too.
 
     Raises:
         `ValueError`: for more sentences, characters or windows than there are.
@@ -49,13 +55,13 @@ def load_data(arguments: DataArguments, with_classes: bool = False) -> TrainingD
     noisy = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        return _sentences(arguments, with_classes) if arguments.text is None else _windows(arguments)
+        return _windows(arguments) if arguments.text is not None else _sentences(arguments, with_classes, num_judged)
     finally:
         if noisy:
             datasets.enable_progress_bars()
 
 
-def _sentences(arguments: DataArguments, with_classes: bool) -> TrainingData:
+def _sentences(arguments: DataArguments, with_classes: bool, num_judged: int) -> TrainingData:
     loaded = datasets.load_dataset(
         "rhm",
         arguments.grammar,
@@ -65,25 +71,46 @@ def _sentences(arguments: DataArguments, with_classes: bool) -> TrainingData:
         test_size=arguments.num_test,
         sample_seed=arguments.sample_seed,
         sampling=arguments.sampling,
+        disjoint=arguments.disjoint,
     )
     grammar = grammar_of(loaded)
-    v, length = grammar.vocab_size, grammar.sentence_length
-    splits = {name: _tokens(split, grammar, with_classes) for name, split in loaded.items()}
-    return TrainingData(splits, v, length, rhm_tokenizer(v), grammar)
+    v, vary = grammar.vocab_size, grammar.lengths_vary
+    read = {name: rows_of(split, pad=v + 1) for name, split in loaded.items()}
+    length = _longest(grammar, [lengths for _, lengths in read.values()], num_judged)
+    tokens = {name: _padded(rows, length, v + 1) for name, (rows, _) in read.items()}
+    columns = {name: np.array(split["label"])[:, None] for name, split in loaded.items() if with_classes}
+    num_ids = max(v + 2 * vary, grammar.num_classes if with_classes else 0)
+    splits = {
+        name: torch.from_numpy(_gathered(np.concatenate([rows, columns[name]], 1) if with_classes else rows, num_ids))
+        for name, rows in tokens.items()
+    }
+    apart = arguments.disjoint or (arguments.sampling or ("unique" if grammar.is_equiprobable else "iid")) == "unique"
+    seen = 0.0 if apart else seen_share(tokens["train"], tokens["test"])
+    return TrainingData(splits, v, length, rhm_tokenizer(v), grammar, test_seen=seen)
 
 
-def _tokens(split: datasets.Dataset, grammar: Grammar, with_classes: bool) -> torch.Tensor:
-    # Straight from Arrow: the formats of datasets widen every integer to int64.
-    table = split.with_format("arrow")[:]
-    tokens = table["input_ids"].combine_chunks().flatten().to_numpy().reshape(-1, grammar.sentence_length)
-    if not with_classes:
-        return torch.from_numpy(_gathered(tokens, grammar.vocab_size))
-    rows = np.concatenate([tokens, table["label"].to_numpy()[:, None]], 1)
-    return torch.from_numpy(_gathered(rows, max(grammar.vocab_size, grammar.num_classes)))
+def seen_share(train: np.ndarray, test: np.ndarray) -> float:
+    """The share of the rows of `test` that are rows of `train`, both `(rows, length)`."""
+    train, test = (np.ascontiguousarray(rows, np.int32) for rows in (train, test))
+    known = {row.tobytes() for row in train}
+    return sum(row.tobytes() in known for row in test) / len(test)
 
 
-def _gathered(ids: np.ndarray, num_symbols: int) -> np.ndarray:
-    return ids.astype(np.uint8 if num_symbols <= 256 else np.int32)  # torch gathers no uint16
+def _padded(rows: np.ndarray, length: int, pad: int) -> np.ndarray:
+    """The same rows with so many columns."""
+    return np.pad(rows, ((0, 0), (0, length - rows.shape[1])), constant_values=pad) if rows.shape[1] < length else rows
+
+
+def _longest(grammar: Source, lengths: list[np.ndarray], num_judged: int) -> int:
+    """Tokens of the longest sentence that a run can meet."""
+    if not grammar.lengths_vary:
+        return grammar.sentence_length
+    judged = [judged_sentences(grammar, num_judged).lengths.numpy()] if num_judged else []
+    return max(int(found.max(initial=1)) for found in [*lengths, *judged])
+
+
+def _gathered(ids: np.ndarray, num_ids: int) -> np.ndarray:
+    return ids.astype(np.uint8 if num_ids <= 256 else np.int32)  # torch gathers no uint16
 
 
 def load_text(arguments: DataArguments) -> CharCorpus:

@@ -1,6 +1,9 @@
 """Processes, devices and random numbers: what the loop needs to know of where it runs."""
 
+import contextlib
 import hashlib
+import os
+from collections.abc import Iterator
 
 import torch
 
@@ -38,3 +41,38 @@ def uniforms(key: int, shape: tuple[int, ...], device: torch.device) -> torch.Te
 def key_of(*numbers: int | str) -> int:
     """64 bits from numbers and words. numpy's SeedSequence would take 0.1 ms, its code being in no cache by then."""
     return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "little")
+
+
+@contextlib.contextmanager
+def caller_left_as_found() -> Iterator[None]:
+    """Trains as a process of its own would, and gives the caller back what it had.
+
+    That is torch's random numbers on every device, its number of threads, its default type, whether gradients are
+    wanted, the environment, and the precision that Accelerate keeps for a process.
+    """
+    from accelerate.state import AcceleratorState, GradientState
+
+    threads, dtype, environment = torch.get_num_threads(), torch.get_default_dtype(), dict(os.environ)
+    shared = (AcceleratorState._shared_state, GradientState._shared_state)
+    states = [dict(state) for state in shared]
+    torch.set_default_dtype(torch.float32)
+    for state in shared:
+        state.clear()
+    try:
+        with torch.random.fork_rng(_initialised_devices()), torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for state, before in zip(shared, states, strict=True):
+            state.clear()
+            state.update(before)
+        torch.set_default_dtype(dtype)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update({name: value for name, value in environment.items() if os.environ.get(name) != value})
+
+
+def _initialised_devices() -> list[int]:
+    """The GPUs that the caller uses: asking for the state of another would put a context of this process on it."""
+    return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []

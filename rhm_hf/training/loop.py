@@ -6,45 +6,59 @@
 """
 
 import contextlib
-import json
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 from transformers import get_scheduler
 
-from ..tasks import TASKS
-from . import checkpoint, results
+from . import checkpoint, estimates, folder, plugins, probe, results, trackers
 from .arguments import Arguments
 from .batches import Batches
 from .data import load_data
-from .devices import check_processes, cpu_only, generators, key_of, uniforms
-from .folder import LOG_FILE, MODEL_FOLDER, RESULTS_FILE, RUN_FILE, finished, owned, save_model
-from .models import auto_class_for, make_optimizer, scratch_config, scratch_model
+from .devices import caller_left_as_found, check_processes, cpu_only, generators, key_of, uniforms
+from ..files import remove_partial
+from .models import ModelKind, make_optimizer, num_parameters_of, scratch_config, scratch_model, suited_sizes
+from .meters import Meter
 
 
-def train(arguments: Arguments) -> list[dict]:
+DEPTH = 4  # of what has no levels, for the size of a model that nobody gave
+
+
+def train(arguments: Arguments, announce: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Trains, or resumes, or only reads, the run in `arguments.training.output_dir`.
+
+    The caller's random numbers, threads, default type and environment are left as they were found.
 
     Args:
         arguments ([`Arguments`]): the run. Run under `accelerate launch` it uses all its processes.
+        announce (`Callable`, *optional*): is told, in a line, what will be trained and where it is written.
 
     Returns:
         `list[dict]`: the rows of `results.csv`, one per evaluation; [`~results.best_row`] picks the one to report.
 
     Raises:
-        `ValueError`: if the folder holds a run with other arguments, or the number of processes is not what was asked.
-        `RuntimeError`: if another process is at work in the folder.
+        `ValueError`: if the folder holds a run with other arguments or of other files, the number of processes is not
+            what was asked, the model does not fit the task, or sizes are beyond this machine.
+        `RuntimeError`: if another process is at work in the folder, or training diverged.
     """
-    if (rows := finished(arguments)) is not None:
+    place = Path(arguments.training.output_dir)
+    if (rows := folder.finished(arguments)) is not None:
+        if folder.needs_cleaning(place):
+            with folder.owned(place, results.is_main_process()):
+                folder.clean(place)
         return rows
-    run = Run(arguments)
-    with owned(run.folder, run.accelerator.is_main_process):
-        return run.train()
+    estimates.check_sizes(arguments)
+    with caller_left_as_found():
+        run = Run(arguments)
+        with folder.owned(run.folder, run.accelerator.is_main_process):
+            if announce is not None and run.accelerator.is_main_process:
+                announce(run.described())
+            return run.train()
 
 
 def evaluation_steps(max_steps: int, num_evaluations: int) -> list[int]:
@@ -60,6 +74,7 @@ class Run:
         self.folder = Path(t.output_dir)
         if t.num_threads is not None:
             torch.set_num_threads(t.num_threads)
+        trackers.check(t.report_to)
         self.accelerator = Accelerator(
             mixed_precision=t.mixed_precision,
             log_with=None if t.report_to == "none" else t.report_to,
@@ -72,13 +87,15 @@ class Run:
         self._make_model()
         self.generators = generators(self.accelerator.device)
         self.evaluations = evaluation_steps(t.max_steps, t.num_evaluations)
+        self.progress = folder.ProgressFile(self.folder, t.max_steps, self.accelerator.is_main_process)
         self.step, self.rows, self.stopped, self.seconds = 0, [], False, 0.0
         # Since the last evaluation.
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
 
     def _load_data(self) -> None:
         accelerator, t = self.accelerator, self.arguments.training
-        self.data = load_data(self.arguments.data, TASKS[t.task].reads_classes)
+        self.task_class = plugins.task_class(t.task)
+        self.data = load_data(self.arguments.data, self.task_class.reads_classes, t.kl_sentences)
         splits = self.data.splits
         self.batches = Batches(
             splits["train"],
@@ -93,9 +110,8 @@ class Run:
 
     def _make_task(self) -> None:
         d, t = self.data, self.arguments.training
-        task = TASKS[t.task]
-        auto_class = auto_class_for(self.arguments.model.model_type, task.auto_classes)
-        self.task = task(d.num_symbols, d.length, d.grammar, auto_class, **t.task_options())
+        self.kind = ModelKind.of(self.arguments.model.model_type, self.task_class.auto_classes)
+        self.task = self.task_class(d.num_symbols, d.length, d.grammar, self.kind.auto_class, **t.task_options())
         self.held_out_noise = {
             split: self._noise(key_of(number), len(rows)) for number, (split, rows) in enumerate(self.held_out.items())
         }
@@ -106,15 +122,20 @@ class Run:
 
     def _make_model(self) -> None:
         m, t = self.arguments.model, self.arguments.training
+        grammar = self.data.grammar
+        depth = grammar.depth if grammar is not None and grammar.has_blocks else DEPTH
         config = scratch_config(
-            m.model_type,
+            self.kind,
             m.config_overrides,
             self.data.num_symbols,
             self.task.context_length,
             self.task.num_labels if self.task.auto_class == "AutoModelForSequenceClassification" else None,
+            suited_sizes(self.data.num_symbols, depth),
         )
-        model = scratch_model(config, self.task.auto_class, m.model_seed, self.data.length)
+        estimates.check_model(num_parameters_of(config, self.kind), m.model_type)
+        model = scratch_model(config, self.kind, m.model_seed, self.data.length)
         model = model.to(self.accelerator.device)
+        probe.check_model(model, self.task, self.held_out["validation"][:2], self.held_out_noise["validation"][:2])
         optimizer = make_optimizer(model, t)
         self.scheduler = get_scheduler(
             t.lr_scheduler_type, optimizer, num_warmup_steps=t.warmup_steps, num_training_steps=t.max_steps
@@ -129,27 +150,38 @@ class Run:
         """The model without what Accelerate put around it."""
         return self.accelerator.unwrap_model(self.model)
 
+    def described(self) -> str:
+        """What is trained on what, and where it is written, in a line."""
+        data, t = self.arguments.data, self.arguments.training
+        seen = self.data.test_seen
+        return (
+            f"{self.folder}: {self.arguments.model.model_type} with {self.bare_model.num_parameters():,} parameters, "
+            f"task {self.task.name}, {data.num_train:,} of {data.text or self.data.grammar.name}, up to "
+            f"{t.max_steps:,} steps of {t.batch_size}"
+            + ("" if seen is None else f"; {seen:.1%} of the test sentences are training sentences too")
+        )
+
     # The loop.
 
-    def train(self) -> list[dict]:
+    def train(self) -> list[dict[str, Any]]:
         """Steps until the end, an early stop included."""
         t, main = self.arguments.training, self.accelerator.is_main_process
         self._begin()
         start = time.perf_counter() - self.seconds
-        bar = tqdm(total=t.max_steps, initial=self.step, unit="step", disable=not (main and sys.stderr.isatty()))
-        self.model.train()
-        while self.step < t.max_steps and not self.stopped:
-            self.train_step()
-            bar.update()
-            due = self.step in self.evaluations
-            if due:
-                self.seconds = time.perf_counter() - start
-                self._evaluate()
-                bar.set_postfix(validation_loss=self.rows[-1]["validation_loss"])
-            if due or self.step % t.save_steps == 0:
-                self.seconds = time.perf_counter() - start
-                self._save()
-        bar.close()
+        with Meter(t.max_steps, "steps", self.step, str(self.folder), shown=main) as meter:
+            self.model.train()
+            while self.step < t.max_steps and not self.stopped:
+                self.train_step()
+                meter.update(self.step)
+                self.progress.update(self.step)
+                due = self.step in self.evaluations
+                if due:
+                    self.seconds = time.perf_counter() - start
+                    self._evaluate()
+                    meter.annotate(validation_loss=f"{self.rows[-1]['validation_loss']:.4f}")
+                if due or self.step % t.save_steps == 0:
+                    self.seconds = time.perf_counter() - start
+                    self._save()
         self._end()
         return self.rows
 
@@ -216,6 +248,8 @@ class Run:
             "seconds": round(self.seconds, 3),
             "tokens_seen": seen * self.task.tokens_per_row,
             "best": 0,  # marked below
+            "stopped_by": "",  # known at the end
+            "test_seen": "" if self.data.test_seen is None else self.data.test_seen,
             **results.versions(),
         }
         self.rows = results.mark_best([*self.rows, row], a.training.keep)
@@ -228,8 +262,8 @@ class Run:
 
     def _begin(self) -> None:
         if self.accelerator.is_main_process:
-            arguments = {"arguments": self.arguments.identity(), "finished": False}
-            checkpoint.write_atomically(self.folder / RUN_FILE, json.dumps(arguments, indent=2) + "\n")
+            remove_partial(self.folder)
+            folder.write_run(self.folder, self.arguments, is_finished=False)
         self.accelerator.wait_for_everyone()
         for step in checkpoint.steps(self.folder):
             try:
@@ -244,10 +278,10 @@ class Run:
             device=str(self.accelerator.device),
             threads=torch.get_num_threads(),
             parameters=self.bare_model.num_parameters(),
+            test_seen=self.data.test_seen,
             **results.versions(),
         )
-        if self.accelerator.log_with:
-            self.accelerator.init_trackers("rhm_hf", {k: str(v) for k, v in self.arguments.to_dict().items()})
+        trackers.start(self.accelerator, self.folder, self.arguments.to_dict())
 
     def _save(self) -> None:
         # Each process's sum by itself: adding them here would change the last bits of a run that is not killed.
@@ -261,6 +295,7 @@ class Run:
             }
             state = {
                 "step": self.step,
+                "optimizer": checkpoint.optimizer_values(self.optimizer),
                 "rows": self.rows,
                 "stopped": self.stopped,
                 "seconds": self.seconds,
@@ -271,13 +306,23 @@ class Run:
             self._write_rows()
         self.accelerator.wait_for_everyone()
 
-    def _restore(self, tensors: dict, state: dict) -> None:
+    def _restore(self, tensors: dict[str, dict[str, torch.Tensor]], state: dict[str, Any]) -> None:
+        """Takes up a checkpoint; one that is refused has loaded nothing."""
+        checkpoint.check_state(state, self.arguments.training.max_steps)
+        values = state.get("optimizer", {})
+        for name in ("model", "optimizer", "losses"):
+            if name not in tensors:
+                raise ValueError(f"the checkpoint has no {name}.safetensors")
+        if "loss_sums" not in tensors["losses"]:
+            raise ValueError("the checkpoint has no loss_sums")
+        checkpoint.check_model(self.bare_model, tensors["model"])
+        checkpoint.check_optimizer(self.optimizer, tensors["optimizer"], values)
         checkpoint.restore_model(self.bare_model, tensors["model"])
-        checkpoint.restore_optimizer(self.optimizer, tensors["optimizer"])
+        checkpoint.restore_optimizer(self.optimizer, tensors["optimizer"], values)
         self.scheduler.load_state_dict(state["scheduler"])
         for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
             group["lr"] = rate  # which the schedule itself sets at its next step only
-        if state["scaler"] is not None and self.accelerator.scaler is not None:
+        if state.get("scaler") is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.rows, self.stopped = state["step"], state["rows"], state["stopped"]
         self.seconds = state["seconds"]
@@ -297,20 +342,23 @@ class Run:
         """
         if not self.rows:
             return
-        results.write_csv(self.folder / RESULTS_FILE, self.rows, results.columns(self.task.columns))
+        results.write_csv(self.folder / folder.RESULTS_FILE, self.rows, results.columns(self.task.columns))
         if results.best_row(self.rows)["step"] == self.step:
-            save_model(self.bare_model, self.data.tokenizer, self.data.grammar, self.folder / MODEL_FOLDER)
+            model = self.folder / folder.MODEL_FOLDER
+            folder.save_model(self.bare_model, self.data.tokenizer, self.data.grammar, model)
 
     def _end(self) -> None:
+        reason = results.stopped_by(self.rows, self.stopped, self.arguments.training.max_steps)
+        self.rows = [row | {"stopped_by": reason} for row in self.rows]
         if self.accelerator.is_main_process:
-            self._log("end", step=self.step, stopped_early=self.stopped, seconds=round(self.seconds, 3))
-            done = {"arguments": self.arguments.identity(), "finished": True}
-            checkpoint.write_atomically(self.folder / RUN_FILE, json.dumps(done, indent=2) + "\n")
-            checkpoint.remove_all(self.folder)
+            self._log("end", step=self.step, stopped_by=reason, seconds=round(self.seconds, 3))
+            results.write_csv(self.folder / folder.RESULTS_FILE, self.rows, results.columns(self.task.columns))
+            folder.write_run(self.folder, self.arguments, is_finished=True)
+            folder.clean(self.folder)
         for tracker in self.accelerator.trackers:  # end_training() would end the process group too
             tracker.finish()
         self.accelerator.wait_for_everyone()
 
-    def _log(self, event: str, **values) -> None:
+    def _log(self, event: str, **values: Any) -> None:
         if self.accelerator.is_main_process:
-            results.append_log(self.folder / LOG_FILE, event, **values)
+            results.append_log(self.folder / folder.LOG_FILE, event, **values)

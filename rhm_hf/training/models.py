@@ -1,44 +1,113 @@
-"""A transformers model from scratch, sized for the rows it is to read."""
+"""A transformers model from scratch, sized for the rows it is to read, and checked before it is trained."""
 
 import inspect
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import transformers
 from transformers import AutoConfig, GenerationConfig
 
+from . import plugins
 from .arguments import TrainingArguments
+from .arguments.values import did_you_mean
 
 
-def auto_class_for(model_type: str, candidates: Sequence[str]) -> str:
-    """The first of some Auto classes that has a model of this type.
+COUNT_LIMIT = 2**16  # of layers, heads, experts: more are a mistake, and would be built one by one
+SIZE_LIMIT = 2**31
+SMALL = 512  # of width, layers and vocabulary: .2 GB and less
 
-    Raises:
-        `ValueError`: for a type that transformers does not know, or none of whose models is of these classes.
+
+@dataclass(frozen=True)
+class ModelKind:
+    """What `model_type` names.
+
+    Attributes:
+        model_type (`str`): as given.
+        auto_class (`str`): the kind of model, for the task.
+        config_class (`type`): of its configurations.
+        model_class (`type`, *optional*): given as `module:Name`; else the Auto class picks it.
     """
-    config_class = type(_plain_config(model_type))
+
+    model_type: str
+    auto_class: str
+    config_class: type
+    model_class: type | None = None
+
+    @classmethod
+    def of(cls, model_type: str, candidates: Sequence[str]) -> "ModelKind":
+        """The first of some Auto classes that has a model of this type.
+
+        Raises:
+            `ValueError`: for a type that transformers does not know, or none of whose models is of these classes.
+        """
+        if ":" in model_type:
+            model_class = plugins.model_class(model_type)
+            return cls(model_type, _served_by(model_class, candidates), model_class.config_class, model_class)
+        config_class = type(_plain_config(model_type))
+        for name in candidates:
+            if config_class in getattr(transformers, name)._model_mapping.keys():  # noqa: SIM118  it is no dict
+                return cls(model_type, name, config_class)
+        raise ValueError(
+            f"model_type={model_type!r} cannot be trained so: the task needs {' or '.join(candidates)}, and "
+            f"{config_class.__name__} has no such model"
+        )
+
+    def plain_config(self) -> Any:
+        """Its configuration with all values at their defaults."""
+        return self.config_class() if self.model_class is not None else _plain_config(self.model_type)
+
+    def build(self, config: Any) -> Any:
+        """The model of a configuration, with random weights."""
+        if self.model_class is not None:
+            return self.model_class(config)
+        return getattr(transformers, self.auto_class).from_config(config)
+
+
+def _served_by(model_class: type, candidates: Sequence[str]) -> str:
+    """The Auto class that a class of models is registered with, or that it says in `auto_class`, among `candidates`."""
     for name in candidates:
-        if config_class in getattr(transformers, name)._model_mapping.keys():  # noqa: SIM118  it is no dict
+        mapping = getattr(transformers, name)._model_mapping
+        found = mapping[model_class.config_class] if model_class.config_class in mapping.keys() else ()  # noqa: SIM118
+        if model_class in (found if isinstance(found, tuple) else (found,)):
             return name
+    said = getattr(model_class, "auto_class", None)
+    if said in candidates or len(candidates) == 1:
+        return said if said in candidates else candidates[0]
     raise ValueError(
-        f"model_type={model_type!r} cannot be trained so: the task needs {' or '.join(candidates)}, and "
-        f"{config_class.__name__} has no such model"
+        f"model_type={model_class.__module__}:{model_class.__qualname__} does not say which kind of model it is: give "
+        f"the class an attribute auto_class = {' or '.join(map(repr, candidates))}, or register it with that class"
     )
 
 
-def _plain_config(model_type: str):
+def auto_class_for(model_type: str, candidates: Sequence[str]) -> str:
+    """The first of some Auto classes that has a model of this type; see [`ModelKind.of`]."""
+    return ModelKind.of(model_type, candidates).auto_class
+
+
+def _plain_config(model_type: str) -> Any:
     try:
         return AutoConfig.for_model(model_type)
     except ValueError as error:
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
         raise ValueError(
-            f"model_type={model_type!r} is not known to transformers {transformers.__version__}: take gpt2, llama, "
-            "bert, hierarchical_cnn or another of its model types"
+            f"model_type={model_type!r} is not known to transformers {transformers.__version__}"
+            f"{did_you_mean(model_type, CONFIG_MAPPING.keys()) or ':'} take gpt2, llama, bert, hierarchical_cnn, "
+            "another of its model types, or module:Name"
         ) from error
 
 
 def scratch_config(
-    model_type: str, overrides: dict, num_symbols: int, context_length: int, num_labels: int | None = None
-):
+    model_type: str | ModelKind,
+    overrides: dict[str, Any],
+    num_symbols: int,
+    context_length: int,
+    num_labels: int | None = None,
+    sizes: dict[str, int] | None = None,
+) -> Any:
     """The config of a model that reads symbols 0 .. v-1.
 
     It has v + 3 ids (symbols, BOS = EOS = v, PAD = v + 1, MASK = v + 2: the exact oracle's ids, so that the two are
@@ -48,33 +117,110 @@ def scratch_config(
     Args:
         model_type (`str`): a model type of transformers, such as `gpt2` or `llama`.
         overrides (`dict`): fields of its config, under the names the config or its attribute map gives them.
+        num_symbols (`int`): v.
+        context_length (`int`): ids of the longest input.
         num_labels (`int`, *optional*): outputs of a classifier.
+        sizes (`dict`, *optional*): see [`suited_sizes`]; taken where `overrides` says nothing of sizes.
 
     Raises:
-        `ValueError`: for a model type or a field that does not exist.
+        `ValueError`: for a model type or a field that does not exist, and for a value that the config does not take.
     """
-    plain = _plain_config(model_type)
-    known = plain.to_dict().keys() | plain.attribute_map.keys() | inspect.signature(type(plain)).parameters.keys()
-    unknown = sorted(overrides.keys() - known)
-    if unknown:
-        raise ValueError(
-            f"config_overrides has {', '.join(unknown)}, which {type(plain).__name__} does not: its fields are "
-            f"{', '.join(sorted(known))}"
-        )
+    kind = model_type if isinstance(model_type, ModelKind) else None
+    plain = kind.plain_config() if kind else _plain_config(model_type)
+    _check_overrides(plain, overrides)
     v = num_symbols
     dropouts = {key: 0.0 for key, value in plain.to_dict().items() if "drop" in key and isinstance(value, float)}
     ids = {"vocab_size": v + 3, "bos_token_id": v, "eos_token_id": v, "pad_token_id": v + 1}
     ids |= {name: v for name in ("cls_token_id", "sep_token_id") if getattr(plain, name, None) is not None}
     labels = {} if num_labels is None else {"num_labels": num_labels}
-    wanted = {**dropouts, **ids, **labels, "max_position_embeddings": context_length, **overrides}
+    suited = _suited(plain, overrides, sizes or {})
+    wanted = {**dropouts, **ids, **labels, **suited, "max_position_embeddings": context_length, **overrides}
     # Under the config's own names: given both max_position_embeddings and n_positions, GPT-2 takes the former.
-    own = {}
-    for key, value in wanted.items():
-        own[plain.attribute_map.get(key, key)] = value
-    return AutoConfig.for_model(model_type, **own)
+    own = {plain.attribute_map.get(key, key): value for key, value in wanted.items()}
+    try:
+        return type(plain)(**own) if kind else AutoConfig.for_model(model_type, **own)
+    except Exception as error:
+        raise ValueError(
+            f"config_overrides={overrides!r} is refused by {type(plain).__name__}: {_line(error)}"
+        ) from error
 
 
-def scratch_model(config, auto_class: str, seed: int, length: int):
+def suited_sizes(num_symbols: int, depth: int) -> dict[str, int]:
+    """Sizes of a transformer for a grammar of v symbols and L levels, or for characters: .1 to 3 million parameters."""
+    width = 2 ** min(8, max(6, math.ceil(math.log2(8 * num_symbols))))
+    layers = min(8, max(2, depth))
+    return {
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // 32,
+        "intermediate_size": 4 * width,
+    }
+
+
+def _suited(plain: Any, overrides: dict[str, Any], sizes: dict[str, int]) -> dict[str, int]:
+    """The sizes that a plain transformer takes, where no size is given. The small models of this package keep theirs."""
+    known = plain.to_dict().keys() | plain.attribute_map.keys()
+    given = {plain.attribute_map.get(key, key) for key in overrides}
+    own = {plain.attribute_map.get(key, key) for key in sizes if key in known}
+    needed = {"hidden_size", "num_hidden_layers", "num_attention_heads"}
+    if not sizes or not needed <= known or given & own or type(plain).__module__.startswith("rhm_hf."):
+        return {}
+    suited = {key: value for key, value in sizes.items() if key in known}
+    if "num_key_value_heads" in known:
+        suited["num_key_value_heads"] = sizes["num_attention_heads"]
+    if getattr(plain, "head_dim", None) is not None and "head_dim" in known:
+        suited["head_dim"] = sizes["hidden_size"] // sizes["num_attention_heads"]
+    return suited
+
+
+def _check_overrides(plain: Any, overrides: dict[str, Any]) -> None:
+    """That fields exist, and that their values are of the kind of the default: configs check some of theirs only."""
+    values = plain.to_dict()
+    known = values.keys() | plain.attribute_map.keys() | inspect.signature(type(plain)).parameters.keys()
+    known -= {"kwargs", "self", "args"}
+    unknown = sorted(overrides.keys() - known)
+    if unknown:
+        meant = did_you_mean(unknown[0], known) if len(unknown) == 1 else ""
+        raise ValueError(
+            f"config_overrides has {', '.join(unknown)}, which {type(plain).__name__} does not{meant or ':'} its "
+            f"fields are {', '.join(sorted(known))}"
+        )
+    for key, value in overrides.items():
+        _check_value(key, value, values.get(plain.attribute_map.get(key, key)))
+
+
+def _check_value(key: str, value: Any, default: Any) -> None:
+    def refuse(allowed: str) -> None:
+        raise ValueError(f"config_overrides: {key}={value!r} must be {allowed}")
+
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, bool) and not isinstance(value, bool):
+        refuse("true or false")
+    if isinstance(default, int) and not isinstance(default, bool):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            refuse("an integer")
+        limit = COUNT_LIMIT if key.startswith("num_") and key != "num_symbols" or key in COUNTS else SIZE_LIMIT
+        if value is not None and not -limit < value < limit:
+            refuse(f"below {limit}")
+        if value is not None and value < 0 <= default:
+            refuse("at least 0")
+        if value == 0 and (key in COUNTS or key in SIZES):
+            refuse("at least 1")
+    if isinstance(default, float) and value is not None and not (number and math.isfinite(value)):
+        refuse("a finite number")
+    if isinstance(default, str) and value is not None and not isinstance(value, str):
+        refuse("a string")
+    if number and not math.isfinite(value):
+        refuse("a finite number")
+    if number and not isinstance(value, int) and "drop" in key and not 0 <= value < 1:
+        refuse("at least 0 and below 1")
+
+
+COUNTS = ("n_layer", "n_head", "n_layers", "n_heads", "num_hidden_layers", "num_attention_heads", "num_layers")
+SIZES = ("n_embd", "hidden_size", "d_model", "intermediate_size", "vocab_size")
+
+
+def scratch_model(config: Any, auto_class: str | ModelKind, seed: int, length: int) -> Any:
     """A model with the weights that `seed` picks: drawn on the CPU in float32, so the same on every device.
 
     Its generation defaults sample the model's own law (all symbols, no top-k) up to `length` tokens, a
@@ -82,7 +228,13 @@ def scratch_model(config, auto_class: str, seed: int, length: int):
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = getattr(transformers, auto_class).from_config(config)
+        try:
+            if isinstance(auto_class, ModelKind):
+                model = auto_class.build(config)
+            else:
+                model = getattr(transformers, auto_class).from_config(config)
+        except Exception as error:
+            raise ValueError(f"{type(config).__name__} with these values makes no model: {_line(error)}") from error
     if model.can_generate():
         model.generation_config = GenerationConfig(
             do_sample=True,
@@ -95,9 +247,52 @@ def scratch_model(config, auto_class: str, seed: int, length: int):
     return model
 
 
-def make_optimizer(model, arguments: TrainingArguments) -> torch.optim.Optimizer:
-    """The optimizer that a run asks for, fused: one kernel for all parameters."""
-    common = {"lr": arguments.learning_rate, "weight_decay": arguments.weight_decay, "fused": True}
+def num_parameters_of(config: Any, kind: ModelKind) -> int:
+    """The size of the model of a configuration, without its weights: it is built on torch's meta device.
+
+    Returns:
+        `int`: 0 where it is small, or cannot be built without weights.
+
+    Raises:
+        `ValueError`: in a line, where the model refuses its configuration.
+    """
+    sizes = [getattr(config, name, None) for name in ("hidden_size", "num_hidden_layers", "vocab_size")]
+    if all(isinstance(size, int) and size <= SMALL for size in sizes):
+        return 0  # not worth building it twice
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            return kind.build(config).num_parameters()
+    except NotImplementedError:
+        return 0  # a model that cannot be built without weights
+    except Exception as error:
+        raise ValueError(
+            f"model_type={kind.model_type!r} with these config_overrides cannot be built: {_line(error)}"
+        ) from error
+
+
+def make_optimizer(model: torch.nn.Module, arguments: TrainingArguments) -> torch.optim.Optimizer:
+    """The optimizer that a run asks for, fused where torch has it: one kernel for all parameters.
+
+    Raises:
+        `ValueError`: where an optimizer given as `module:Name` does not take its arguments.
+    """
+    common = {"lr": arguments.learning_rate, "weight_decay": arguments.weight_decay}
     if arguments.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), momentum=arguments.momentum, **common)
-    return torch.optim.AdamW(model.parameters(), betas=(0.9, arguments.adam_beta2), **common)
+        return torch.optim.SGD(model.parameters(), momentum=arguments.momentum, fused=True, **common)
+    if arguments.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), betas=(0.9, arguments.adam_beta2), fused=True, **common)
+    kind, options = plugins.optimizer_class(arguments.optimizer), arguments.optimizer_options or {}
+    parameters = inspect.signature(kind).parameters
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        common = {name: value for name, value in common.items() if name in parameters}
+    try:
+        return kind(model.parameters(), **(common | options))
+    except Exception as error:
+        raise ValueError(
+            f"optimizer={arguments.optimizer!r} cannot be made with {common | options}: {_line(error)}"
+        ) from error
+
+
+def _line(error: BaseException) -> str:
+    """An exception in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -4,20 +4,23 @@ import csv
 import io
 import json
 import math
+import os
 import platform
 import subprocess
 import time
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from .checkpoint import write_atomically
+from ..files import open_plain, write_atomically
 
 
 RUN_COLUMNS = ("run", "task", "model", "data", "num_train", "rules_seed", "sample_seed", "model_seed")
 HELD_OUT_COLUMNS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 STEP_COLUMNS = ("step", "epoch", "train_loss", *HELD_OUT_COLUMNS)
-END_COLUMNS = ("seconds", "tokens_seen", "best")
+END_COLUMNS = ("seconds", "tokens_seen", "best", "stopped_by", "test_seen")
+CONVERGED = 0.01  # by what part the second half of the steps lowers the loss of a run that is not
 PACKAGES = ("rhm-hf", "torch", "transformers", "accelerate", "datasets")
 
 
@@ -33,7 +36,7 @@ def columns(task_columns: tuple[str, ...]) -> list[str]:
     return [*RUN_COLUMNS, *STEP_COLUMNS, *task_columns, *END_COLUMNS, *versions()]
 
 
-def mark_best(rows: list[dict], keep: str = "best") -> list[dict]:
+def mark_best(rows: list[dict[str, Any]], keep: str = "best") -> list[dict[str, Any]]:
     """The rows with `best` 1 for the one that is kept and 0 elsewhere.
 
     That is the lowest validation loss (the first of equals), or with `keep="last"` the last.
@@ -45,20 +48,40 @@ def mark_best(rows: list[dict], keep: str = "best") -> list[dict]:
     return [row | {"best": int(i == best)} for i, row in enumerate(rows)]
 
 
-def best_row(rows: list[dict]) -> dict:
+def best_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The row that the run keeps: that of the lowest validation loss, or with `keep="last"` the last."""
     return next(row for row in rows if int(row["best"]))
 
 
-def best_rows(rows: list[dict]) -> list[dict]:
+def best_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The best row of every run."""
     names = dict.fromkeys(row["run"] for row in rows)
     return [best_row([row for row in rows if row["run"] == name]) for name in names]
 
 
-def check_finite(row: dict, learning_rate: float) -> None:
+def stopped_by(rows: list[dict[str, Any]], early: bool, max_steps: int) -> str:
+    """What ended a run, for the column of that name.
+
+    Returns:
+        `str`: `patience`: so many evaluations brought no lower validation loss. `converged`: all steps were made and
+        the second half of them lowered the lowest validation loss by less than 1 %. `max_steps`: all steps were made
+        and the loss was still falling, so that more of them would change the result.
+    """
+    if early:
+        return "patience"
+    lowest = min(row["validation_loss"] for row in rows)
+    before = min((row["validation_loss"] for row in rows if row["step"] <= max_steps / 2), default=math.inf)
+    return "converged" if before - lowest < CONVERGED * abs(lowest) else "max_steps"
+
+
+def check_finite(row: dict[str, Any], learning_rate: float) -> None:
     """Raises a `RuntimeError` where training diverged; an infinite KL alone is an answer."""
-    bad = [name for name in ("train_loss", "validation_loss", "test_loss") if not math.isfinite(row[name])]
+    losses = ("train_loss", "validation_loss", "test_loss")
+    bad = [
+        name
+        for name, value in row.items()
+        if isinstance(value, float) and (math.isnan(value) or (name in losses and math.isinf(value)))
+    ]
     if bad:
         raise RuntimeError(
             f"{', '.join(f'{name} is {row[name]}' for name in bad)} at step {row['step']}: training diverged with "
@@ -66,7 +89,7 @@ def check_finite(row: dict, learning_rate: float) -> None:
         )
 
 
-def write_csv(path: Path, rows: list[dict], names: list[str] | None = None) -> None:
+def write_csv(path: Path, rows: list[dict[str, Any]], names: list[str] | None = None) -> None:
     """Writes rows as CSV, whole or not at all; floats as Python prints them, so they are read back to the last bit."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if names is None else names, lineterminator="\n")
@@ -75,17 +98,30 @@ def write_csv(path: Path, rows: list[dict], names: list[str] | None = None) -> N
     write_atomically(path, text.getvalue())
 
 
-def read_csv(path: Path) -> list[dict]:
+def read_csv(path: Path) -> list[dict[str, Any]]:
     """The rows of a CSV file, numbers as numbers."""
-    with open(path, newline="") as file:
-        text = {"run", "task", "model", "data", "text", *versions()}  # a commit such as 4486e12 is no number
+    with open(path, newline="", encoding="utf-8") as file:
+        text = {
+            "run",
+            "task",
+            "model",
+            "data",
+            "text",
+            "stopped_by",
+            *versions(),
+        }  # a commit such as 4486e12 is no number
         return [{k: v if k in text else _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
-def append_log(path: Path, event: str, **values) -> None:
+def is_main_process() -> bool:
+    """Whether this process is the one that writes, before Accelerate is asked."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def append_log(path: Path, event: str, **values: Any) -> None:
     """Appends one line of JSON: the time (UTC), the event and its values."""
     line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **values}
-    with open(path, "a") as file:
+    with os.fdopen(open_plain(path, append=True), "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 

@@ -31,8 +31,8 @@ def test_columns_and_versions():
         "validation_accuracy test_loss test_accuracy"
     )
     assert names[: len(agreed.split())] == agreed.split()
-    assert names[15:20] == ["kl", "entropy", "seconds", "tokens_seen", "best"]
-    assert {"rhm_hf", "torch", "transformers", "accelerate", "datasets", "python", "commit"} == set(names[20:])
+    assert names[15:22] == ["kl", "entropy", "seconds", "tokens_seen", "best", "stopped_by", "test_seen"]
+    assert {"rhm_hf", "torch", "transformers", "accelerate", "datasets", "python", "commit"} == set(names[22:])
     assert results.versions()["torch"]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rhm_hf.training import executors
+from rhm_hf.training import loop
 from rhm_hf.training.results import best_rows, read_csv
 from rhm_hf.training.sweep import UnfinishedRuns, expand, sweep
 
@@ -72,6 +72,10 @@ def test_variants_vary_together_and_may_list_values_themselves(values, tmp_path)
         ({"variants": {"a": {"output_dir": "b"}}}, "a cannot have an output_dir"),
         ({"variants": {"a": {"variants": {}}}}, "unknown argument variants"),
         (
+            {"num_train": list(range(1, 60)), "model_seed": list(range(60)), "rules_seed": list(range(60))},
+            "212400 runs",
+        ),
+        (
             {"variants": {"a": {"num_train": [1, 2]}, "a_num_train-1": {"num_train": 3}}},
             "would share the folder a_num",
         ),
@@ -80,6 +84,11 @@ def test_variants_vary_together_and_may_list_values_themselves(values, tmp_path)
 def test_mistakes_are_named_before_anything_runs(values, change, message):
     with pytest.raises(ValueError, match=message):
         expand(values | change)
+
+
+def test_a_value_written_in_two_ways_is_one_run(values):
+    runs = expand(values | {"num_train": 64, "learning_rate": ["1e-3", 0.001, 0.01]})
+    assert names(runs) == ["learning_rate-0.001", "learning_rate-0.01"]
 
 
 def test_rows_tell_the_runs_of_variants_apart(values, tmp_path):
@@ -118,8 +127,8 @@ def test_a_failing_run_stops_no_other_and_is_trained_when_it_can_be(values, tmp_
     assert "Traceback" in (folder / "num_train-500" / "output.txt").read_text()
     assert {row["run"] for row in read_csv(folder / "results.csv")} == {"num_train-32"}  # of what there is
 
-    trained, train = [], executors.train
-    monkeypatch.setattr(executors, "train", lambda run: trained.append(run.data.num_train) or train(run))
+    trained, train = [], loop.train
+    monkeypatch.setattr(loop, "train", lambda run: trained.append(run.data.num_train) or train(run))
     rows = sweep(values)
     assert trained == [64]
     assert [row["num_train"] for row in rows] == [64] * 3 + [32] * 3
@@ -128,7 +137,7 @@ def test_a_failing_run_stops_no_other_and_is_trained_when_it_can_be(values, tmp_
     def interrupted(run):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(executors, "train", interrupted)
+    monkeypatch.setattr(loop, "train", interrupted)
     with pytest.raises(KeyboardInterrupt, match=r"2 of 3 runs are not finished(.|\n)*num_train-16(.|\n)*num_train-8"):
         sweep(values | {"num_train": [64, 16, 8]})
 

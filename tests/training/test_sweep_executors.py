@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from rhm_hf.cli import main
-from rhm_hf.training import executors
 from rhm_hf.training.results import read_csv
-from rhm_hf.training.sweep import UnfinishedRuns, expand, sweep
+from rhm_hf.training.strict_yaml import dump_yaml, read_yaml
+from rhm_hf.training.sweep import UnfinishedRuns, executors, expand, sweep, workers
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,22 +40,77 @@ def starts(folder):
     return sum(json.loads(line)["event"] == "start" for log in logs for line in log)
 
 
-def test_worker_processes_and_what_counts_is_the_folder(values, expected, tmp_path, monkeypatch):
-    def failing_at_the_end(run):
-        path = Path(run.training.output_dir) / "arguments.yaml"
-        return ["-c", f"import rhm_hf.cli as c; c.main(['train', '--config', {str(path)!r}]); raise SystemExit(3)"]
-
-    command, folder = executors.command, tmp_path / "sweep"
-    monkeypatch.setattr(
-        executors, "command", lambda run: (failing_at_the_end if run.data.num_train == 32 else command)(run)
-    )
+def test_worker_processes_and_what_counts_is_the_folder(values, expected, tmp_path, capfd):
+    folder = tmp_path / "sweep"
     too_many = {"num_train": [500, 32]}  # of 512 sentences, 64 held out
     with pytest.raises(UnfinishedRuns, match=r"1 of 2 runs .*\n *num_train-500: rhm train: .*do not fit.*output\.txt"):
         sweep(values | too_many, num_workers=2)
+    assert "num_train-500 failed: rhm train: " in capfd.readouterr().err
     rows = sweep(values | {"num_train": [32]}, num_workers=2)  # it was trained, and is not again
     assert starts(folder) == 1
     assert compared(rows) == [row for row in expected if row[0] == "num_train-32"]
     assert rows == read_csv(folder / "results.csv")
+
+
+def kill_itself(step):
+    """Source of a plug-in that kills its process at a step, once."""
+    return f"""
+import os, signal
+from pathlib import Path
+from rhm_hf.training.loop import Run
+step_of = Run.train_step
+def train_step(self):
+    mark = Path({str(step)!r}) / self.folder.name
+    if self.step == 5 and self.arguments.data.num_train == 64 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    step_of(self)
+Run.train_step = train_step
+"""
+
+
+def test_a_run_that_is_killed_costs_that_run_only_and_is_taken_up_again(values, expected, tmp_path, monkeypatch):
+    (tmp_path / "killing_plugin.py").write_text(kill_itself(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("rhm_hf.training.plugins.import_modules", lambda names: None)  # not in this process
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    killing = values | {"imports": "killing_plugin"}
+    with pytest.raises(UnfinishedRuns, match=r"1 of 2 runs(.|\n)*num_train-64: ended by the signal SIGKILL"):
+        sweep(killing, num_workers=2)
+    found = read_csv(tmp_path / "sweep" / "results.csv")
+    assert {row["run"] for row in found} == {"num_train-32"}  # written as soon as it had ended
+    rows = sweep(killing, num_workers=2)
+    assert compared(rows) == expected
+    assert starts(tmp_path / "sweep") == 3
+
+
+def test_the_process_that_forks_has_one_thread_and_is_replaced(values, expected, monkeypatch):
+    made, hand_over = [], executors._hand_over
+
+    class Watched(workers.Zygote):
+        def __init__(self):
+            super().__init__()
+            made.append(self)
+
+    def ending_the_first(zygote, run, gpu):
+        hand_over(zygote, run, gpu)
+        if len(made) == 1 and zygote.process.poll() is None and run.data.num_train == 64:
+            while not Path(run.training.output_dir, "log.jsonl").exists():  # its run has begun
+                assert not zygote.ended(0.01)
+            assert len(os.listdir(f"/proc/{zygote.process.pid}/task")) == 1
+            zygote.process.kill()
+
+    monkeypatch.setattr(workers, "Zygote", Watched)
+    monkeypatch.setattr(executors, "_hand_over", ending_the_first)
+    assert compared(sweep(values, num_workers=2)) == expected
+    assert len(made) == 2
+
+
+def test_a_file_named_like_a_library_is_run_by_nobody(values, expected, tmp_path, monkeypatch):
+    for name in ("datasets.py", "torch.py", "yaml.py", "numpy.py"):
+        (tmp_path / name).write_text("raise SystemExit('a file of the working directory was run')\n")
+    monkeypatch.chdir(tmp_path)
+    assert compared(sweep(values, num_workers=2)) == expected
 
 
 @pytest.fixture
@@ -78,15 +132,24 @@ def two_gpus(values, monkeypatch):
     ],
 )
 def test_workers_share_the_visible_gpus_round_robin(values, monkeypatch, visible, options, expected):
-    started, popen = [], subprocess.Popen
+    started, waiting = [], []
 
-    def recorded(*_, env, **__):
-        started.append(env["CUDA_VISIBLE_DEVICES"])
-        return popen([sys.executable, "-c", "import time; time.sleep(0.3)"])
+    class Recording:
+        """Trains nothing; says which GPU it was given."""
+
+        def start(self, run, config, output, environment):
+            started.append(environment["CUDA_VISIBLE_DEVICES"])
+            waiting.append(run)
+
+        def ended(self, seconds):
+            return [{"run": waiting.pop(0), "status": 0}]
+
+        def close(self):
+            pass
 
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setattr(executors.subprocess, "Popen", recorded)
+    monkeypatch.setattr(workers, "Zygote", Recording)
     with pytest.raises(UnfinishedRuns, match="4 of 4"):  # nobody trained them
         sweep(values | {"num_train": [8, 16, 32, 64]}, **options)
     assert started[: len(expected)] == expected
@@ -97,7 +160,7 @@ def test_printed_commands_are_a_slurm_array_and_the_same_command_collects(values
     """The array that would be submitted, run task by task as Slurm would, two runs to a task."""
     values["output_dir"] = folder = str(tmp_path / "a sweep's folder")
     config, commands = tmp_path / "sweep.yaml", tmp_path / "commands.txt"
-    config.write_text(yaml.safe_dump(values))
+    config.write_text(dump_yaml(values))
     printing = ["sweep", "--config", str(config), "--executor", "print"]
     assert main(printing) == 0
     printed, said = capsys.readouterr()
@@ -108,17 +171,17 @@ def test_printed_commands_are_a_slurm_array_and_the_same_command_collects(values
 
     environment = os.environ | {"SLURM_ARRAY_TASK_ID": "1", "RUNS_PER_TASK": "2"}
     script = ["bash", str(ROOT / "recipes/slurm/sweep.sbatch"), str(commands)]
-    subprocess.run(script, check=True, env=environment, capture_output=True, timeout=120)
+    subprocess.run(script, check=True, env=environment, capture_output=True, timeout=3600)
     assert main(printing) == 0
     assert capsys.readouterr() == ("", "2 of 2 runs are finished, 6 evaluations\n")
     assert compared(read_csv(Path(folder) / "results.csv")) == expected
-    beyond = subprocess.run(script, check=False, env=environment | {"SLURM_ARRAY_TASK_ID": "2"}, timeout=120)
+    beyond = subprocess.run(script, check=False, env=environment | {"SLURM_ARRAY_TASK_ID": "2"}, timeout=3600)
     assert beyond.returncode == 0  # the last task may have fewer runs
 
 
 def test_the_command_says_which_runs_are_missing(values, tmp_path, capsys):
     config = tmp_path / "sweep.yaml"
-    config.write_text(yaml.safe_dump(values | {"num_train": [500, 32]}))
+    config.write_text(dump_yaml(values | {"num_train": [500, 32]}))
     assert main(["sweep", "--config", str(config)]) == 1
     said = capsys.readouterr().err
     assert "rhm sweep: 1 of 2 runs are not finished; the same command again goes on with them\n  num_train-500" in said
@@ -142,7 +205,7 @@ class FakeRay:
     exceptions = type("exceptions", (), {"RayError": RuntimeError})
 
     def __init__(self, gpus):
-        self.gpus, self.asked, self.together = gpus, [], 0
+        self.gpus, self.asked, self.together, self.killed = gpus, [], 0, 0
 
     def is_initialized(self):
         return True  # somebody else's: not shut down, there is no such method
@@ -150,21 +213,26 @@ class FakeRay:
     def cluster_resources(self):
         return {"CPU": 4.0} | ({"GPU": self.gpus} if self.gpus else {})
 
-    def remote(self, function):
+    def remote(self, worker):
         def options(**asked):
             self.asked.append(asked)
-            return type("Task", (), {"remote": staticmethod(lambda *given: lambda: given)})
+            train = type("Method", (), {"remote": staticmethod(lambda *given: lambda: given)})
+            actor = type("Actor", (), {"train": train})
+            return type("Class", (), {"remote": staticmethod(lambda folder: actor)})
 
         return type("Remote", (), {"options": staticmethod(options)})
 
-    def wait(self, working):
+    def wait(self, working, timeout):
         self.together = max(self.together, len(working))
         return working[:1], working[1:]
 
     def get(self, submitted):
-        words, _, output, environment = submitted()
+        _, config, output, environment = submitted()
         self.environment = environment
-        raise RuntimeError(f"the node of {words[-1]} was lost, said {output}")
+        raise RuntimeError(f"the node of {config} was lost, said {output}")
+
+    def kill(self, actor):
+        self.killed += 1
 
 
 @pytest.mark.parametrize(("gpus", "runs_per_gpu", "share"), [(2, 4, 0.25), (2, None, 1), (0, None, 0)])
@@ -179,10 +247,9 @@ def test_ray_runs_ask_for_their_part_of_a_gpu(values, monkeypatch, gpus, runs_pe
             num_workers=2,
             runs_per_gpu=runs_per_gpu,
         )
-    assert [(asked["num_cpus"], asked["num_gpus"], asked["name"]) for asked in ray.asked] == [
-        (2, share, f"num_train-{number}") for number in (8, 16, 32)
-    ]
+    assert [(asked["num_cpus"], asked["num_gpus"]) for asked in ray.asked] == [(2, share)] * 3
     assert ray.together == 2
+    assert ray.killed == 3  # an actor whose node was lost is not used again
     hidden = {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
     assert ray.environment == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"} | hidden
 
@@ -198,11 +265,11 @@ def test_ray_without_gpus_or_without_ray_says_what_to_do(values, monkeypatch):
 
 def test_variants_come_from_the_command_line_too(values, tmp_path, capsys):
     config = tmp_path / "sweep.yaml"
-    config.write_text(yaml.safe_dump(values))
+    config.write_text(dump_yaml(values))
     argv = ["sweep", "--config", str(config), "--executor", "print", "--num_workers", "2"]
     assert main([*argv, "--variants", "{slow: {learning_rate: 1e-4}, fast: {learning_rate: 1e-2}}"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
     runs = expand(values | {"variants": {"slow": {"learning_rate": 1e-4}, "fast": {"learning_rate": 1e-2}}})
     for run in runs:
         path = Path(run.training.output_dir) / "arguments.yaml"
-        assert yaml.safe_load(path.read_text()) == run.to_dict()
+        assert read_yaml(path) == run.to_dict()

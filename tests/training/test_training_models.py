@@ -61,6 +61,7 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="model_type='gpt22' is not known to transformers"):
         scratch_config("gpt22", {}, GRAMMAR.vocab_size, 5)
     with pytest.raises(
-        ValueError, match=r"config_overrides has n_emb, which GPT2Config does not: its fields are .*n_embd"
+        ValueError,
+        match=r"config_overrides has n_emb, which GPT2Config does not: did you mean n_embd.* its fields are .*n_embd",
     ):
         scratch_config("gpt2", {"n_emb": 16}, GRAMMAR.vocab_size, 5)

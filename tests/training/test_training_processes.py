@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from rhm_hf.training import train
 from rhm_hf.training.results import read_csv
+from rhm_hf.training.strict_yaml import dump_yaml
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ CASES = {
 
 def launch(arguments, path, *options, launcher=("--config_file", "recipes/accelerate/two_processes_cpu.yaml")):
     """`accelerate launch recipes/train.py`, as the README says."""
-    path.write_text(yaml.safe_dump(arguments.to_dict()))
+    path.write_text(dump_yaml(arguments.to_dict()))
     command = [
         sys.executable,
         "-m",

@@ -99,7 +99,7 @@ def test_models_that_do_not_fit_a_task_are_named(tiny):
         ({"visible_tokens": 3}, "visible_tokens=3 is out of range: it must be left out with task=next_token"),
         ({"mask_probability": 0.2}, "mask_probability=0.2 .* left out with task=next_token"),
         ({"process": "uniform"}, "process='uniform' .* left out with task=next_token"),
-        ({"optimizer": "lion"}, "optimizer='lion' is out of range: it must be adamw or sgd"),
+        ({"optimizer": "lion"}, "optimizer='lion' is out of range: it must be one of adamw, sgd, or module:Name"),
         ({"momentum": 0.9}, "momentum=0.9 .* 0 with optimizer=adamw"),
     ],
 )

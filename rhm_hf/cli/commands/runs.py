@@ -1,6 +1,5 @@
 """`rhm train`, `rhm sweep`, `rhm export`. The arguments of the first two are those of `rhm_hf.training`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,52 +8,34 @@ import typer
 
 from ..group import Silent, suggestion
 from ..options import GrammarName, RulesSeed
-from ..output import note
 from ..progress import heavy, progress
 
 
 def train(context: typer.Context) -> None:
     """Train one model: --config run.yaml, any argument overridden after it; killed, the same command goes on."""
     with heavy():
-        from ...training import best_row, parse_arguments
-        from ...training import train as run
+        from ...training import loop  # noqa: F401
         from ...training.arguments import field_names
-    _check_options(context.args, field_names(), "rhm train")
-    arguments = parse_arguments(context.args, prog="rhm train")
-    try:
-        row = best_row(run(arguments))
-    except KeyboardInterrupt:
-        note(f"rhm train: interrupted; the run in {arguments.training.output_dir} is not finished")
-        note("the same command again goes on from its last checkpoint")
-        raise Silent(130) from None
-    if int(os.environ.get("RANK", 0)):  # under a launcher the first process speaks for all
-        return
-    distance = f"KL {row['kl']:.4f} +- {row['kl_stderr']:.4f}" if "kl" in row else f"test loss {row['test_loss']:.4f}"
-    print(
-        f"{arguments.training.output_dir}: best at step {row['step']}, validation loss {row['validation_loss']:.4f}, "
-        f"{distance} nats per target, accuracy {row['test_accuracy']:.3f}"
-    )
+        from ...training.commands import train_command
+    _check_options(context.args, [*field_names(), "import"], "rhm train")
+    _end(train_command(context.args))
 
 
 def sweep(context: typer.Context) -> None:
     """Train a model for every combination of listed values: --config sweep.yaml --num_workers 2, --executor ray."""
+    from ...training.commands import start_workers, sweep_command
+
+    start_workers(context.args)  # they import while this process does
     with heavy():
-        from ...training.arguments import field_names, parse_sweep
-        from ...training.sweep import OPTIONS, UnfinishedRuns, expand
-        from ...training.sweep import sweep as run
-    _check_options(context.args, [*field_names(), *OPTIONS], "rhm sweep")
-    values = parse_sweep(context.args, prog="rhm sweep", extra=OPTIONS)
-    options = {name: values.pop(name) for name in OPTIONS if name in values and name != "variants"}
-    try:
-        rows = run(values, **options)
-    except (UnfinishedRuns, KeyboardInterrupt) as error:
-        note(f"rhm sweep: {error}")
-        raise Silent(1 if isinstance(error, UnfinishedRuns) else 130) from None
-    if options.get("executor") == "print":  # standard output is for the commands
-        done = len({row["run"] for row in rows})
-        note(f"{done} of {len(expand(values))} runs are finished, {len(rows)} evaluations")
-    else:
-        print(f"{len({row['run'] for row in rows})} runs, {len(rows)} evaluations")
+        from ...training.arguments import field_names
+        from ...training.sweep import OPTIONS
+    _check_options(context.args, [*field_names(), *OPTIONS, "import"], "rhm sweep")
+    _end(sweep_command(context.args))
+
+
+def _end(status: int) -> None:
+    if status:
+        raise Silent(status)  # what was wrong has been said
 
 
 def export(

@@ -1,0 +1,110 @@
+"""What `rhm train` and `rhm sweep` do with their words; the command itself only calls these two."""
+
+import contextlib
+import itertools
+import sys
+from collections.abc import Sequence
+
+from .results import is_main_process
+from .strict_yaml import read_yaml
+
+
+INTERRUPTED = 130  # as shells say of a programme that was interrupted
+
+
+def train_command(argv: Sequence[str], prog: str = "rhm train") -> int:
+    """`rhm train --config run.yaml [--argument value ..]`.
+
+    Args:
+        argv (`Sequence[str]`): the words after the command.
+        prog (`str`, *optional*): what messages begin with.
+
+    Returns:
+        `int`: the exit status. What goes wrong is one line on standard error.
+    """
+    from .arguments import parse_arguments
+
+    folder = None
+    try:
+        arguments = parse_arguments(argv, prog=prog)
+        folder = arguments.training.output_dir
+        from .loop import train
+        from .results import best_row
+
+        rows = train(arguments, announce=lambda text: print(text, file=sys.stderr, flush=True))
+    except KeyboardInterrupt:
+        print(f"\n{prog}: interrupted; the run in {folder} is not finished", file=sys.stderr)
+        print("the same command again goes on from its last checkpoint", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, FileExistsError, RuntimeError) as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 1
+    if is_main_process():  # under a launcher the first process speaks for all
+        row = best_row(rows)
+        found = f"KL {row['kl']:.4f} +- {row['kl_stderr']:.4f}" if "kl" in row else f"test loss {row['test_loss']:.4f}"
+        print(
+            f"{folder}: best at step {row['step']}, validation loss {row['validation_loss']:.4f}, {found} nats per "
+            f"target, accuracy {row['test_accuracy']:.3f}"
+        )
+    return 0
+
+
+def sweep_command(argv: Sequence[str], prog: str = "rhm sweep") -> int:
+    """`rhm sweep --config sweep.yaml [--argument value ..] [--num_workers 2] [--executor local|ray|print]`.
+
+    Args:
+        argv (`Sequence[str]`): the words after the command.
+        prog (`str`, *optional*): what messages begin with.
+
+    Returns:
+        `int`: the exit status, 1 where runs are missing. What goes wrong is one line on standard error.
+    """
+    from .sweep import workers
+
+    start_workers(argv)
+    try:
+        return _sweep(argv, prog)
+    finally:
+        workers.close_early()
+
+
+def start_workers(argv: Sequence[str]) -> None:
+    """Starts the process that will fork the runs of a sweep, if it will have some: it imports while this one does."""
+    from .sweep import workers
+
+    if _wants_workers(argv):
+        workers.start_early()
+
+
+def _wants_workers(argv: Sequence[str]) -> bool:
+    """Whether a sweep will surely have processes of its own, as far as its words and its file say at a glance."""
+    words = [part for word in argv for part in word.split("=", 1)]
+    given = dict(itertools.pairwise(words))
+    values = {}
+    if "--config" in given:
+        with contextlib.suppress(ValueError):  # said in its place
+            values = read_yaml(given["--config"])
+    values |= {name: given[f"--{name}"] for name in ("num_workers", "executor") if f"--{name}" in given}
+    return str(values.get("executor", "local")) == "local" and str(values.get("num_workers", 1)) not in ("1", "None")
+
+
+def _sweep(argv: Sequence[str], prog: str) -> int:
+    from .arguments import parse_sweep
+    from .sweep import OPTIONS, UnfinishedRuns, expand, sweep
+
+    try:
+        values = parse_sweep(argv, prog=prog, extra=OPTIONS)
+        options = {name: values.pop(name) for name in OPTIONS if name in values and name != "variants"}
+        rows = sweep(values, **options)
+    except KeyboardInterrupt as error:
+        print(f"\n{prog}: {error}", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, FileExistsError, UnfinishedRuns) as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 1
+    if options.get("executor") == "print":  # standard output is for the commands
+        done = len({row["run"] for row in rows})
+        print(f"{done} of {len(expand(values))} runs are finished, {len(rows)} evaluations", file=sys.stderr)
+    else:
+        print(f"{len({row['run'] for row in rows})} runs, {len(rows)} evaluations")
+    return 0

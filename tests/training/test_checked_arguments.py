@@ -1,0 +1,96 @@
+"""One way of checking: whatever an argument is given, it is right, or named with its value and what is allowed."""
+
+import math
+import re
+from dataclasses import fields
+
+import pytest
+
+from rhm_hf.training import Arguments, parse_arguments
+from rhm_hf.training.arguments import BLOCKS, field_names, parse_sweep
+from rhm_hf.training.arguments.values import hints_of
+
+
+KINDS = {name: kinds for block in BLOCKS for name, kinds in hints_of(block).items()}
+WRONG = (True, "x\0y", "", [1], {"a": [1]}, math.nan, math.inf, -math.inf, 10**30, -1, 2.5, b"x", object())
+
+
+@pytest.mark.parametrize("name", field_names())
+@pytest.mark.parametrize("value", WRONG, ids=repr)
+def test_every_argument_takes_what_its_type_says_or_says_its_name(name, value):
+    try:
+        found = Arguments.from_dict({name: value}).to_dict()[name]
+    except ValueError as error:
+        assert name in str(error)  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017
+        assert "self." not in str(error)  # noqa: PT017
+        return
+    assert found is None or isinstance(found, KINDS[name])
+    assert not isinstance(found, bool) or bool in KINDS[name]
+    assert not isinstance(found, float) or math.isfinite(found)
+    assert (
+        found == value
+        or found == pytest.approx(value)
+        or (name in ("config_overrides", "optimizer_options") and not found)
+    )
+
+
+def test_numbers_in_quotes_are_numbers_and_flags_are_not():
+    a = Arguments.from_dict({"learning_rate": "1e-3", "num_train": "64"})
+    assert (a.training.learning_rate, a.data.num_train) == (0.001, 64)
+    for name, value in (
+        ("disjoint", "no"),
+        ("disjoint", 1),
+        ("num_train", "6.5"),
+        ("num_train", "1_0"),
+        ("max_steps", 1e4),
+    ):
+        with pytest.raises(ValueError, match=f"{name}={value!r} has the wrong type: it must be "):
+            Arguments.from_dict({name: value})
+    with pytest.raises(ValueError, match=r"max_steps=10000\.0 has the wrong type: it must be int, such as 10000"):
+        Arguments.from_dict({"max_steps": 1e4})
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--learning_rat", "1"], r"--learning_rat 1: did you mean --learning_rate\?"),
+        (["--modelseed=1"], r"did you mean --model_seed\?"),
+    ],
+)
+def test_words_of_the_command_line_that_are_no_argument(argv, message, capsys):
+    for parse in (parse_arguments, parse_sweep):
+        with pytest.raises(SystemExit):
+            parse(argv)
+        assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_key_that_is_no_argument_is_met_with_the_one_that_was_meant(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("num_trian: 3\n")
+    with pytest.raises(ValueError, match=r"unknown argument num_trian: did you mean num_train\?"):
+        parse_arguments(["--config", str(path)])
+    path.write_text("optimiser: sgd\ncolour: red\n")
+    with pytest.raises(ValueError, match="unknown argument colour, optimiser: known are model_type"):
+        parse_arguments(["--config", str(path)])
+
+
+def test_the_command_line_wins_over_variants(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text("num_train: 1\nvariants:\n  a: {num_train: [1, 2], learning_rate: 1e-3}\n")
+    values = parse_sweep(["--config", str(path), "--num_train", "64"], extra=["variants"])
+    assert values == {"num_train": 64, "variants": {"a": {"learning_rate": 0.001}}}
+
+
+def test_strings_of_the_command_line_stay_strings():
+    a = parse_arguments(
+        ["--output_dir", "010", "--text", "1e3", "--num_train", "010", "--config_overrides", "{n_embd: 8}"]
+    )
+    assert (a.training.output_dir, a.data.text, a.data.num_train) == ("010", "1e3", 10)
+    assert a.model.config_overrides == {"n_embd": 8}
+
+
+def test_every_argument_has_a_help_text_and_a_default_that_passes():
+    for block in BLOCKS:
+        assert all(f.metadata["help"] for f in fields(block))
+        block()
