@@ -18,7 +18,6 @@ from safetensors.torch import load_file, save_file
 from ..files import make_readable, remove, sha256, write_atomically
 from .checkpoint_files import PREFIX
 from .checkpoint_files import checkpoint_steps as steps
-from .checkpoint_files import remove_checkpoints as remove_all
 
 
 STATE = "state.json"

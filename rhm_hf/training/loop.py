@@ -16,14 +16,14 @@ import torch
 from accelerate import Accelerator
 from transformers import get_scheduler
 
+from ..files import remove_partial
 from . import checkpoint, estimates, folder, plugins, probe, results, trackers
 from .arguments import Arguments
 from .batches import Batches
 from .data import load_data
 from .devices import caller_left_as_found, check_processes, cpu_only, generators, key_of, uniforms
-from ..files import remove_partial
-from .models import ModelKind, make_optimizer, num_parameters_of, scratch_config, scratch_model, suited_sizes
 from .meters import Meter
+from .models import ModelKind, make_optimizer, num_parameters_of, scratch_config, scratch_model, suited_sizes
 
 
 DEPTH = 4  # of what has no levels, for the size of a model that nobody gave

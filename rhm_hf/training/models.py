@@ -199,7 +199,7 @@ def _check_value(key: str, value: Any, default: Any) -> None:
     if isinstance(default, int) and not isinstance(default, bool):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             refuse("an integer")
-        limit = COUNT_LIMIT if key.startswith("num_") and key != "num_symbols" or key in COUNTS else SIZE_LIMIT
+        limit = COUNT_LIMIT if (key.startswith("num_") and key != "num_symbols") or key in COUNTS else SIZE_LIMIT
         if value is not None and not -limit < value < limit:
             refuse(f"below {limit}")
         if value is not None and value < 0 <= default:
