@@ -19,7 +19,7 @@ from ..chart_tables import BEST, PROBS
 from ..derivation_tree import Tree
 from ..unbinarised import Derivations, count_derivations
 from .pcfg_inputs import checked_rows, given_evidence
-from .span_posteriors import Posteriors, Spans
+from .constituents import Posteriors, Spans
 
 
 class PCFGLaws(Laws):
