@@ -1,7 +1,7 @@
 """Exact inference under general grammars, in torch."""
 
-from .pcfg_laws import PCFGLaws
 from .constituents import Posteriors, Spans
+from .pcfg_laws import PCFGLaws
 
 
 __all__ = ["PCFGLaws", "Posteriors", "Spans"]

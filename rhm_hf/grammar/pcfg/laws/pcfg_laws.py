@@ -18,8 +18,8 @@ from ...refusal import NotSupported
 from ..chart_tables import BEST, PROBS
 from ..derivation_tree import Tree
 from ..unbinarised import Derivations, count_derivations
-from .pcfg_inputs import checked_rows, given_evidence
 from .constituents import Posteriors, Spans
+from .pcfg_inputs import checked_rows, given_evidence
 
 
 class PCFGLaws(Laws):
