@@ -1,7 +1,7 @@
 """Exact inference under general grammars, in torch."""
 
+from .constituents import Posteriors, Spans
 from .pcfg_laws import PCFGLaws
-from .span_posteriors import Posteriors, Spans
 
 
 __all__ = ["PCFGLaws", "Posteriors", "Spans"]

@@ -18,8 +18,8 @@ from ...refusal import NotSupported
 from ..chart_tables import BEST, PROBS
 from ..derivation_tree import Tree
 from ..unbinarised import Derivations, count_derivations
+from .constituents import Posteriors, Spans
 from .pcfg_inputs import checked_rows, given_evidence
-from .span_posteriors import Posteriors, Spans
 
 
 class PCFGLaws(Laws):
