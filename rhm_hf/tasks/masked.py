@@ -41,6 +41,8 @@ class Masked(Task):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         if not 0 < mask_probability <= 1:
             raise ValueError(f"mask_probability={mask_probability} must be above 0 and at most 1")
+        if grammar is not None:
+            grammar.laws.require("posteriors", "task='masked'")
         self.mask_probability = mask_probability
         self.context_length = length + 1
         self.noise_per_row = length

@@ -126,5 +126,10 @@ class Laws:
         """Tokens of any type as int64, see [`checked_tokens`]."""
         return checked_tokens(self.source, tokens, whole)
 
+    def require(self, law: str, what: str) -> None:
+        """Raises the [`NotSupported`] of `what`, which needs a law that the family does not compute."""
+        if getattr(type(self), law) is getattr(Laws, law):
+            raise NotSupported(what, self.source, f"this family does not compute {law}")
+
     def _lacks(self, what: str) -> NotSupported:
         return NotSupported(what, self.source, "this family does not compute it")

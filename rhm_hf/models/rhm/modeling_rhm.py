@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
-from ...grammar import Source
+from ...grammar import NotSupported, Source
 from ...grammar.registry import rebuilt
 from ...inference import posteriors, prefix_probs
 from ..derived import derived
@@ -135,6 +135,12 @@ class RHMForCausalLM(RHMPreTrainedModel, LawForCausalLM):
 class _RHMBidirectional(RHMPreTrainedModel):
     """Oracles that read a whole sentence; every id that is no symbol (MASK above all) hides its token."""
 
+    @classmethod
+    def from_grammar(cls, grammar: Source, **config_kwargs: Any) -> "RHMPreTrainedModel":
+        """See [`RHMPreTrainedModel.from_grammar`]; [`~rhm_hf.grammar.NotSupported`] for a family without posteriors."""
+        grammar.laws.require("posteriors", f"an {cls.__name__}")
+        return super().from_grammar(grammar, **config_kwargs)
+
     def __init__(self, config: RHMConfig):
         if config.context_level is not None or config.context_length is not None:
             raise ValueError(
@@ -244,6 +250,13 @@ class RHMForMaskedLM(_RHMBidirectional):
 
 class RHMForSequenceClassification(_RHMBidirectional):
     """The exact posterior of the root given the tokens (those not hidden by MASK): the best possible classifier."""
+
+    @classmethod
+    def from_grammar(cls, grammar: Source, **config_kwargs: Any) -> "RHMPreTrainedModel":
+        """See [`RHMPreTrainedModel.from_grammar`]; [`~rhm_hf.grammar.NotSupported`] without classes to tell apart."""
+        if grammar.num_classes == 1 and not grammar.has_blocks:
+            raise NotSupported(f"an {cls.__name__}", grammar, "its sentences have no classes")
+        return super().from_grammar(grammar, **config_kwargs)
 
     @torch.no_grad()
     def forward(
