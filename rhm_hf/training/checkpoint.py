@@ -18,7 +18,6 @@ from safetensors.torch import load_file, save_file
 from ..files import make_readable, remove, sha256, write_atomically
 from .checkpoint_files import PREFIX
 from .checkpoint_files import checkpoint_steps as steps
-from .checkpoint_files import remove_checkpoints as remove_all
 
 
 STATE = "state.json"
@@ -151,9 +150,9 @@ def check_optimizer(
                 f"the checkpoint's optimizer has a state {key!r} and here are {len(parameters)} parameters"
             )
         shape = tuple(parameters[int(index)].shape)
-        if isinstance(value, torch.Tensor) and value.numel() not in (0, 1) and name in _LIKE_PARAMETERS:
-            if tuple(value.shape) != shape:
-                raise ValueError(f"the checkpoint's {key} has shape {tuple(value.shape)}, its parameter {shape}")
+        alike = isinstance(value, torch.Tensor) and name in _LIKE_PARAMETERS
+        if alike and tuple(value.shape) != shape:
+            raise ValueError(f"the checkpoint's {key} has shape {tuple(value.shape)}, its parameter {shape}")
 
 
 _LIKE_PARAMETERS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")  # of the optimizers of torch

@@ -5,10 +5,10 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from ..files import content_of
 from ..grammar.registry import parameters_from_name
 from . import plugins
 from .arguments import BLOCKS, Arguments
-from ..files import content_of
 
 
 def described(arguments: Arguments) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, NoReturn
 
 from .. import plugins
-from .blocks import BLOCKS, FREE, DataArguments, ModelArguments, TrainingArguments
 from ..strict_yaml import dump_yaml, parse_yaml, read_yaml
+from .blocks import BLOCKS, FREE, DataArguments, ModelArguments, TrainingArguments
 from .values import did_you_mean, hints_of
 
 

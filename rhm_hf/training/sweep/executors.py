@@ -14,8 +14,8 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..arguments import Arguments, dump_yaml
 from ...files import open_plain, write_atomically
+from ..arguments import Arguments, dump_yaml
 from . import workers
 
 

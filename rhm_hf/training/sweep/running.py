@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...files import remove_partial
 from .. import folder, results
 from ..arguments import Arguments
-from ...files import remove_partial
 from ..meters import Meter
 from . import executors
 from .combinations import OPTIONS, expand, name_of, named_runs

@@ -1,4 +1,4 @@
-"""The side that hands runs to a zygote: standard library only, so that a node of a cluster need import nothing else."""
+"""The side that hands runs to a zygote: standard library only, so that a cluster's node need import nothing else."""
 
 import json
 import os

@@ -80,7 +80,7 @@ class Zygote:
         self.received = b""
 
     def serve(self) -> tuple[dict[str, Any], int] | None:
-        """In a fork its request and the descriptor for the modules that it has imported; None here when all is over."""
+        """In a fork its request and the descriptor for the modules that it imports; None here when all is over."""
         self.waiting.register(0, selectors.EVENT_READ)
         try:
             while True:
