@@ -527,7 +527,7 @@ OF_FIXED_TREES = {
 }
 # What is refused, by check: the families for which nobody computes it.
 VARYING = {"trees", "levelled", "outside"}
-REFUSALS = {check: VARYING for check in OF_FIXED_TREES} | {
+REFUSALS = dict.fromkeys(OF_FIXED_TREES, VARYING) | {
     "windows": VARYING,
     "masked_tokens": {"outside"},
     "masked_kl": {"outside"},

@@ -150,9 +150,9 @@ def check_optimizer(
                 f"the checkpoint's optimizer has a state {key!r} and here are {len(parameters)} parameters"
             )
         shape = tuple(parameters[int(index)].shape)
-        if isinstance(value, torch.Tensor) and value.numel() not in (0, 1) and name in _LIKE_PARAMETERS:
-            if tuple(value.shape) != shape:
-                raise ValueError(f"the checkpoint's {key} has shape {tuple(value.shape)}, its parameter {shape}")
+        alike = isinstance(value, torch.Tensor) and name in _LIKE_PARAMETERS
+        if alike and tuple(value.shape) != shape:
+            raise ValueError(f"the checkpoint's {key} has shape {tuple(value.shape)}, its parameter {shape}")
 
 
 _LIKE_PARAMETERS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")  # of the optimizers of torch

@@ -32,7 +32,7 @@ def check_sizes(arguments: Arguments) -> None:
 
 
 def check_model(num_parameters: int, model_type: str) -> None:
-    """Raises a `ValueError` for a model that no device here can train: weights, gradients and the optimizer's state."""
+    """Raises a `ValueError` for a model that no device here can train: weights, gradients, the optimizer's state."""
     _refuse_above(
         12 * num_parameters,
         max(memory(), device_memory()),

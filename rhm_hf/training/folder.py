@@ -67,7 +67,7 @@ def _rows(folder: Path, known: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def write_run(folder: Path, arguments: Arguments, is_finished: bool) -> None:
-    """Writes run.json: the arguments, the content of what they name, and the checksum of the results of a whole run."""
+    """Writes run.json: the arguments, the content of what they name, and the checksum of a whole run's results."""
     values = identity.described(arguments) | {"finished": is_finished}
     if is_finished:
         values["results_sha256"] = sha256(folder / RESULTS_FILE)

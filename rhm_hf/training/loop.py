@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from transformers import get_scheduler
 
 from ..files import remove_partial
-from . import checkpoint, estimates, folder, plugins, probe, results, trackers
+from . import checkpoint, estimates, folder, plugins, probe, results, saving, trackers
 from .arguments import Arguments
 from .batches import Batches
 from .data import load_data
@@ -181,7 +181,7 @@ class Run:
                     meter.annotate(validation_loss=f"{self.rows[-1]['validation_loss']:.4f}")
                 if due or self.step % t.save_steps == 0:
                     self.seconds = time.perf_counter() - start
-                    self._save()
+                    saving.save(self)
         self._end()
         return self.rows
 
@@ -267,7 +267,7 @@ class Run:
         self.accelerator.wait_for_everyone()
         for step in checkpoint.steps(self.folder):
             try:
-                self._restore(*checkpoint.load(self.folder, step))
+                saving.restore(self, *checkpoint.load(self.folder, step))
                 break
             except ValueError as error:
                 self._log("damaged checkpoint", step=step, reason=str(error))
@@ -282,70 +282,6 @@ class Run:
             **results.versions(),
         )
         trackers.start(self.accelerator, self.folder, self.arguments.to_dict())
-
-    def _save(self) -> None:
-        # Each process's sum by itself: adding them here would change the last bits of a run that is not killed.
-        loss_sums = self.accelerator.gather(self.loss_sum.reshape(1))
-        if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler
-            tensors = {
-                "model": checkpoint.model_tensors(self.bare_model),
-                "optimizer": checkpoint.optimizer_tensors(self.optimizer),
-                "losses": {"loss_sums": loss_sums},
-            }
-            state = {
-                "step": self.step,
-                "optimizer": checkpoint.optimizer_values(self.optimizer),
-                "rows": self.rows,
-                "stopped": self.stopped,
-                "seconds": self.seconds,
-                "scheduler": self.scheduler.state_dict(),
-                "scaler": None if scaler is None else scaler.state_dict(),
-            }
-            checkpoint.save(self.folder, self.step, tensors, state)
-            self._write_rows()
-        self.accelerator.wait_for_everyone()
-
-    def _restore(self, tensors: dict[str, dict[str, torch.Tensor]], state: dict[str, Any]) -> None:
-        """Takes up a checkpoint; one that is refused has loaded nothing."""
-        checkpoint.check_state(state, self.arguments.training.max_steps)
-        values = state.get("optimizer", {})
-        for name in ("model", "optimizer", "losses"):
-            if name not in tensors:
-                raise ValueError(f"the checkpoint has no {name}.safetensors")
-        if "loss_sums" not in tensors["losses"]:
-            raise ValueError("the checkpoint has no loss_sums")
-        checkpoint.check_model(self.bare_model, tensors["model"])
-        checkpoint.check_optimizer(self.optimizer, tensors["optimizer"], values)
-        checkpoint.restore_model(self.bare_model, tensors["model"])
-        checkpoint.restore_optimizer(self.optimizer, tensors["optimizer"], values)
-        self.scheduler.load_state_dict(state["scheduler"])
-        for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
-            group["lr"] = rate  # which the schedule itself sets at its next step only
-        if state.get("scaler") is not None and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step, self.rows, self.stopped = state["step"], state["rows"], state["stopped"]
-        self.seconds = state["seconds"]
-        sums, rank = tensors["losses"]["loss_sums"], self.accelerator.process_index
-        if len(sums) == self.accelerator.num_processes:
-            self.loss_sum.copy_(sums[rank])
-        else:  # resumed on another number of processes: reduced as a mean, so each takes the old mean
-            self.loss_sum.copy_(sums.mean())
-        if self.accelerator.is_main_process:
-            self._write_rows()
-
-    def _write_rows(self) -> None:
-        """`results.csv`, and the best model where it is the one of this step.
-
-        Called after the checkpoint of the step is safe, and again when it is restored, so the model on the disk is
-        always that of the best row.
-        """
-        if not self.rows:
-            return
-        results.write_csv(self.folder / folder.RESULTS_FILE, self.rows, results.columns(self.task.columns))
-        if results.best_row(self.rows)["step"] == self.step:
-            model = self.folder / folder.MODEL_FOLDER
-            folder.save_model(self.bare_model, self.data.tokenizer, self.data.grammar, model)
 
     def _end(self) -> None:
         reason = results.stopped_by(self.rows, self.stopped, self.arguments.training.max_steps)

@@ -67,7 +67,7 @@ class ModelKind:
 
 
 def _served_by(model_class: type, candidates: Sequence[str]) -> str:
-    """The Auto class that a class of models is registered with, or that it says in `auto_class`, among `candidates`."""
+    """The Auto class among `candidates` that a class of models is registered with, or says in `auto_class`."""
     for name in candidates:
         mapping = getattr(transformers, name)._model_mapping
         found = mapping[model_class.config_class] if model_class.config_class in mapping.keys() else ()  # noqa: SIM118
@@ -146,7 +146,7 @@ def scratch_config(
 
 
 def suited_sizes(num_symbols: int, depth: int) -> dict[str, int]:
-    """Sizes of a transformer for a grammar of v symbols and L levels, or for characters: .1 to 3 million parameters."""
+    """Sizes of a transformer for a grammar of v symbols and L levels, or for characters."""
     width = 2 ** min(8, max(6, math.ceil(math.log2(8 * num_symbols))))
     layers = min(8, max(2, depth))
     return {
@@ -158,7 +158,7 @@ def suited_sizes(num_symbols: int, depth: int) -> dict[str, int]:
 
 
 def _suited(plain: Any, overrides: dict[str, Any], sizes: dict[str, int]) -> dict[str, int]:
-    """The sizes that a plain transformer takes, where no size is given. The small models of this package keep theirs."""
+    """The sizes that a plain transformer takes, where none is given. The small models of this package keep theirs."""
     known = plain.to_dict().keys() | plain.attribute_map.keys()
     given = {plain.attribute_map.get(key, key) for key in overrides}
     own = {plain.attribute_map.get(key, key) for key in sizes if key in known}

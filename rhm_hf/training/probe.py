@@ -13,8 +13,8 @@ from ..tasks import Task
 def check_model(model: Any, task: Task, rows: torch.Tensor, noise: torch.Tensor) -> None:
     """Raises a `ValueError` where a model does not do what the task asks of it.
 
-    It must read the task's batches and give a finite loss, and be causal where it is taken for that: a model that looks
-    at later tokens would learn to copy what it should predict. All states are left as they were.
+    It must read the task's batches and give a finite loss, and be causal where it is taken for that: a model that
+    looks at later tokens would learn to copy what it should predict. All states are left as they were.
 
     Args:
         model (`PreTrainedModel`): untrained.

@@ -1,6 +1,6 @@
 """YAML 1.2 as configuration files need it: one document, plain values, nothing read in two ways.
 
-The parser is ruamel.yaml's, in pure Python: duplicate keys are an error, `010` is 10, `1:30` a string, `1e-3` a number.
+The parser is ruamel.yaml's, in pure Python: duplicate keys are errors, `010` is 10, `1:30` a string, `1e-3` a number.
 What it allows beyond that and no argument is made of is refused here: dates, binary values, sets, keys that are no
 strings, aliases that contain themselves or that multiply what they stand for without bound.
 """

@@ -16,7 +16,7 @@ WRONG = (True, "x\0y", "", [1], {"a": [1]}, math.nan, math.inf, -math.inf, 10**3
 
 
 @pytest.mark.parametrize("name", field_names())
-@pytest.mark.parametrize("value", WRONG, ids=repr)
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: "an object" if type(value) is object else repr(value))
 def test_every_argument_takes_what_its_type_says_or_says_its_name(name, value):
     try:
         found = Arguments.from_dict({name: value}).to_dict()[name]

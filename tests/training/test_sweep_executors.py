@@ -88,8 +88,8 @@ def test_the_process_that_forks_has_one_thread_and_is_replaced(values, expected,
     made, hand_over = [], executors._hand_over
 
     class Watched(workers.Zygote):
-        def __init__(self):
-            super().__init__()
+        def __init__(self, *given):
+            super().__init__(*given)
             made.append(self)
 
     def ending_the_first(zygote, run, gpu):
@@ -104,6 +104,13 @@ def test_the_process_that_forks_has_one_thread_and_is_replaced(values, expected,
     monkeypatch.setattr(executors, "_hand_over", ending_the_first)
     assert compared(sweep(values, num_workers=2)) == expected
     assert len(made) == 2
+
+
+def test_where_processes_cannot_be_forked_each_run_has_one_of_its_own(values, expected, monkeypatch):
+    monkeypatch.setattr(workers, "make", workers.Processes)
+    with pytest.raises(UnfinishedRuns, match=r"1 of 3 runs (.|\n)*num_train-500: rhm train: .*do not fit"):
+        sweep(values | {"num_train": [64, 500, 32]}, num_workers=2)
+    assert compared(sweep(values, num_workers=2)) == expected
 
 
 def test_a_file_named_like_a_library_is_run_by_nobody(values, expected, tmp_path, monkeypatch):
@@ -136,6 +143,9 @@ def test_workers_share_the_visible_gpus_round_robin(values, monkeypatch, visible
 
     class Recording:
         """Trains nothing; says which GPU it was given."""
+
+        def __init__(self, environment, folder):
+            pass
 
         def start(self, run, config, output, environment):
             started.append(environment["CUDA_VISIBLE_DEVICES"])

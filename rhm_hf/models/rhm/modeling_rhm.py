@@ -137,7 +137,7 @@ class _RHMBidirectional(RHMPreTrainedModel):
 
     @classmethod
     def from_grammar(cls, grammar: Source, **config_kwargs: Any) -> "RHMPreTrainedModel":
-        """See [`RHMPreTrainedModel.from_grammar`]; [`~rhm_hf.grammar.NotSupported`] for a family without posteriors."""
+        """See [`RHMPreTrainedModel.from_grammar`]; refuses families without posteriors."""
         grammar.laws.require("posteriors", f"an {cls.__name__}")
         return super().from_grammar(grammar, **config_kwargs)
 
@@ -253,7 +253,7 @@ class RHMForSequenceClassification(_RHMBidirectional):
 
     @classmethod
     def from_grammar(cls, grammar: Source, **config_kwargs: Any) -> "RHMPreTrainedModel":
-        """See [`RHMPreTrainedModel.from_grammar`]; [`~rhm_hf.grammar.NotSupported`] without classes to tell apart."""
+        """See [`RHMPreTrainedModel.from_grammar`]; refuses sentences without classes."""
         if grammar.num_classes == 1 and not grammar.has_blocks:
             raise NotSupported(f"an {cls.__name__}", grammar, "its sentences have no classes")
         return super().from_grammar(grammar, **config_kwargs)

@@ -13,7 +13,7 @@ class ModelArguments(Checked):
     model_type: str = argument(
         "gpt2", "A model type: gpt2, llama, bert, modernbert, hierarchical_cnn, .., or a class as module:Name"
     )
-    config_overrides: dict | None = argument(
+    config_overrides: dict | None = argument(  # noqa: RUF009  it makes a field
         None, "Fields of its config; as JSON on the command line: '{\"n_embd\": 64}'; sizes suit the data by default"
     )
     model_seed: int = argument(0, "Picks the initial weights and the order of the batches", minimum=0)
@@ -85,7 +85,7 @@ class TrainingArguments(Checked):
         None, "Of diffusion: T of the bound of D3PM; by default time is continuous", minimum=1
     )
     optimizer: str = argument("adamw", "adamw, sgd, or a class as module:Name", choices=("adamw", "sgd"), plugins=True)
-    optimizer_options: dict | None = argument(
+    optimizer_options: dict | None = argument(  # noqa: RUF009
         None, "More keyword arguments of an optimizer given as module:Name; as JSON on the command line"
     )
     learning_rate: float = argument(3e-3, "Peak learning rate", above=0)

@@ -33,7 +33,7 @@ def argument(default: Any, help: str, **bounds: Any) -> Any:
 
 
 class Checked:
-    """A dataclass whose values are checked when it is made; each error names the field, its value and what is allowed."""
+    """A dataclass whose values are checked when it is made; errors name the field, its value and what is allowed."""
 
     def __post_init__(self) -> None:
         for f in fields(self):

@@ -87,7 +87,7 @@ def in_processes(runs: Sequence[Arguments], num_workers: int) -> Iterator[Argume
                 ended = None
             if ended is None:
                 zygote.close()
-                zygote = workers.Zygote()
+                zygote = workers.make()
                 for name, (worker, run) in list(working.items()):
                     del working[name]
                     free.append(worker)
@@ -120,7 +120,7 @@ def visible_gpus() -> list[str]:
     return listed.split(",") if listed else [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _hand_over(zygote: workers.Zygote, run: Arguments, gpu: str | None) -> None:
+def _hand_over(zygote: workers.Zygote | workers.Processes, run: Arguments, gpu: str | None) -> None:
     path = prepare(run)
     remove_output(run)
     environment = threads_of(run) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..arguments import Arguments
 from .executors import HEARTBEAT, output_of, prepare, remove_output, say_how_it_ended, threads_of, write_output
-from .workers import Zygote
+from .workers import make
 
 
 RESTARTS = 3  # of an actor, and of a run, whose node is lost
@@ -21,7 +21,7 @@ class Worker:
         """The exit status of a run, once it has ended; `RuntimeError` where its zygote cannot be kept alive."""
         for _ in range(2):
             if self.zygote is None:
-                self.zygote = Zygote(folder=self.folder)
+                self.zygote = make(folder=self.folder)
             try:
                 self.zygote.start(run, config, output, environment)
                 ended = self.zygote.ended()

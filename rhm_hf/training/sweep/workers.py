@@ -1,10 +1,12 @@
-"""The side that hands runs to a zygote: standard library only, so that a node of a cluster need import nothing else."""
+"""The side that hands runs to a zygote: standard library only, so that a cluster's node need import nothing else."""
 
 import json
+import math
 import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,18 +68,59 @@ class Zygote:
         self.process.stdout.close()
 
 
-_early: list[Zygote] = []
+class Processes:
+    """The same where processes cannot be forked (all but Linux): each run imports for itself."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None, folder: str | None = None):
+        self.environment, self.folder = {**os.environ, **SETTINGS, **(environment or {})}, folder
+        self.working: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, run: str, config: str, output: str, environment: Mapping[str, str]) -> None:
+        """Starts the process of a run."""
+        with open(output, "xb") as file:
+            self.working[run] = subprocess.Popen(
+                [sys.executable, "-P", str(Path(__file__).with_name("zygote.py")), config],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env={**self.environment, **environment},
+            )
+
+    def ended(self, seconds: float | None = None) -> list[dict[str, Any]] | None:
+        """The runs that have ended, waiting so many seconds at most for the first."""
+        until = math.inf if seconds is None else time.monotonic() + seconds
+        while not (ended := [run for run, process in self.working.items() if process.poll() is not None]):
+            if not self.working or time.monotonic() >= until:
+                return []
+            time.sleep(0.05)
+        return [{"run": run, "status": self.working.pop(run).returncode} for run in ended]
+
+    def close(self) -> None:
+        """Ends the runs that are still trained."""
+        for process in self.working.values():
+            process.terminate()
+        for process in self.working.values():
+            process.wait()
+
+
+def make(environment: Mapping[str, str] | None = None, folder: str | None = None) -> Zygote | Processes:
+    """What trains runs on this system."""
+    return (Zygote if sys.platform == "linux" else Processes)(environment, folder)
+
+
+_early: list[Zygote | Processes] = []
 
 
 def start_early() -> None:
     """Starts a zygote that [`take`] will give, if none is waiting: it imports while this process does."""
     if not _early:
-        _early.append(Zygote())
+        _early.append(make())
 
 
-def take() -> Zygote:
+def take() -> Zygote | Processes:
     """A zygote, the one that was started early if there is one."""
-    return _early.pop() if _early else Zygote()
+    return _early.pop() if _early else make()
 
 
 def close_early() -> None:

@@ -1,5 +1,7 @@
 """A process that imports once and forks a process for every run: `python -P zygote.py`, started by [`workers`].
 
+With the file of a run's arguments after it, it trains that run and nothing else.
+
 Requests come on standard input, one JSON object a line: `{"run": name, "config": file of arguments, "output": file,
 "environment": {..}}`. Answers go to standard output: `{"run": name, "status": n}`, n the exit status, negative for a
 signal. When standard input ends, all runs do.
@@ -33,6 +35,8 @@ PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 def main() -> int:
     """Serves until standard input ends; in a fork, trains and ends the process with the exit status of the run."""
+    if len(sys.argv) > 1:
+        return _train(sys.argv[1])
     answers = os.dup(1)
     os.dup2(2, 1)  # what anybody prints must not end up between the answers
     os.set_inheritable(answers, False)
@@ -52,9 +56,7 @@ def main() -> int:
     status = 1
     try:
         _become(request, here)
-        from rhm_hf.training.commands import train_command
-
-        status = train_command(["--config", request["config"]])
+        status = _train(request["config"])
         os.write(learnt, json.dumps(sorted(set(sys.modules) - before)).encode()[: 2**16])
     except BaseException:
         traceback.print_exc()
@@ -63,6 +65,13 @@ def main() -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _train(config: str) -> int:
+    _make_importable()
+    from rhm_hf.training.commands import train_command
+
+    return train_command(["--config", config])
 
 
 class Zygote:
@@ -80,7 +89,7 @@ class Zygote:
         self.received = b""
 
     def serve(self) -> tuple[dict[str, Any], int] | None:
-        """In a fork its request and the descriptor for the modules that it has imported; None here when all is over."""
+        """In a fork its request and the descriptor for the modules that it imports; None here when all is over."""
         self.waiting.register(0, selectors.EVENT_READ)
         try:
             while True:
@@ -145,6 +154,8 @@ def _become(request: dict[str, Any], parent: int) -> None:
 
 def _make_importable() -> None:
     """Makes `import rhm_hf` find the package that this file lies in, wherever that is."""
+    if "rhm_hf" in sys.modules:
+        return
     folder = Path(__file__).resolve().parents[2]
     spec = importlib.util.spec_from_file_location(
         "rhm_hf", folder / "__init__.py", submodule_search_locations=[str(folder)]
