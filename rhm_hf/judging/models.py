@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from ..grammar import NotSupported
 from .bare import bare_model, evaluating, has_adapters, unwrapping
 from .limits import check_stated_limit, stated_limit
 from .probing import NoLaw, Probe, probe_ids
@@ -237,7 +238,7 @@ def _first_that_runs(model, ids: list[int], lengths: Iterator[int], kwargs: dict
                 options = {} if cache is None else {"use_cache": False}
                 try:
                     return Probe.of(model, ids, length, options, mask, kwargs)
-                except NoLaw:
+                except (NoLaw, NotSupported):
                     raise
                 except FAILURES as error:
                     errors.append((length, error))
