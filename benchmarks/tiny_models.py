@@ -89,6 +89,13 @@ CHANGES: tuple[dict[str, Any], ...] = (
     {"axial_pos_shape": [4, 8], "axial_pos_embds_dim": [16, 16], "is_decoder": True},
     {"axial_pos_shape": [4, 8], "axial_pos_embds_dim": [16, 16], "is_decoder": False},
     {"layer_types": None},
+    {"default_language": "en_XX"},
+    {"n_shared_experts": 1},
+    {"num_kv_shared_layers": 0},
+    {"layer_types": ["full_attention", "conv"]},
+    {"num_experts_per_token": 2},
+    {"num_experts_per_token": 2, "head_dim": 16},
+    {"num_kv_shared_layers": 0, "layer_types": ["sliding_attention", "full_attention"]},
 )
 
 
