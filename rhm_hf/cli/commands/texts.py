@@ -77,7 +77,7 @@ def context(
 
 def _tokenizer(read, tokenizer: str | None, needed: bool):
     """The tokenizer that was named or lies beside the model; it knows MASK and BOS where a text is ids, too."""
-    from ...metrics.loading import load_tokenizer
+    from ...judging.loading import load_tokenizer
 
     if not (needed or read.path or tokenizer):
         return None
