@@ -95,6 +95,12 @@ def _loss(judge, read, tokenizer, corpus, options: dict[str, Any]) -> dict[str, 
     return judge(read.model, corpus.ids, tokenizer=tokenizer, **options)
 
 
+def _interval(result: dict[str, Any], name: str) -> str:
+    """The 95 % interval of a number, where the function gives one."""
+    ends = result.get(f"{name}_interval")
+    return "" if ends is None else f" (95 %: {ends[0]:.3g} to {ends[1]:.3g})"
+
+
 def _context_facts(losses: dict[str, dict], result: dict) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for name, found in losses.items():
@@ -180,7 +186,7 @@ def correlations(
     bound = " or more" if result["effective_context_is_bound"] else ""
     facts = {
         "tokens": f"{result['num_tokens']}, {result['vocab_size']} different",
-        "effective context t*": f"{result['effective_context']:.3g}{bound}",
+        "effective context t*": f"{result['effective_context']:.3g}{bound}{_interval(result, 'effective_context')}",
     }
     if result["exponent"] is not None:
         low, high = result["exponent_interval"]
@@ -246,7 +252,7 @@ def effective_context(
     rows = [{"t": t} | {name: result[name][i] for name in columns} for i, t in enumerate(result["distances"])]
     end = " or more (generate more tokens to see further)" if result["censored"] else ""
     facts = {
-        "correlations agree up to t =": f"{result['t_agree']}{end}",
+        "correlations agree up to t =": f"{result['t_agree']}{end}{_interval(result, 't_agree')}",
         "could be told up to t =": result["t_res"],
         "t* of the corpus": result["corpus"]["effective_context"],
         "t* of what was generated": result["generated"]["effective_context"],
