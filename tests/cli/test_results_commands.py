@@ -53,6 +53,7 @@ def test_states_of_runs(rhm, tmp_path):
     (tmp_path / "running" / "progress.json").write_text(json.dumps({"step": 50, "max_steps": 100, "time": now + 49}))
     later = run_state(tmp_path / "running", now + 50)
     assert (later.state, later.step, later.seconds_left) == ("running", 50, pytest.approx(110))
+    assert run_state(tmp_path / "running", now + 49 + 31).state == "stopped"  # it would have written since
     (tmp_path / "running" / "progress.json").write_text("{")  # half written by something else
     assert run_state(tmp_path / "running", now).step == 20
     assert (state["failed"].state, state["failed"].remark) == ("failed", "rhm train: num_train=9 do not fit")

@@ -11,7 +11,8 @@ from typing import Any
 
 
 STATES = ("finished", "running", "failed", "stopped", "waiting")
-FRESH = 300.0  # seconds: a run elsewhere that has written since is taken to run
+FRESH = 300.0  # seconds: a run on another machine that has written since is taken to run
+BEAT = 30.0  # the same where it says every two seconds how far it is
 
 
 @dataclass
@@ -71,9 +72,7 @@ def run_state(folder: Path, now: float | None = None) -> RunState:
     if finished:
         early = ", stopped early" if events and events[-1].get("stopped_early") else ""
         return RunState(folder.name, "finished", step, max_steps, None, f"done{early}", rows)
-    running = is_locked(folder / ".lock") or (
-        last is not None and now - last < FRESH and events[-1].get("event") != "end" and _output(folder) is None
-    )
+    running = is_locked(folder / ".lock") or (_output(folder) is None and _is_fresh(events, last, now))
     if running:
         return RunState(folder.name, "running", step, max_steps, _left(events, max_steps), _heard(last, now), rows)
     if (line := _output(folder)) is not None:
@@ -81,6 +80,13 @@ def run_state(folder: Path, now: float | None = None) -> RunState:
     if not events:
         return RunState(folder.name, "waiting", None, max_steps, None, "not begun", rows)
     return RunState(folder.name, "stopped", step, max_steps, None, _heard(last, now), rows)
+
+
+def _is_fresh(events: list[dict[str, Any]], last: float | None, now: float) -> bool:
+    """Whether a run has written so lately that it is at work, perhaps on another machine."""
+    if last is None or events[-1].get("event") == "end":
+        return False
+    return now - last < (BEAT if events[-1].get("event") == "progress" else FRESH)
 
 
 def run_arguments(folder: Path) -> tuple[dict[str, Any], bool]:

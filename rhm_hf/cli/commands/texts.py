@@ -77,7 +77,7 @@ def context(
 
 def _tokenizer(read, tokenizer: str | None, needed: bool):
     """The tokenizer that was named or lies beside the model; it knows MASK and BOS where a text is ids, too."""
-    from ...metrics.loading import load_tokenizer
+    from ...judging.loading import load_tokenizer
 
     if not (needed or read.path or tokenizer):
         return None
@@ -93,6 +93,12 @@ def _loss(judge, read, tokenizer, corpus, options: dict[str, Any]) -> dict[str, 
     if corpus.texts is not None:
         return judge(read.model, texts=corpus.texts, tokenizer=tokenizer, **options)
     return judge(read.model, corpus.ids, tokenizer=tokenizer, **options)
+
+
+def _interval(result: dict[str, Any], name: str) -> str:
+    """The 95 % interval of a number, where the function gives one."""
+    ends = result.get(f"{name}_interval")
+    return "" if ends is None else f" (95 %: {ends[0]:.3g} to {ends[1]:.3g})"
 
 
 def _context_facts(losses: dict[str, dict], result: dict) -> dict[str, Any]:
@@ -180,7 +186,7 @@ def correlations(
     bound = " or more" if result["effective_context_is_bound"] else ""
     facts = {
         "tokens": f"{result['num_tokens']}, {result['vocab_size']} different",
-        "effective context t*": f"{result['effective_context']:.3g}{bound}",
+        "effective context t*": f"{result['effective_context']:.3g}{bound}{_interval(result, 'effective_context')}",
     }
     if result["exponent"] is not None:
         low, high = result["exponent_interval"]
@@ -246,7 +252,7 @@ def effective_context(
     rows = [{"t": t} | {name: result[name][i] for name in columns} for i, t in enumerate(result["distances"])]
     end = " or more (generate more tokens to see further)" if result["censored"] else ""
     facts = {
-        "correlations agree up to t =": f"{result['t_agree']}{end}",
+        "correlations agree up to t =": f"{result['t_agree']}{end}{_interval(result, 't_agree')}",
         "could be told up to t =": result["t_res"],
         "t* of the corpus": result["corpus"]["effective_context"],
         "t* of what was generated": result["generated"]["effective_context"],
