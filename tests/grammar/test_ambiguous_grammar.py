@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from exact_law import chi_squared_z
 
-from rhm_hf.grammar import Source
+from rhm_hf.grammar import NotSupported, Source
 from rhm_hf.grammar.ambiguous.ambiguous_grammar import AmbiguousGrammar
 from rhm_hf.grammar.ambiguous.broadcast_parameters import AmbiguousParameters, ColouringParameters, IsingParameters
 from rhm_hf.grammar.ambiguous.expansions import Factors, RuleList
@@ -102,6 +102,21 @@ def test_sentences_are_counted_by_their_supports():
     assert named("colouring-q2-s2-L5").num_sentences == 2
     assert named("ambiguous-v64-m500-s3-L3").num_sentences == math.inf  # too many supports
     assert named("colouring-q2-s2-L5").num_derivations == 2
+
+
+def test_few_long_sentences_are_listed():
+    tokens, probs = named("colouring-q2-s2-L6").list_sentences()
+    assert tokens.shape == (2, 64)
+    assert probs.tolist() == [0.5, 0.5]
+    grammar = named("ambiguous-v16-m2-s2-L3")
+    tokens, probs = grammar.list_sentences()
+    assert len(tokens) == grammar.num_sentences < 16**8
+    assert abs(probs.sum() - 1) < 1e-12
+    assert (np.diff(np.ravel_multi_index(tokens.T.astype(np.int64), (16,) * 8)) > 0).all()
+    logs = grammar.laws.log_prob(grammar.laws.checked(tokens))
+    np.testing.assert_allclose(logs, np.log(probs), atol=1e-12)
+    with pytest.raises(NotSupported, match="list of all sentences"):
+        named("ising-rho0.8-s2-L6").list_sentences()
 
 
 @pytest.mark.parametrize(
