@@ -57,6 +57,26 @@ class AmbiguousGrammar(FixedTree):
         """How the symbols of a level, 1..L, are expanded."""
         return self.levels[self.depth - self._checked_level(level, 1)]
 
+    def rules_at(self, level: int) -> np.ndarray:
+        """The rules of a level, int32 `(symbols, rules, children)`; [`NotSupported`] for independent children."""
+        return self._listed(level).rules
+
+    def rule_probs_at(self, level: int) -> np.ndarray:
+        """Their probabilities, float64 `(symbols, rules)`."""
+        return self._listed(level).probs
+
+    def _listed(self, level: int) -> RuleList:
+        expansion = self.level(level)
+        if isinstance(expansion, Factors):
+            why = f"the children of level {level} are independent given their parent"
+            raise NotSupported("a list of rules", self, why, "take a source whose levels are lists of rules")
+        return expansion
+
+    def prefix_tree(self, level: int):
+        """Refused: tuples determine no symbol."""
+        why = "several symbols may write one tuple"
+        raise NotSupported("a prefix tree of rules", self, why, "take an unambiguous grammar")
+
     def num_symbols_at(self, level: int) -> int:
         """The number of symbols of a level, 0..L."""
         return self.vocab_size if self._checked_level(level, 0) == 0 else self.level(level).num_symbols
