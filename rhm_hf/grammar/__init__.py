@@ -3,6 +3,9 @@
 Each family is a folder and registers itself with `registry` when it is imported here.
 """
 
+from .ambiguous.ambiguous_grammar import AmbiguousGrammar
+from .ambiguous.broadcast_parameters import AmbiguousParameters, ColouringParameters, IsingParameters
+from .ambiguous.expansions import Factors, RuleList
 from .chain.filtered import FilteredGrammar, FilteredParameters
 from .chain.hidden_markov import HiddenMarkovParameters, HiddenMarkovSource
 from .enumeration import enumerate_sentences
@@ -25,6 +28,10 @@ from .trees.tree_parameters import TreeParameters
 
 __all__ = [
     "PCFG",
+    "AmbiguousGrammar",
+    "AmbiguousParameters",
+    "ColouringParameters",
+    "Factors",
     "FilteredGrammar",
     "FilteredParameters",
     "FixedTree",
@@ -32,9 +39,11 @@ __all__ = [
     "GrammarParameters",
     "HiddenMarkovParameters",
     "HiddenMarkovSource",
+    "IsingParameters",
     "LayeredParameters",
     "NotSupported",
     "PCFGParameters",
+    "RuleList",
     "Source",
     "SparseGrammar",
     "SparseParameters",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from exact_law import chi_squared_z
 
-from rhm_hf.grammar import Source
+from rhm_hf.grammar import NotSupported, Source, exchange_synonyms
 from rhm_hf.grammar.ambiguous.ambiguous_grammar import AmbiguousGrammar
 from rhm_hf.grammar.ambiguous.broadcast_parameters import AmbiguousParameters, ColouringParameters, IsingParameters
 from rhm_hf.grammar.ambiguous.expansions import Factors, RuleList
@@ -102,6 +102,36 @@ def test_sentences_are_counted_by_their_supports():
     assert named("colouring-q2-s2-L5").num_sentences == 2
     assert named("ambiguous-v64-m500-s3-L3").num_sentences == math.inf  # too many supports
     assert named("colouring-q2-s2-L5").num_derivations == 2
+
+
+def test_synonyms_of_drawn_derivations_are_exchanged_and_what_needs_a_parse_refuses():
+    grammar = named("ambiguous-v8-m4-s2-L3")
+    levels = grammar.derivations(2000, seed=1)
+    new = exchange_synonyms(grammar, levels, 2, seed=1)
+    assert all(np.array_equal(a, b) for a, b in zip(new[2:], levels[2:], strict=True))
+    assert (new[0] != levels[0]).any()
+    for level in (1, 2):
+        rules = grammar.rules_at(level)[new[level].ravel()]
+        assert (rules == new[level - 1].reshape(-1, 1, 2)).all(2).any(1).all()
+    with pytest.raises(NotSupported, match="independent given their parent"):
+        exchange_synonyms(named("ising-rho0.8-s2-L3"), named("ising-rho0.8-s2-L3").derivations(5), 2)
+    with pytest.raises(NotSupported, match="several symbols may write one tuple"):
+        grammar.prefix_tree(1)
+
+
+def test_few_long_sentences_are_listed():
+    tokens, probs = named("colouring-q2-s2-L6").list_sentences()
+    assert tokens.shape == (2, 64)
+    assert probs.tolist() == [0.5, 0.5]
+    grammar = named("ambiguous-v16-m2-s2-L3")
+    tokens, probs = grammar.list_sentences()
+    assert len(tokens) == grammar.num_sentences < 16**8
+    assert abs(probs.sum() - 1) < 1e-12
+    assert (np.diff(np.ravel_multi_index(tokens.T.astype(np.int64), (16,) * 8)) > 0).all()
+    logs = grammar.laws.log_prob(grammar.laws.checked(tokens))
+    np.testing.assert_allclose(logs, np.log(probs), atol=1e-12)
+    with pytest.raises(NotSupported, match="list of all sentences"):
+        named("ising-rho0.8-s2-L6").list_sentences()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import torch
 from exact_law import chi_squared_z
 
 from rhm_hf.grammar import Grammar, NotSupported
+from rhm_hf.grammar.ambiguous import ambiguous_grammar
 from rhm_hf.grammar.ambiguous.ambiguous_grammar import AmbiguousGrammar
 from rhm_hf.grammar.ambiguous.expansions import Factors, RuleList
+from rhm_hf.grammar.ambiguous.laws import ambiguous_laws
 from rhm_hf.grammar.registry import from_parameters, parameters_from_name
 from rhm_hf.inference import (
     causal_posteriors,
@@ -274,12 +276,11 @@ def test_a_thousand_tokens(name):
 
 
 def test_entropy_estimate(monkeypatch):
-    from rhm_hf.grammar.ambiguous import ambiguous_grammar
-
     exact = named("ambiguous-v3-m4-s2-L2", 1)
     assert exact.entropy_stderr == 0
     expected = position_entropies(exact, 2)
-    monkeypatch.setattr(ambiguous_grammar, "ENUMERATION_LIMIT", 1)
+    monkeypatch.setattr(ambiguous_grammar, "LISTED_TOKENS", 1)
+    monkeypatch.setattr(ambiguous_laws, "LISTED_TOKENS", 1)
     estimated = named("ambiguous-v3-m4-s2-L2", 1)
     assert 0 < estimated.entropy_stderr < 0.05
     assert abs(estimated.entropy - exact.entropy) < 4.5 * estimated.entropy_stderr

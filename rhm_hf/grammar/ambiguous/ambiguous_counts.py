@@ -8,6 +8,8 @@ from .expansions import Expansion, Factors, downward
 
 
 SUPPORT_LIMIT = 2**16  # combinations of children's supports, up to which sentences are counted
+BLOCK_LIMIT = 2**22  # combinations of children's blocks, up to which sentences are listed
+CHUNK_NUMBERS = 2**22  # weights of rules that are held at a time
 
 
 def entropies(probs: np.ndarray) -> np.ndarray:
@@ -77,3 +79,30 @@ def _support(level: Expansion, supports: tuple[int, ...], below: int) -> int:
         inside = np.logical_and.reduce([own[level.rules[:, :, i]] for i, own in enumerate(sets)])
         able = (inside & (level.probs > 0)).any(axis=1)
     return sum(1 << a for a in np.flatnonzero(able).tolist())
+
+
+def list_sentences(
+    levels: list[Expansion], root_probs: np.ndarray, vocab_size: int, limit: int = BLOCK_LIMIT
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """All sentences of positive probability `(num, d)`, in lexicographic order, and their probabilities.
+
+    Level by level, the possible blocks and the probabilities of each given its symbol; None where more than `limit`
+    combinations of blocks would have to be tried.
+    """
+    tokens, messages = np.arange(vocab_size)[:, None], np.eye(vocab_size)
+    for level, _ in reversed(list(downward(levels, vocab_size))):
+        num = len(tokens) ** level.tuple_size
+        if num > limit:
+            return None
+        size = max(1, CHUNK_NUMBERS // level.num_weights)
+        kept_tokens, kept_messages = [], []
+        for first in range(0, num, size):
+            combination = np.arange(first, min(first + size, num))
+            blocks = np.unravel_index(combination, (len(tokens),) * level.tuple_size)
+            up = level.upward([messages[block] for block in blocks])
+            possible = (up > 0).any(axis=1)
+            kept_messages.append(up[possible])
+            kept_tokens.append(np.concatenate([tokens[block[possible]] for block in blocks], axis=1))
+        tokens, messages = np.concatenate(kept_tokens), np.concatenate(kept_messages)
+    probs = messages @ root_probs
+    return tokens[probs > 0], probs[probs > 0]

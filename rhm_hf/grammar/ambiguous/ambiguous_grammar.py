@@ -16,7 +16,7 @@ from .broadcast_parameters import AmbiguousParameters, ColouringParameters, Isin
 from .expansions import Expansion, Factors, RuleList, checked_expansions
 
 
-ENUMERATION_LIMIT = 2**16  # strings v^d, up to which sentences are listed
+LISTED_TOKENS = 2**22  # of all sentences together, up to which they are listed
 ENTROPY_SENTENCES = 4096  # of the estimate elsewhere
 
 
@@ -57,6 +57,26 @@ class AmbiguousGrammar(FixedTree):
         """How the symbols of a level, 1..L, are expanded."""
         return self.levels[self.depth - self._checked_level(level, 1)]
 
+    def rules_at(self, level: int) -> np.ndarray:
+        """The rules of a level, int32 `(symbols, rules, children)`; [`NotSupported`] for independent children."""
+        return self._listed(level).rules
+
+    def rule_probs_at(self, level: int) -> np.ndarray:
+        """Their probabilities, float64 `(symbols, rules)`."""
+        return self._listed(level).probs
+
+    def _listed(self, level: int) -> RuleList:
+        expansion = self.level(level)
+        if isinstance(expansion, Factors):
+            why = f"the children of level {level} are independent given their parent"
+            raise NotSupported("a list of rules", self, why, "take a source whose levels are lists of rules")
+        return expansion
+
+    def prefix_tree(self, level: int):
+        """Refused: tuples determine no symbol."""
+        why = "several symbols may write one tuple"
+        raise NotSupported("a prefix tree of rules", self, why, "take an unambiguous grammar")
+
     def num_symbols_at(self, level: int) -> int:
         """The number of symbols of a level, 0..L."""
         return self.vocab_size if self._checked_level(level, 0) == 0 else self.level(level).num_symbols
@@ -94,8 +114,11 @@ class AmbiguousGrammar(FixedTree):
 
     @property
     def entropy(self) -> float:
-        """The entropy of a sentence in nats: exact where v^d <= 2^16, otherwise the mean of exact -log P over 4096
-        sentences of the evaluation split, seed 0, with the standard error `entropy_stderr`."""
+        """The entropy of a sentence in nats.
+
+        Exact where all sentences can be listed; elsewhere the mean of exact -log P over 4096 sentences of the
+        evaluation split, seed 0, with the standard error `entropy_stderr`.
+        """
         return self._entropy[0]
 
     @property
@@ -105,25 +128,29 @@ class AmbiguousGrammar(FixedTree):
 
     @cached_property
     def _entropy(self) -> tuple[float, float]:
-        if self._can_list:
-            return float(ambiguous_counts.entropies(self.list_sentences()[1])), 0.0
+        if self._sentences is not None:
+            return float(ambiguous_counts.entropies(self._sentences[1])), 0.0
         tokens = self.sample(ENTROPY_SENTENCES, split="evaluation")
         nats = -self.laws.log_prob(self.laws.checked(tokens)).numpy()
         return float(nats.mean()), float(nats.std(ddof=1) / math.sqrt(len(nats)))
 
-    @property
-    def _can_list(self) -> bool:
-        return self.sentence_length * math.log(self.vocab_size) <= math.log(ENUMERATION_LIMIT) + 1e-9
+    @cached_property
+    def _sentences(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """All sentences and their probabilities, where they are few enough."""
+        few = self.num_sentences * self.sentence_length <= LISTED_TOKENS
+        found = ambiguous_counts.list_sentences(self.levels, self.root_probs, self.vocab_size) if few else None
+        return None if found is None else (found[0].astype(self.token_dtype), found[1])
 
     def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
-        """All sentences in lexicographic order and their probabilities; [`NotSupported`] where v^d > 2^16."""
-        if not self._can_list:
-            why = f"there are {self.vocab_size}^{self.sentence_length} strings"
+        """All sentences in lexicographic order and their probabilities.
+
+        Raises:
+            [`NotSupported`]: if they have more than 2^22 tokens, or more than 2^22 combinations of blocks to try.
+        """
+        if self._sentences is None:
+            why = f"it has {self.num_sentences} of {self.sentence_length} tokens, or too many combinations to try"
             raise NotSupported("the list of all sentences", self, why, "draw some with sample")
-        shape = (self.vocab_size,) * self.sentence_length
-        tokens = np.stack(np.unravel_index(np.arange(self.vocab_size**self.sentence_length), shape), axis=1)
-        probs = self.laws.log_prob(self.laws.checked(tokens)).exp().numpy()
-        return tokens[probs > 0].astype(self.token_dtype), probs[probs > 0]
+        return self._sentences
 
     # Sentences.
 

@@ -43,6 +43,18 @@ class RuleList:
         np.add.at(joint, (self.rules[:, :, first], self.rules[:, :, second]), law[:, None] * self.probs)
         return joint
 
+    @property
+    def num_weights(self) -> int:
+        """How many numbers `upward` holds for each node."""
+        return self.probs.size
+
+    def upward(self, messages: list[np.ndarray]) -> np.ndarray:
+        """P(tokens below | symbol), `(N, V)`, from those of the children, `(N, v)` each."""
+        weights = np.broadcast_to(self.probs, (len(messages[0]), *self.probs.shape))
+        for child, message in enumerate(messages):
+            weights = weights * message[:, self.rules[:, :, child]]
+        return weights.sum(axis=2)
+
     def choices(self) -> list[np.ndarray]:
         """The laws of what is drawn for a node: one choice of a rule, `(V, rules)`."""
         return [self.probs]
@@ -79,6 +91,18 @@ class Factors:
     def pair_of_children(self, law: np.ndarray, first: int, second: int, num_child_symbols: int) -> np.ndarray:
         """The joint law of two different children of a node with this law, `(v, v)`."""
         return self.matrices[first].T @ (law[:, None] * self.matrices[second])
+
+    @property
+    def num_weights(self) -> int:
+        """How many numbers `upward` holds for each node."""
+        return self.num_symbols
+
+    def upward(self, messages: list[np.ndarray]) -> np.ndarray:
+        """P(tokens below | symbol), `(N, V)`, from those of the children, `(N, v)` each."""
+        product = np.ones((len(messages[0]), self.num_symbols))
+        for matrix, message in zip(self.matrices, messages, strict=True):
+            product = product * (message @ matrix.T)
+        return product
 
     def choices(self) -> list[np.ndarray]:
         """The laws of what is drawn for a node: every child, `(V, v)` each."""

@@ -16,6 +16,7 @@ from .level_messages import drawn_with, most_likely
 
 
 CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**29}  # of the weights of all rules of a level
+LISTED_TOKENS = 2**18  # of all sentences together, up to which `position_entropies` is exact
 SAMPLED = 4096  # sentences behind `position_entropies` where there are too many to list
 
 
@@ -160,7 +161,7 @@ class AmbiguousLaws(Laws):
         sentences of the evaluation split, seed 0.
         """
         source = self.source
-        if can_enumerate(source) and source._can_list:
+        if can_enumerate(source, LISTED_TOKENS):
             tokens, weights = source.list_sentences()
             weights = torch.from_numpy(weights)
         else:

@@ -37,7 +37,8 @@ class TreeLaws(Laws):
     on CUDA); a chunk with more than 256 MiB (2 GiB) of one kind is cut in two, down to one sentence. Products of pairs
     take 4 MiB (256 MiB) at a time. `posteriors` keeps all products for automatic differentiation and takes fewer
     tokens at once, about 2^28 / (96 v^2) (2^31 on CUDA). Tables take up to v^(a+1) numbers a level; more than 2^27 are
-    refused. In float32, symbols whose weight over a span is below 1e-37 of the likeliest one's count as impossible.
+    refused. Symbols whose weight over a span is below 1e-307 (1e-37 in float32) of the likeliest one's count as
+    impossible.
     """
 
     def __init__(self, source: Any):
