@@ -1,8 +1,13 @@
 """One mergeable accumulator for statistics and metrics: batches, shards and devices are all merged the same way."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
+
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 class Accumulator:
@@ -43,7 +48,7 @@ class Accumulator:
         self.state += other.state.to(self.state.device)
         return self
 
-    def reduce(self, accelerator) -> "Accumulator":
+    def reduce(self, accelerator: "Accelerator | None") -> "Accumulator":
         """Merges the accumulators of all processes of an `accelerate.Accelerator`; returns this one."""
         if accelerator is not None and accelerator.num_processes > 1:
             self.state = accelerator.reduce(self.state, reduction="sum")

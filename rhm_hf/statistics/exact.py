@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ..checks import check_integer
+from ..grammar import Source
 from ..inference import next_token_probs
 from ..judging.sentences import fresh_sentences, judged_sentences
 from .accumulator import Accumulator
@@ -18,7 +19,7 @@ NUM_SENTENCES = 1024  # by default, where there are too many to visit all
 CHUNK_ENTRIES = 2**22
 
 
-def joint_law(grammar, i: int, j: int) -> np.ndarray:
+def joint_law(grammar: Source, i: int, j: int) -> np.ndarray:
     """P(x_i = a, x_j = b), exact.
 
     The law of the lowest common ancestor's rule at its place, times the laws of the two tokens given the children that
@@ -31,15 +32,13 @@ def joint_law(grammar, i: int, j: int) -> np.ndarray:
     Returns:
         `np.ndarray`: float64 `(v, v)`, sums to 1.
     """
-    for name, position in (("i", i), ("j", j)):
-        if not 0 <= position < grammar.sentence_length or i == j:
-            raise ValueError(
-                f"{name}={position} is out of range: positions are two of 0 to {grammar.sentence_length - 1}"
-            )
+    i, j = (check_integer(name, at, 0, grammar.sentence_length) for name, at in (("i", i), ("j", j)))
+    if i == j:
+        raise ValueError(f"i={i} is j={j}: positions are two different ones of 0 to {grammar.sentence_length - 1}")
     return grammar.laws.pair_law(i, j)
 
 
-def tuple_joint_law(grammar, node: int, position: int, level: int = 1) -> np.ndarray:
+def tuple_joint_law(grammar: Source, node: int, position: int, level: int = 1) -> np.ndarray:
     """P(node `node` of level `level` uses rule r, x_position = b), exact.
 
     Args:
@@ -52,15 +51,15 @@ def tuple_joint_law(grammar, node: int, position: int, level: int = 1) -> np.nda
         `np.ndarray`: float64 `(rules, v)`, rule r = symbol * rules per symbol + rule, as [`tuple_ids`] counts them.
     """
     level = check_integer("level", level, 1, grammar.parsed_depth + 1)
-    if not 0 <= position < grammar.sentence_length or not 0 <= node < grammar.num_nodes_at(level):
-        raise ValueError(f"node={node}, position={position}: one of them is out of range for {grammar.name}")
+    node = check_integer("node", node, 0, grammar.num_nodes_at(level))
+    position = check_integer("position", position, 0, grammar.sentence_length)
     if position // grammar.block_length(level) == node:
         raise ValueError(f"position={position} lies below node={node} of level {level}: take one outside its span")
     return grammar.laws.tuple_law(node, position, level)
 
 
 def exact_correlation(
-    grammar,
+    grammar: Source,
     distances: Iterable[int] | None = None,
     anchor: str = "last",
     center: str = "pooled",
@@ -136,7 +135,7 @@ class ConditionalEntropies:
 
 
 def conditional_entropies(
-    grammar, lengths: Iterable[int] | None = None, num_sentences: int | None = None, seed: int = 0
+    grammar: Source, lengths: Iterable[int] | None = None, num_sentences: int | None = None, seed: int = 0
 ) -> ConditionalEntropies:
     """Entropies of a token given the n tokens before it, for every context length n.
 

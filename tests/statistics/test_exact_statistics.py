@@ -120,7 +120,7 @@ def test_entropies_at_block_ends_are_the_plateaus():
     ("call", "match"),
     [
         (lambda g: joint_law(g, 1, 1), "i=1"),
-        (lambda g: joint_law(g, 0, 4), "j=4 is out of range: positions are two of 0 to 3"),
+        (lambda g: joint_law(g, 0, 4), "j=4 is out of range"),
         (lambda g: joint_law(g, -1, 2), "i=-1"),
         (lambda g: tuple_joint_law(g, 0, 1), "position=1 lies below node=0"),
         (lambda g: tuple_joint_law(g, 2, 1), "node=2"),

@@ -8,7 +8,7 @@ every n, each at targets of its own.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from .windows import Documents, Windows, as_documents, default_context, random_w
 
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 DEFAULT_CONTEXT = 1024  # of models without a limit of their own
@@ -31,7 +32,7 @@ DEFAULT_CONTEXT = 1024  # of models without a limit of their own
 @torch.no_grad()
 def loss_by_context(
     model: "PreTrainedModel",
-    input_ids=None,
+    input_ids: Any = None,
     *,
     texts: str | Sequence[str] | None = None,
     tokenizer: "PreTrainedTokenizerFast | None" = None,
@@ -46,7 +47,7 @@ def loss_by_context(
     bos: str | int | bool = "auto",
     mask_token_id: int | None = None,
     batch_size: int | None = None,
-    accelerator=None,
+    accelerator: "Accelerator | None" = None,
     return_rows: bool = False,
 ) -> dict:
     """The mean loss L_n at n visible tokens, where it saturates, and its approach H_n - H_inf ~ n^-gamma.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class Documents:
         return None if self.characters is None else float(self.characters.mean())
 
 
-def as_documents(input_ids=None, texts=None, tokenizer=None) -> Documents:
+def as_documents(input_ids: Any = None, texts: str | Sequence[str] | None = None, tokenizer: Any = None) -> Documents:
     """Tokens given as such, or texts tokenised, each document as a whole and without special tokens.
 
     Args:

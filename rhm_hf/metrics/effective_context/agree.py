@@ -29,7 +29,7 @@ def effective_context(
     corpus: Any,
     generated: Any = None,
     *,
-    model=None,
+    model: Any = None,
     tokenizer: Any = None,
     distances: Iterable[int] | None = None,
     vocab_size: int | None = None,

@@ -25,11 +25,11 @@ class PlateauPolygon:
     excess: np.ndarray
     exponents: np.ndarray
 
-    def level_at(self, sizes) -> np.ndarray:
+    def level_at(self, sizes: np.ndarray) -> np.ndarray:
         """ℓ of the last vertex at or below each P, 0 before the first: between P_ℓ and P_(ℓ+1) comes plateau L_ℓ."""
         return np.searchsorted(self.sizes, sizes, side="right")
 
-    def excess_at(self, sizes) -> np.ndarray:
+    def excess_at(self, sizes: np.ndarray) -> np.ndarray:
         """The lines at each P, between the first vertex and the last: as if it were a measured curve."""
         sizes = np.asarray(sizes, dtype=np.float64)
         if not ((sizes >= self.sizes[0]) & (sizes <= self.sizes[-1])).all():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...checks import check_integer
+from ...checks import SEED_LIMIT, check_integer
 from ...grammar import Grammar
 from ...grammar.layered.prefix_tree import PrefixTree
 from .kmeans import kmeans
@@ -107,7 +107,7 @@ class LearnedLatents:
 
 
 def learn_latents(
-    tokens,
+    tokens: np.ndarray,
     num_latents: int,
     tuple_size: int,
     *,
@@ -140,11 +140,10 @@ def learn_latents(
         raise ValueError(f"targets={targets!r} is unknown: it must be one of {', '.join(TARGETS)}")
     num_latents = check_integer("num_latents", num_latents, 1)
     tuple_size = check_integer("tuple_size", tuple_size, 2)
-    if num_symbols is None:
-        num_symbols = int(np.max(tokens, initial=0)) + 1
     tokens = _integers(tokens, num_symbols)
+    num_symbols = int(tokens.max()) + 1 if num_symbols is None else num_symbols
     _check_length(tokens.shape[1], tuple_size)
-    rng = np.random.Generator(np.random.Philox(seed))
+    rng = np.random.Generator(np.random.Philox(check_integer("seed", seed, 0, SEED_LIMIT)))
     symbols, num_below, levels = tokens, num_symbols, []
     while symbols.shape[1] > tuple_size:
         nodes = symbols.shape[1] // tuple_size
@@ -180,7 +179,13 @@ def synonym_agreement(labels: np.ndarray, symbols: np.ndarray, rules: np.ndarray
     Raises:
         `ValueError`: where no two nodes have the same symbol and different rules, or all have one symbol.
     """
-    labels, symbols, rules = (np.unique(np.asarray(a).ravel(), return_inverse=True) for a in (labels, symbols, rules))
+    given = [np.asarray(array).ravel() for array in (labels, symbols, rules)]
+    if len({len(array) for array in given}) > 1 or any(array.dtype.kind not in "iu" for array in given):
+        raise ValueError(
+            f"labels, symbols and rules have {', '.join(f'{len(a)} {a.dtype}' for a in given)}: give equally many "
+            "integers of each"
+        )
+    labels, symbols, rules = (np.unique(array, return_inverse=True) for array in given)
     known = labels[0][labels[1]] >= 0
 
     def pairs(groups=None, of=None) -> float:
@@ -199,10 +204,13 @@ def synonym_agreement(labels: np.ndarray, symbols: np.ndarray, rules: np.ndarray
     return together - (pairs(None, labels) - pairs(symbols, labels)) / strangers
 
 
-def _integers(tokens, num_symbols: int) -> np.ndarray:
+def _integers(tokens: np.ndarray, num_symbols: int | None) -> np.ndarray:
     tokens = np.asarray(tokens)
     if tokens.ndim != 2 or not tokens.size or tokens.dtype.kind not in "iu":
         raise ValueError(f"tokens has shape {tokens.shape} and dtype {tokens.dtype}: give integers (sentences, s^L)")
+    if num_symbols is None:
+        num_symbols = max(int(tokens.max()), 0) + 1
+    num_symbols = check_integer("num_symbols", num_symbols, 1, 2**31)
     if tokens.min() < 0 or tokens.max() >= num_symbols:
         bad = tokens.min() if tokens.min() < 0 else tokens.max()
         raise ValueError(

@@ -27,7 +27,14 @@ class PairLaw:
     columns: np.ndarray | None = None
 
     @classmethod
-    def of(cls, values: np.ndarray, num_pairs: float = np.inf, marginals=None, pattern=None, shape=None) -> "PairLaw":
+    def of(
+        cls,
+        values: np.ndarray,
+        num_pairs: float = np.inf,
+        marginals: tuple[np.ndarray, np.ndarray] | None = None,
+        pattern: tuple[np.ndarray, np.ndarray] | None = None,
+        shape: tuple[int, int] | None = None,
+    ) -> "PairLaw":
         """From J, with its own marginals unless others are given; a sparse J needs its pattern and shape."""
         if pattern is None:
             left, right = marginals or (values.sum(1)[None], values.sum(0)[None])
@@ -158,7 +165,14 @@ class BlockTable:
         num_left (`int`, *optional*): ids from here on are no left members.
     """
 
-    def __init__(self, counts, shape, distance: int, positions: np.ndarray | None = None, num_left: int | None = None):
+    def __init__(
+        self,
+        counts: np.ndarray | tuple[np.ndarray, np.ndarray],
+        shape: tuple[int, int, int],
+        distance: int,
+        positions: np.ndarray | None = None,
+        num_left: int | None = None,
+    ):
         self.num_blocks, rows, self.num_right = shape
         self.num_left = rows if num_left is None else num_left
         self.distance, self.positions, self.pattern = distance, positions, None

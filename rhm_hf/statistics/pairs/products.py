@@ -84,8 +84,11 @@ class ProductSum:
         """
         factors = np.broadcast_to(unseen, self.linear.shape)
         bilinear = float((self.bilinear * kept * np.outer(factors, factors)).sum() / 2)
+        # The jackknife of a part sees the noise of another one in its product, which of rows drawn without replacement
+        # is less than `bilinear` took off.
+        linear = self.linear + self.bilinear @ ((1 - factors) / 2)
         # Estimated linear terms may be negative where there is no signal; the sum is at least about the bilinear part.
-        return max(float(self.linear @ factors) + bilinear, bilinear / 2)
+        return max(float(linear @ factors) + bilinear, bilinear / 2)
 
 
 class Products:

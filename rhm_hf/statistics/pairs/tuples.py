@@ -2,8 +2,12 @@
 
 import numpy as np
 
+from ...checks import check_integer
+from ...grammar import Source
+from .checked_ids import checked_array
 
-def tuple_ids(grammar, tokens: np.ndarray, level: int = 1) -> np.ndarray:
+
+def tuple_ids(grammar: Source, tokens: np.ndarray, level: int = 1) -> np.ndarray:
     """The production rule of every level-`level` node, at the place of the node's last token.
 
     The pair at distance t of a tuple and a token thus has t - 1 tokens between them, and only multiples of the block
@@ -18,7 +22,8 @@ def tuple_ids(grammar, tokens: np.ndarray, level: int = 1) -> np.ndarray:
         `np.ndarray`: int32 `(n, d)`, `symbol * rules per symbol + rule`, and -1 at all other places and where the
         tokens below derive from no rule.
     """
-    tokens = np.asarray(tokens)
+    tokens = np.asarray(checked_array("tokens", tokens))
+    level = check_integer("level", level, 1, grammar.depth + 1)
     if tokens.ndim != 2 or tokens.shape[1] != grammar.sentence_length:
         raise ValueError(f"tokens has shape {tokens.shape}: {grammar.name} asks for (n, {grammar.sentence_length})")
     if tokens.size and (tokens.min() < 0 or tokens.max() >= grammar.vocab_size):
@@ -47,9 +52,13 @@ def ngram_ids(tokens: np.ndarray, n: int, vocab_size: int) -> tuple[np.ndarray, 
         int64 ids of the shape of `tokens`, -1 at the first n - 1 places, and how many ids there are: v^n, the ids
         being numbers in base v, or where that exceeds 2^31 the number of n-grams that occur, in their order.
     """
-    tokens = np.asarray(tokens, dtype=np.int64)
-    if n < 1 or n > tokens.shape[-1]:
+    tokens = np.asarray(checked_array("tokens", tokens), dtype=np.int64)
+    if tokens.ndim not in (1, 2):
+        raise ValueError(f"tokens has shape {tokens.shape}: it must be (length,) or (rows, length)")
+    n = check_integer("n", n, 1)
+    if n > tokens.shape[-1]:
         raise ValueError(f"n={n} must be from 1 to the length of the text, {tokens.shape[-1]}")
+    vocab_size = check_integer("vocab_size", vocab_size, 1, 2**31)
     if tokens.size and (tokens.min() < 0 or tokens.max() >= vocab_size):
         raise ValueError(f"tokens holds ids out of range: vocab_size={vocab_size}")
     windows = np.lib.stride_tricks.sliding_window_view(tokens, n, axis=-1)
