@@ -69,7 +69,7 @@ def _row(name: str, model: dict, folder: str, pairs: int = 150) -> Row:
 
 def _bare_step(run: Run):
     """Forward, backward and step on one batch that is there already: no loop, no bookkeeping."""
-    from rhm_hf.training.models import scratch_model
+    from rhm_hf.training.model_building import scratch_model
 
     model = scratch_model(run.bare_model.config, run.task.auto_class, 0, run.data.length)
     model.to(run.accelerator.device).train()

@@ -21,7 +21,7 @@ from rhm_hf.judging.bare import evaluating
 from rhm_hf.plots import INKS, colour, curve, finish, ink, level_line, note, sheet
 from rhm_hf.statistics import collapse_quality, fit_collapse, token_correlations
 from rhm_hf.tasks import LastToken
-from rhm_hf.training.models import auto_class_for
+from rhm_hf.training.model_building import auto_class_for
 from rhm_hf.training.recipe import KeptRun, Tables, kept_runs, recipe_main
 from rhm_hf.training.results import versions
 

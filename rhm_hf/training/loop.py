@@ -17,13 +17,13 @@ from accelerate import Accelerator
 from transformers import get_scheduler
 
 from ..files import remove_partial
-from . import checkpoint, estimates, folder, plugins, probe, results, saving, trackers
+from . import checkpoint, estimates, folder, plugins, results, saving, trackers, trial
 from .arguments import Arguments
 from .batches import Batches
 from .data import load_data
 from .devices import caller_left_as_found, check_processes, cpu_only, generators, key_of, uniforms
 from .meters import Meter
-from .models import ModelKind, make_optimizer, num_parameters_of, scratch_config, scratch_model, suited_sizes
+from .model_building import ModelKind, make_optimizer, num_parameters_of, scratch_config, scratch_model, suited_sizes
 
 
 DEPTH = 4  # of what has no levels, for the size of a model that nobody gave
@@ -135,7 +135,7 @@ class Run:
         estimates.check_model(num_parameters_of(config, self.kind), m.model_type)
         model = scratch_model(config, self.kind, m.model_seed, self.data.length)
         model = model.to(self.accelerator.device)
-        probe.check_model(model, self.task, self.held_out["validation"][:2], self.held_out_noise["validation"][:2])
+        trial.check_model(model, self.task, self.held_out["validation"][:2], self.held_out_noise["validation"][:2])
         optimizer = make_optimizer(model, t)
         self.scheduler = get_scheduler(
             t.lr_scheduler_type, optimizer, num_warmup_steps=t.warmup_steps, num_training_steps=t.max_steps

@@ -10,7 +10,8 @@ from rhm_hf.grammar import Grammar
 from rhm_hf.grammar.ambiguous.ambiguous_grammar import AmbiguousGrammar
 from rhm_hf.grammar.ambiguous.expansions import RuleList
 from rhm_hf.grammar.laws.masked_beliefs import causal_posteriors_by_masks
-from rhm_hf.grammar.layered.laws import next_token, rule_tables
+from rhm_hf.grammar.layered.laws import rule_tables
+from rhm_hf.grammar.layered.laws import token_laws as next_token
 from rhm_hf.grammar.layered.laws.beliefs_given_prefix import causal_posteriors
 from rhm_hf.inference import next_token_probs, posteriors
 

@@ -9,8 +9,8 @@ from inference_enumeration import MORE, enumerate_grammar
 
 from rhm_hf.grammar import Grammar
 from rhm_hf.grammar.layered import prefix_tree as prefix_tree_module
-from rhm_hf.grammar.layered.laws import next_token as next_token_module
 from rhm_hf.grammar.layered.laws import rule_tables as tables_module
+from rhm_hf.grammar.layered.laws import token_laws as next_token_module
 from rhm_hf.inference import log_prob, next_token_log_probs, next_token_probs, prefix_probs
 
 

@@ -9,7 +9,7 @@ from inference_enumeration import Enumeration, mixed_grammar
 from sparse_definition import SMALL, small_sparse_grammar, sparse_derivations
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.grammar.laws import windows as windows_module
+from rhm_hf.grammar.laws import window_laws as windows_module
 from rhm_hf.grammar.sparse.laws import slot_beliefs as sparse_beliefs_module
 from rhm_hf.grammar.sparse.laws import slot_draws as sparse_draws_module
 from rhm_hf.grammar.sparse.laws import slot_next_token as sparse_next_token_module

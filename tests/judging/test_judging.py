@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from rhm_hf import Grammar
-from rhm_hf.grammar.laws.blocks import block_posteriors_by_hiding
+from rhm_hf.grammar.laws.block_laws import block_posteriors_by_hiding
 from rhm_hf.grammar.layered.laws import block_beliefs
 from rhm_hf.inference import block_posteriors, posteriors
 from rhm_hf.judging import (

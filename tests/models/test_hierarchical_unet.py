@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from rhm_hf import Grammar, HierarchicalUNetConfig, HierarchicalUNetForMaskedLM
 from rhm_hf.metrics.rhm_kl import kl_divergence
-from rhm_hf.training.models import scratch_config, scratch_model
+from rhm_hf.training.model_building import scratch_config, scratch_model
 
 
 def unet(seed=0, **kwargs):

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from rhm_hf import Grammar
-from rhm_hf.training.models import scratch_config, scratch_model
+from rhm_hf.training.model_building import scratch_config, scratch_model
 
 
 GRAMMAR = Grammar.from_name("v5-m3-s2-L2-c3")

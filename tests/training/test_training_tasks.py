@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from rhm_hf.training import results, train
 from rhm_hf.training.loop import Run
-from rhm_hf.training.models import auto_class_for
+from rhm_hf.training.model_building import auto_class_for
 
 
 BERT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

@@ -17,15 +17,15 @@ import torch
 from ..laws.base import Laws
 from ..laws.inputs import checked_context
 from ..laws.posteriors import draw, given_evidence, posteriors_by_chunks, refuse_impossible
-from ..laws.windows import fill_windows
+from ..laws.window_laws import fill_windows
 from ..layered.grammar import Grammar
 from ..layered.laws import pairs
 from ..layered.laws.beliefs import chunks, downward, sampled
 from ..layered.laws.entropies import block_entropies
 from ..layered.laws.log_probs import parse, rule_states
 from ..layered.laws.messages import Level, leaves_of, upward, with_identity
-from ..layered.laws.next_token import descend, read_prefix
 from ..layered.laws.rule_tables import look_up, tables_for
+from ..layered.laws.token_laws import descend, read_prefix
 from ..layered.rule_entropies import subtree_entropies
 from .chain_blocks import chain_block_posteriors
 from .chain_counts import laws_after_prefixes, laws_after_sampled_prefixes

@@ -11,7 +11,7 @@ import torch
 
 from ..refusal import NotSupported
 from ..source import Source
-from .blocks import block_posteriors_by_hiding
+from .block_laws import block_posteriors_by_hiding
 from .inputs import checked_tokens
 
 

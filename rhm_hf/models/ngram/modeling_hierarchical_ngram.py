@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from ...grammar import Grammar
-from ...grammar.layered.laws.next_token import read_prefix
 from ...grammar.layered.laws.rule_tables import tables_for
+from ...grammar.layered.laws.token_laws import read_prefix
 from ..rhm.modeling_rhm import RHMPreTrainedModel
 from .buffers import CountedLaw
 from .configuration_hierarchical_ngram import HierarchicalNGramConfig

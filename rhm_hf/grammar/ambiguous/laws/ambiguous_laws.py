@@ -9,7 +9,7 @@ from ...enumeration import can_enumerate
 from ...laws.base import Laws
 from ...laws.inputs import checked_context
 from ...laws.posteriors import given_evidence, posteriors_by_chunks, refuse_impossible, slices
-from ...laws.windows import fill_windows
+from ...laws.window_laws import fill_windows
 from .. import ambiguous_counts
 from .ambiguous_messages import AmbiguousTables, causal, derivation, downward, open_beliefs, token_messages, upward
 from .level_messages import drawn_with, most_likely

@@ -13,8 +13,8 @@ import math
 
 import torch
 
-from .next_token import _children, _sentences_per_chunk, read_prefix
 from .rule_tables import LevelTables, Tables, tables_for
+from .token_laws import _children, _sentences_per_chunk, read_prefix
 
 
 @torch.no_grad()

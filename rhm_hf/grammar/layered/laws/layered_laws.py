@@ -6,15 +6,15 @@ import numpy as np
 import torch
 
 from ...laws.base import Laws
-from . import beliefs, beliefs_given_prefix, block_beliefs, entropies, log_probs, next_token, pairs
+from . import beliefs, beliefs_given_prefix, block_beliefs, entropies, log_probs, pairs, token_laws
 
 
 class LayeredLaws(Laws):
     """Rules are unambiguous: whatever is observed completely is parsed, and the rest are messages."""
 
     def token_laws(self, tokens, positions, context_level, context_length, dtype):
-        """One pass down the tree: see `next_token`; windows by the spine algorithm: see `sliding`."""
-        return next_token.token_laws(self.source, tokens, positions, context_level, context_length, dtype)
+        """One pass down the tree: see `token_laws`; windows by the spine algorithm: see `sliding`."""
+        return token_laws.token_laws(self.source, tokens, positions, context_level, context_length, dtype)
 
     def log_prob(self, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """The root's plus that of every rule of the parse."""

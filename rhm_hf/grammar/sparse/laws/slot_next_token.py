@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ...laws.inputs import checked_context
-from ...laws.windows import fill_windows
+from ...laws.window_laws import fill_windows
 from ...layered.laws.rule_tables import normalised
 from .slot_tables import Patches, SparseLevel, SparseTables, sparse_tables_for
 
