@@ -10,6 +10,18 @@ from pathlib import Path
 from typing import Any
 
 
+SUMMARY = (
+    "task",
+    "model",
+    "data",
+    "num_train",
+    "rules_seed",
+    "model_seed",
+    "step",
+    "validation_loss",
+    "test_loss",
+    "kl",
+)
 STATES = ("finished", "running", "failed", "stopped", "waiting")
 FRESH = 300.0  # seconds: a run on another machine that has written since is taken to run
 BEAT = 30.0  # the same where it says every two seconds how far it is
@@ -217,3 +229,36 @@ def best_value(rows: list[dict[str, Any]], key: str) -> float | None:
         if row.get("best") in (1, "1") and isinstance(row.get(key), int | float) and math.isfinite(row[key]):
             return float(row[key])
     return None
+
+
+def results_of(folder: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """The table of a folder, or of the runs in it where the sweep has written none yet; or of a file."""
+    if folder.is_file():
+        if folder.suffix != ".csv":
+            raise ValueError(f"{str(folder)!r} is no CSV file: give results.csv or its folder")
+        return folder, read_rows(folder)
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder or file {str(folder)!r}")
+    if (folder / "results.csv").exists():
+        return folder / "results.csv", read_rows(folder / "results.csv")
+    rows = []
+    for run in run_folders(folder):
+        rows += read_rows(run / "results.csv") if (run / "results.csv").exists() else []
+    if not rows:
+        raise ValueError(f"{str(folder)!r} holds no results yet: no run has been evaluated")
+    return folder / "results.csv", rows
+
+
+def best_table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The best row of every run, in the columns that people look at and those that differ."""
+    from ...drawing.result_pictures import best_rows
+
+    best = best_rows(rows)
+    if not best:
+        return []
+    same = {name for name in SUMMARY if len(best) > 1 and len({str(row.get(name)) for row in best}) == 1}
+    names = [
+        "run",
+        *(name for name in SUMMARY if name in best[0] and (name not in same or name in ("validation_loss",))),
+    ]
+    return [{name: row.get(name) for name in names} for row in best]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...drawing.page import Section, render
 from ..output import plain, versions, write_text
-from .folders import is_run, read_rows, run_arguments
+from .folders import best_table, is_run, read_rows, results_of, run_arguments
 
 
 VERSION_COLUMNS = ("python", "rhm_hf", "torch", "transformers", "accelerate", "datasets", "commit")
@@ -77,8 +77,6 @@ def _findings(file: Path) -> list[Section]:
 
 def _results(folder: Path) -> list[Section]:
     """The table of a run or sweep: best rows, pictures, parameters, versions."""
-    from .written import best_table, results_of
-
     try:
         _, rows = results_of(folder)
     except ValueError:

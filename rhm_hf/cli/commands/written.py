@@ -1,7 +1,7 @@
 """`rhm status`, `rhm plot`, `rhm report`: what lies in folders of results."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,23 +15,10 @@ Results = Annotated[Path, typer.Argument(metavar="FOLDER|FILE", help="A folder o
 Where = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="By default beside the table.")]
 Page = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="By default report.html beside the results.")]
 
-SUMMARY = (
-    "task",
-    "model",
-    "data",
-    "num_train",
-    "rules_seed",
-    "model_seed",
-    "step",
-    "validation_loss",
-    "test_loss",
-    "kl",
-)
-
 
 def status(folder: Folder, json: Json = False) -> None:
     """Say which runs of a folder are finished, running (with the time left), failed; and the table so far."""
-    from .folders import STATES, run_folders, run_state
+    from .folders import STATES, best_table, run_folders, run_state
 
     found = [run_state(path) for path in run_folders(folder)]
     counts = {state: sum(run.state == state for run in found) for state in STATES}
@@ -73,6 +60,7 @@ def status(folder: Folder, json: Json = False) -> None:
 def plot(folder: Results, out: Where = None, json: Json = False) -> None:
     """Draw the usual pictures of any results.csv: against training sentences, against steps, level by level."""
     from ...drawing.result_pictures import usual_pictures
+    from .folders import results_of
 
     path, rows = results_of(folder)
     with progress("drawing"):
@@ -92,38 +80,3 @@ def report(folder: Results, out: Page = None) -> None:
     with progress("drawing and writing the page"):
         report_page(folder, path)
     print(path)
-
-
-def results_of(folder: Path) -> tuple[Path, list[dict[str, Any]]]:
-    """The table of a folder, or of the runs in it where the sweep has written none yet; or of a file."""
-    from .folders import read_rows, run_folders
-
-    if folder.is_file():
-        if folder.suffix != ".csv":
-            raise ValueError(f"{str(folder)!r} is no CSV file: give results.csv or its folder")
-        return folder, read_rows(folder)
-    if not folder.is_dir():
-        raise ValueError(f"there is no folder or file {str(folder)!r}")
-    if (folder / "results.csv").exists():
-        return folder / "results.csv", read_rows(folder / "results.csv")
-    rows = []
-    for run in run_folders(folder):
-        rows += read_rows(run / "results.csv") if (run / "results.csv").exists() else []
-    if not rows:
-        raise ValueError(f"{str(folder)!r} holds no results yet: no run has been evaluated")
-    return folder / "results.csv", rows
-
-
-def best_table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The best row of every run, in the columns that people look at and those that differ."""
-    from ...drawing.result_pictures import best_rows
-
-    best = best_rows(rows)
-    if not best:
-        return []
-    same = {name for name in SUMMARY if len(best) > 1 and len({str(row.get(name)) for row in best}) == 1}
-    names = [
-        "run",
-        *(name for name in SUMMARY if name in best[0] and (name not in same or name in ("validation_loss",))),
-    ]
-    return [{name: row.get(name) for name in names} for row in best]
