@@ -9,6 +9,7 @@ import numpy as np
 from .. import registry
 from ..fixed_tree import FixedTree
 from ..refusal import NotSupported
+from ..sentences.keys import philox_key
 from ..sentences.sampling import MAX_ATTEMPTS, numbers_of
 from . import ambiguous_counts
 from .broadcast_parameters import AmbiguousParameters, ColouringParameters, IsingParameters
@@ -198,8 +199,6 @@ class AmbiguousGrammar(FixedTree):
         disjoint: bool = False,
     ) -> list[np.ndarray]:
         """The derivations from which the sentences of `sample` were drawn: entry ℓ = 0..L, `(num, nodes)`."""
-        from ..sentences.permutation import philox_key  # numba takes a moment to import
-
         sentences = self.sample(num, seed, split, sampling, start, disjoint)
         key, missing = philox_key(seed, split), np.arange(num)
         levels = [np.zeros((num, self.num_nodes_at(level)), np.int64) for level in range(self.depth + 1)]

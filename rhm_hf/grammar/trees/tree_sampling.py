@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..sentences.keys import philox_key
 from ..sentences.sampling import MAX_ATTEMPTS
 
 
@@ -104,8 +105,6 @@ def drawn_derivations(source, plan: TreePlan, sentences: np.ndarray, seed: int, 
     With `disjoint=True` a sentence is the first of several draws that falls into its split's region: the first draw
     that gives these tokens.
     """
-    from ..sentences.permutation import philox_key
-
     key, lengths = philox_key(seed, split), source.lengths_of(sentences)
     found: list[Tree | None] = [None] * len(sentences)
     missing = np.arange(len(sentences))
