@@ -9,7 +9,7 @@ import numpy as np
 from .. import registry
 from ..fixed_tree import FixedTree
 from ..refusal import NotSupported
-from ..sentences.permutation import philox_key
+from ..sentences.keys import philox_key
 from ..sentences.sampling import MAX_ATTEMPTS, numbers_of
 from . import ambiguous_counts
 from .broadcast_parameters import AmbiguousParameters, ColouringParameters, IsingParameters

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...checks import SEED_LIMIT, check_integer
-from ..sentences.permutation import philox_key
+from ..sentences.keys import philox_key
 from .production_rules import Rules, make_rules, rules_from_text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...checks import check_integer
-from ..sentences.permutation import philox_key
+from ..sentences.keys import philox_key
 from ..source import Source
 from . import derivation_draws, foreign_rules, length_laws
 from .binary_rules import BinaryGrammar, binarised

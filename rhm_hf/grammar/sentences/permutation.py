@@ -10,17 +10,13 @@ from functools import lru_cache
 
 import numpy as np
 
+from .keys import philox_key
 from .philox import compiled, multiply
 
 
 SMALL = 2**16
 ROUNDS = 8  # of which each changes one half; statistical tests find nothing from 4 on
 M32 = np.uint64(2**32 - 1)
-
-
-def philox_key(seed: int, purpose: str) -> np.ndarray:
-    """Key of the stream of a seed and a purpose (a split, ..): its first eight letters are the second word."""
-    return np.array([seed, int.from_bytes(purpose.encode()[:8], "big")], dtype=np.uint64)
 
 
 class Permutation:

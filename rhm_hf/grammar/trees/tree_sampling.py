@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..sentences.expansion import alias_tables
-from ..sentences.permutation import philox_key
+from ..sentences.keys import philox_key
 from ..sentences.sampling import MAX_ATTEMPTS
 
 
@@ -41,6 +40,8 @@ class TreePlan:
     """The alias tables and children that [`draw_trees`] reads, and who owns which random numbers."""
 
     def __init__(self, grammar):
+        from ..sentences.expansion import alias_tables  # numba takes a moment to import
+
         row_starts, counts, limits, aliases, starts, children, total = [], [], [], [], [], [], 0
         roots = np.arange(grammar.num_classes, dtype=np.int32)[None, :, None]
         levels = [([roots], [grammar.root_probs[None]]), *zip(grammar.rules, grammar.rule_probs, strict=True)]
