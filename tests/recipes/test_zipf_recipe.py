@@ -17,6 +17,7 @@ def module():
 
 def row(module, data, seed, size, relative):
     run = {"run": f"{data}-{seed}-{size}", "variant": data, "data": data, "rules_seed": seed, "num_train": size}
+    run["train_loss"] = 0.01
     return run | {"zipf": module.zipf_of(run), "relative_error": relative}
 
 
@@ -89,6 +90,18 @@ def test_exponents_of_power_laws(module):
         learnt = fit["constant"] * module.rule_sizes(fit["data"])
         assert learnt[1] <= fit["from_size"] < 2 * learnt[1]
         assert min(learnt[7], sizes[-1]) / 2 < fit["to_size"] <= learnt[7]  # k = 8 = m / 4
+
+
+def test_networks_that_are_not_trained_to_the_end_are_left_out_of_the_fits(module):
+    data = "v32-m32-s2-L2-c2-zipf1.0@1"
+    rows = [row(module, data, seed, 2**k, 8 * 2 ** (-k / 2)) for seed in range(4) for k in range(8, 16)]
+    (expected,) = module.exponents(rows)
+    last = expected["to_size"]
+    for found in rows:
+        if found["num_train"] == last:
+            found |= {"relative_error": 1.0, "train_loss": 0.3}
+    (fit,) = module.exponents(rows)
+    assert (fit["to_size"], fit["exponent"]) == (last // 2, pytest.approx(0.5))
 
 
 def test_the_constant_of_the_argument_is_read_off_its_own_curve(module):
