@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rhm_hf import theory
-from rhm_hf.grammar import GrammarParameters
-from rhm_hf.grammar.layered.random_rules import random_rules
+from rhm_hf.grammar import Grammar, GrammarParameters
+from rhm_hf.grammar.registry import parameters_from_name
 
 
 LARGE = GrammarParameters.from_name("v32-m8-s2-L3")
@@ -51,7 +51,7 @@ def test_sparse_sample_complexities():
     point = GrammarParameters.from_name("v10-m5-s2-L3-c10")
     assert theory.sparse_sample_complexity(point, 0) == theory.sample_complexity(point, task="classification") == 1250
     assert theory.sparse_sample_complexity(point, 3) == 16 * 1250
-    assert theory.sparse_sample_complexity(GrammarParameters.from_name("v10-m5-s2-L3-c10-sparse3")) == 16 * 1250
+    assert theory.sparse_sample_complexity(parameters_from_name("v10-m5-s2-L3-c10-sparse3")) == 16 * 1250
     assert theory.sparse_sample_complexity(point) == 1250
     assert theory.sparse_sample_complexity(point, 3, "cnn", constant=2.5) == 2.5 * 16 * 1250
     assert theory.sparse_sample_complexity(point, 3, "lcn") == pytest.approx(2**1.5 * 4**3 * 1250)
@@ -93,7 +93,7 @@ def test_pair_correlation_is_the_ensemble_average_of_enumerated_grammars():
     squares = []
     for p in parameters:
         joint = np.zeros((32, 32))
-        np.add.at(joint, tuple(random_rules(p)[0].reshape(-1, 2).T), 1 / 256)
+        np.add.at(joint, tuple(Grammar.from_name(p.name, rules_seed=p.rules_seed).rules[0].reshape(-1, 2).T), 1 / 256)
         squares.append(((joint - np.outer(joint.sum(1), joint.sum(0))) ** 2).mean())
     measured, error = np.mean(squares), np.std(squares) / math.sqrt(len(squares))
     expected = theory.token_correlation(parameters[0], 1) ** 2

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rhm_hf import theory
-from rhm_hf.grammar import GrammarParameters, LayeredParameters
-from rhm_hf.grammar.layered.random_rules import random_rules
+from rhm_hf.grammar import Grammar, GrammarParameters, LayeredParameters
+from rhm_hf.grammar.registry import parameters_from_name
 
 
 LARGE = GrammarParameters.from_name("v32-m8-s2-L3")
@@ -43,7 +43,7 @@ def test_the_root_has_classes_of_its_own(name):
     squares = []
     for seed in range(300):
         p = GrammarParameters.from_name(name, rules_seed=seed)
-        rules = random_rules(p)[0]
+        rules = Grammar.from_name(p.name, rules_seed=p.rules_seed).rules[0]
         joint = np.zeros((p.vocab_size, p.vocab_size))
         np.add.at(joint, (rules[..., 0].ravel(), rules[..., -1].ravel()), 1 / rules[..., 0].size)
         squares.append(((joint - 1 / p.vocab_size**2) ** 2).mean())
@@ -102,11 +102,11 @@ OTHERS = ("v16-m4-s2-L3-zipf1.0", "v4-m4-s2-L3-uncorrelated", "v16-m4-s2-L3-cut2
 @pytest.mark.parametrize("function", PLAIN_ONLY)
 def test_other_ensembles_get_no_number_of_the_plain_one(function, name):
     with pytest.raises(ValueError, match=f"theory.{function}: {name} has"):
-        getattr(theory, function)(GrammarParameters.from_name(name), *PLAIN_ONLY[function])
+        getattr(theory, function)(parameters_from_name(name), *PLAIN_ONLY[function])
 
 
 def test_formulas_that_take_in_more_say_which():
-    zipf, sparse = (GrammarParameters.from_name(name) for name in (OTHERS[0], OTHERS[3]))
+    zipf, sparse = (parameters_from_name(name) for name in (OTHERS[0], OTHERS[3]))
     law = zipf.rule_law(1)
     assert theory.correlation_exponent(zipf) == pytest.approx(-math.log2(law @ law))
     assert theory.correlation_exponent(GrammarParameters.from_name("v16-m4-s2-L3-zipf1.0@1")) == 2
@@ -115,9 +115,9 @@ def test_formulas_that_take_in_more_say_which():
     assert theory.sparse_sample_complexity(sparse) == 4 * 16 * 4**3
     for name in OTHERS[1:]:
         with pytest.raises(ValueError, match=r"theory\.token_correlation"):
-            theory.token_correlation(GrammarParameters.from_name(name), 1)
+            theory.token_correlation(parameters_from_name(name), 1)
     with pytest.raises(ValueError, match=r"\(B\)"):
-        theory.sparse_sample_complexity(GrammarParameters.from_name("v16-m4-s2-L3-sparse1b"))
+        theory.sparse_sample_complexity(parameters_from_name("v16-m4-s2-L3-sparse1b"))
     with pytest.raises(ValueError, match="no single v, m and s"):
         theory.plateau(LayeredParameters.from_name("layered-c3-v4.5-m2.2-s2.2"), 1)
 

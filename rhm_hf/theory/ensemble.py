@@ -10,8 +10,6 @@ LARGEST = math.log(sys.float_info.max)
 DEPARTURES = (  # of an ensemble from the plain one, and what they are called
     ("zipf_exponent", "rules of unequal probabilities"),
     ("uncorrelated", "uncorrelated rules"),
-    ("cut_level", "a cut hierarchy"),
-    ("sparsity", "uninformative slots"),
 )
 
 
@@ -28,6 +26,11 @@ def check_plain(parameters: GrammarParameters, what: str, allowed: tuple[str, ..
     """
     needed = ("vocab_size", "num_synonyms", "tuple_size", "depth", "num_classes")
     name = getattr(parameters, "name", repr(parameters))
+    if (base := getattr(parameters, "base", None)) is not None:  # cut, sparse: parameters that wrap others
+        raise ValueError(
+            f"theory.{what}: {name} has another law than its base, {base.name}, and the closed form is of the plain "
+            "ensemble: give the base's parameters, or use the exact laws in rhm_hf.inference"
+        )
     if not all(isinstance(getattr(parameters, attribute, None), int) for attribute in needed):
         raise ValueError(
             f"theory.{what}: parameters={name!r} has no single v, m and s: the closed forms are of the plain Random "

@@ -88,7 +88,7 @@ def correlation_noise(parameters: GrammarParameters, num_sentences: float, tuple
         num_sentences (`float`): P > 0.
         tuples (`bool`, *optional*, defaults to `False`): of level-1 tuples with tokens.
     """
-    check_plain(parameters, "correlation_noise", ("zipf_exponent", "cut_level", "uncorrelated"))
+    check_plain(parameters, "correlation_noise", ("zipf_exponent", "uncorrelated"))
     if check_number("num_sentences", num_sentences, 0) == 0:
         raise ValueError(f"num_sentences={num_sentences} must be above 0")
     pairs = parameters.vocab_size**2 * (parameters.num_synonyms if tuples else 1)

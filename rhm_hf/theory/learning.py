@@ -3,7 +3,7 @@
 import math
 
 from ..checks import check_integer, check_number
-from ..grammar import GrammarParameters
+from ..grammar import GrammarParameters, SparseParameters
 from .ensemble import check_plain, fraction_at, power, ratio, symbols_at
 from .plateaus import excess_over_limit
 
@@ -80,7 +80,10 @@ def _last_token(parameters: GrammarParameters, level: int, architecture: str | N
 
 
 def sparse_sample_complexity(
-    parameters: GrammarParameters, sparsity: int | None = None, architecture: str = "cnn", constant: float = 1.0
+    parameters: GrammarParameters | SparseParameters,
+    sparsity: int | None = None,
+    architecture: str = "cnn",
+    constant: float = 1.0,
 ) -> float:
     """P*, training sentences at which a deep network learns the class of sparse sentences (2404.10727, placement A).
 
@@ -89,17 +92,19 @@ def sparse_sample_complexity(
     displacements fall. Scaling laws: the constant depends on the architecture and its training, not on v, m, L, s0.
 
     Args:
-        parameters ([`GrammarParameters`]): of an ensemble that is plain but for its slots; v counts informative
-            symbols.
+        parameters ([`GrammarParameters`] or [`SparseParameters`]): of an ensemble that is plain but for its slots; v
+            counts informative symbols.
         sparsity (`int`, *optional*, defaults to that of the parameters): s0, uninformative slots for each informative
             child; 0, as in a grammar that is not sparse, gives n_c m^L for a CNN.
         architecture (`str`, *optional*, defaults to `"cnn"`): `"cnn"`, or `"lcn"` (locally connected).
         constant (`float`, *optional*, defaults to 1.0): C, to be fitted.
     """
-    check_plain(parameters, "sparse_sample_complexity", ("sparsity",))
+    s0 = getattr(parameters, "sparsity", None) or 0
     if getattr(parameters, "placement", None) == "B":
         raise ValueError(f"{parameters.name} places children anywhere (B): the published law is of placement A")
-    s0 = getattr(parameters, "sparsity", None) or 0
+    if s0:
+        parameters = parameters.base
+    check_plain(parameters, "sparse_sample_complexity")
     width = check_integer("sparsity", s0 if sparsity is None else sparsity, 0) + 1
     if check_number("constant", constant, 0) == 0:
         raise ValueError(f"constant={constant} must be above 0")
