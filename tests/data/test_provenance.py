@@ -99,7 +99,7 @@ def test_other_things_are_refused(thing, message):
 
 
 def test_a_directory_without_grammar_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"holds no grammar\.json"):
+    with pytest.raises(FileNotFoundError, match=r"holds no grammar\.safetensors"):
         resolve_grammar(tmp_path)
 
 

@@ -88,7 +88,7 @@ def test_files_of_a_family_that_is_not_known(tmp_path):
 
     known = Grammar.from_name("v4-m2-s2-L2")
     Future(known.rules, known.rule_probs, known.root_probs, known.vocab_size).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="family='future' is unknown to this version of rhm_hf: it knows .*layered,"):
+    with pytest.raises(ValueError, match=r"family='future' is unknown to this version of rhm_hf: it knows .*layered,"):
         Grammar.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match="'initial' is missing"):
         rebuilt({"family": "hidden_markov", "settings": known.settings()}, known.arrays())
