@@ -7,6 +7,7 @@ of legends of nine entries, markers beside colours. Hollow markers are bounds, o
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -139,7 +140,7 @@ def ink(i: int, of: int | None = None) -> dict:
 
 
 def curve(
-    ax,
+    ax: Any,
     rows: Sequence[dict],
     x: str,
     y: str,
@@ -184,7 +185,7 @@ def limited(row: dict) -> bool:
     return "step" in str(row.get("stopped_by", "")) or row.get("steps_limit") == 1
 
 
-def bound_mark(ax, x: float, y: float, bound: str, marker: str, color, vertical: bool = True) -> None:
+def bound_mark(ax: Any, x: float, y: float, bound: str, marker: str, color: Any, vertical: bool = True) -> None:
     """A point: filled where measured, hollow with an arrow to the side on which the truth lies where it is a bound."""
     ax.plot(x, y, marker, color=color, markersize=4, markerfacecolor="white" if bound else color, zorder=5)
     if bound in (AT_LEAST, AT_MOST):
@@ -195,14 +196,14 @@ def bound_mark(ax, x: float, y: float, bound: str, marker: str, color, vertical:
         )  # fmt: skip
 
 
-def level_line(ax, value: float, label: str = "", **style: object) -> None:
+def level_line(ax: Any, value: float, label: str = "", **style: object) -> None:
     """A law of theory, dashed black across the panel; its name stands with those of the lines."""
     ax.axhline(
         value, label=label or None, gid="level", **{"color": "black", "linestyle": "--", "linewidth": 0.7, **style}
     )
 
 
-def place_line(ax, value: float, label: str = "") -> None:
+def place_line(ax: Any, value: float, label: str = "") -> None:
     """A place of theory, dashed black from bottom to top, its name at the top."""
     ax.axvline(value, color="black", linestyle="--", linewidth=0.7)
     ax.annotate(
@@ -211,7 +212,7 @@ def place_line(ax, value: float, label: str = "") -> None:
     )  # fmt: skip
 
 
-def finish(ax, title: str = "", labels: str = "legend", **settings) -> None:
+def finish(ax: Any, title: str = "", labels: str = "legend", **settings) -> None:
     """Common settings of a panel: plain numbers on logarithmic axes, a light grid, no frame.
 
     Args:
@@ -244,7 +245,7 @@ def finish(ax, title: str = "", labels: str = "legend", **settings) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def label_lines(ax, fontsize: float = 6.5) -> None:
+def label_lines(ax: Any, fontsize: float = 6.5) -> None:
     """The name of every labelled line right of the panel, at the height of its end and in its colour."""
     ends = []
     for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -275,7 +276,7 @@ def _apart(heights: list[float], gap: float) -> list[float]:
     return (np.clip(moved, 0, max(0.0, 0.97 - steps[-1])) + steps).tolist()
 
 
-def few_ticks(ax, sizes: Sequence[float]) -> None:
+def few_ticks(ax: Any, sizes: Sequence[float]) -> None:
     """At most six ticks at powers of two or four within the range of some sizes, written out."""
     low, high = np.log2(min(sizes)), np.log2(max(sizes))
     step = max(1, int(np.ceil((high - low) / 6)))
@@ -289,6 +290,6 @@ def _short(value: float) -> str:
     return f"{value / 2**20:g}M" if value >= 2**20 else f"{value / 1024:g}k" if value >= 8192 else f"{value:g}"
 
 
-def note(figure, text: str) -> None:
+def note(figure: Any, text: str) -> None:
     """What a reader must know, in small print below the panels: how many grammars and seeds, what marks mean."""
     figure.supxlabel(textwrap.fill(text, 125), fontsize=6.5, color="0.25", x=0.01, ha="left")

@@ -72,7 +72,7 @@ class CountPairs(PipelineStep):
     def _empty_counts(self, encoder: "Encoder") -> PairCounts:
         return keyed_counts(self.distances, encoder.vocab_size, num_blocks=self.num_blocks, sparse=self.sparse)
 
-    def run(self, data, rank: int = 0, world_size: int = 1):
+    def run(self, data: Any, rank: int = 0, world_size: int = 1):
         """Counts what comes by; the file of this task is written when all of it has, and is there whole or not."""
         encoder = Encoder(self.tokenizer)
         counts, waiting, size = self._empty_counts(encoder), [], 0

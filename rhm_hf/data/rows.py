@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -89,7 +90,7 @@ def table(symbols: dict[str, np.ndarray], columns: Features, lengths: np.ndarray
     return pa.table(arrays, schema=schema)
 
 
-def tables(config, split: str, row_ranges: list[tuple[int, int]], columns: Features) -> Iterator[pa.Table]:
+def tables(config: Any, split: str, row_ranges: list[tuple[int, int]], columns: Features) -> Iterator[pa.Table]:
     """The tables of some ranges of a split of an [`RHMDatasetConfig`]."""
     grammar = config.grammar
     for start, stop in row_ranges:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -100,7 +101,7 @@ def char_corpus(
     *,
     text_file: "str | Path | Iterable[str | Path] | Mapping | None" = None,
     text_column: str = "text",
-    tokenizer=None,
+    tokenizer: Any = None,
     max_vocab_size: int | None = None,
     min_count: int = 1,
     train_characters: int | None = None,

@@ -23,7 +23,7 @@ TENSORS_NAME = "grammar.safetensors"
 FORMAT = 2
 
 
-def save(source, folder: str | Path) -> None:
+def save(source: Any, folder: str | Path) -> None:
     """Writes the two files into `folder`, which is made where it does not exist."""
     folder = Path(folder)
     description = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -190,7 +191,7 @@ def batches(num: int, batch_size: int) -> Iterator[slice]:
     return (slice(start, min(start + batch_size, num)) for start in range(0, num, batch_size))
 
 
-def sentences(grammar: Source, input_ids, num: int, seed: int) -> list[np.ndarray]:
+def sentences(grammar: Source, input_ids: Any, num: int, seed: int) -> list[np.ndarray]:
     """Derivations of the sentences given, or of `num` fresh independent ones."""
     if input_ids is None:
         if num < 2:

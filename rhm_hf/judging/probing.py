@@ -50,7 +50,7 @@ class Probe:
     kwargs: Mapping[str, Any]
 
     @classmethod
-    def of(cls, model, ids: Sequence[int], length: int, options, takes_mask: bool, kwargs) -> "Probe":
+    def of(cls, model: Any, ids: Sequence[int], length: int, options: Any, takes_mask: bool, kwargs: Any) -> "Probe":
         """Reads two random rows.
 
         Raises:

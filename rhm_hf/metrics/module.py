@@ -1,6 +1,7 @@
 """What the `evaluate` modules of this package share. Not a subclass of `EvaluationModule`: evaluate would load it."""
 
 from functools import cached_property
+from typing import Any
 
 import datasets
 import evaluate
@@ -23,7 +24,7 @@ class DirectInputs:
         """Models loaded from paths, kept from one call to the next."""
         return ModelCache()
 
-    def compute(self, *, predictions=None, references=None, **kwargs):
+    def compute(self, *, predictions: Any = None, references: Any = None, **kwargs):
         """Judges what is given, or else what earlier `add_batch` calls gave.
 
         With `num_process=` several processes give their parts, and process 0 alone has the result, as evaluate has

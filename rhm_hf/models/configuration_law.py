@@ -12,7 +12,7 @@ class LawConfig(PretrainedConfig):
     Special ids follow the symbols: BOS = EOS = v, PAD = v + 1, MASK = v + 2, and `vocab_size` = v + 3 counts all ids.
     """
 
-    def __init__(self, num_symbols=2, **kwargs):
+    def __init__(self, num_symbols: int = 2, **kwargs):
         self.num_symbols = num_symbols
         self.vocab_size = num_symbols + 3
         self.mask_token_id = num_symbols + 2

@@ -1,5 +1,7 @@
 """What the configurations of trainable models share: sizes, symbols, then the special ids."""
 
+from typing import Any
+
 from transformers import PretrainedConfig
 
 from ..checks import check_integer
@@ -23,15 +25,15 @@ class SymbolsConfig(PretrainedConfig):
 
     def __init__(
         self,
-        vocab_size=19,
-        num_symbols=None,
-        max_position_embeddings=8,
-        hidden_size=256,
-        num_hidden_layers=3,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=None,
-        mask_token_id=None,
+        vocab_size: int = 19,
+        num_symbols: int | None = None,
+        max_position_embeddings: int = 8,
+        hidden_size: int = 256,
+        num_hidden_layers: int = 3,
+        bos_token_id: Any = None,
+        eos_token_id: Any = None,
+        pad_token_id: Any = None,
+        mask_token_id: Any = None,
         **kwargs,
     ):
         self.vocab_size = check_integer("vocab_size", vocab_size, 4)  # a symbol and three special ids

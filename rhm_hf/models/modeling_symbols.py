@@ -1,11 +1,13 @@
 """What the forward passes of trainable models share: checked ids, the loss, the output."""
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 from transformers.modeling_outputs import ModelOutput
 
 
-def checked_ids(input_ids: torch.Tensor, config, shortest: int) -> torch.Tensor:
+def checked_ids(input_ids: torch.Tensor, config: Any, shortest: int) -> torch.Tensor:
     """Ids `(batch, length)` as int64, or a `ValueError` that says what is wrong with them.
 
     Values are looked at on the CPU only: elsewhere the host would have to wait for the device at every call, and the

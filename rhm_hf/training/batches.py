@@ -1,5 +1,7 @@
 """Batches as a pure function of (seed, step, rank): nothing to shuffle, skip or restore."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -62,7 +64,16 @@ class Batches:
         `ValueError`: if the global batch does not split evenly.
     """
 
-    def __init__(self, rows, batch_size, seed, micro_batches=1, rank=0, num_processes=1, device="cpu"):
+    def __init__(
+        self,
+        rows: Any,
+        batch_size: int,
+        seed: int,
+        micro_batches: int = 1,
+        rank: int = 0,
+        num_processes: int = 1,
+        device: torch.device | str = "cpu",
+    ):
         if batch_size % (num_processes * micro_batches):
             raise ValueError(
                 f"batch_size={batch_size} must be a multiple of the number of processes ({num_processes}) times "

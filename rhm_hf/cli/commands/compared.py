@@ -5,7 +5,9 @@ from typing import Any
 from ..progress import counting
 
 
-def compared_losses(pairs, corpus, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def compared_losses(
+    pairs: Any, corpus: Any, options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Measures two models at the same context lengths, and on the same windows where their tokens are the same.
 
     Windows depend on the tokens, the length and the seed alone, so two models that cut the text into the same tokens

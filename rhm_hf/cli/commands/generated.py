@@ -11,7 +11,7 @@ BATCH = 64
 
 
 def generated(
-    read, prompt: str, num: int, length: int | None, seed: int, tokenizer: str | None, symbols_only: bool = False
+    read: Any, prompt: str, num: int, length: int | None, seed: int, tokenizer: str | None, symbols_only: bool = False
 ) -> list[dict[str, Any]]:
     """Draws sequences.
 

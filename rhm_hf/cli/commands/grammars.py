@@ -146,7 +146,7 @@ def _plateaus(source) -> list[dict[str, Any]]:
     return rows
 
 
-def closed_forms(parameters) -> dict[str, Any] | None:
+def closed_forms(parameters: Any) -> dict[str, Any] | None:
     """The theory's numbers of an ensemble; None where they do not hold for it."""
     from ... import theory as forms
 

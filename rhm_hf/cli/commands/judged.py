@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ...grammar import Source
 from ..options import (
     BesideGrammar,
     Column,
@@ -162,7 +163,7 @@ def memorisation(
 # What they share.
 
 
-def grammar_beside(grammar: str | None, model, rules_seed: int | None):
+def grammar_beside(grammar: str | None, model: Any, rules_seed: int | None):
     """The grammar that was named, the oracle's own, or the one that lies beside the model."""
     from ..operands import read_grammar
 
@@ -203,7 +204,7 @@ def _rows(sentences: str | None, split: str | None, column: str | None):
     return np.array(rows)
 
 
-def judged(judge: Callable[..., dict], read, source, rows, options: dict) -> dict:
+def judged(judge: Callable[..., dict], read: Any, source: Source, rows: Any, options: dict) -> dict:
     """A metric with its rows counted."""
     total = None
     if rows is not None:

@@ -40,7 +40,7 @@ class AmbiguousGrammar(FixedTree):
     sentence_length: int = 0
     parsed_depth = 0  # tokens determine themselves alone
 
-    def __init__(self, levels: list[Expansion], root_probs=None, *, vocab_size: int, parameters: Any = None):
+    def __init__(self, levels: list[Expansion], root_probs: Any = None, *, vocab_size: int, parameters: Any = None):
         self.levels, self.root_probs = checked_expansions(levels, root_probs, vocab_size)
         self.vocab_size, self.parameters = vocab_size, parameters
         self.depth = len(self.levels)
@@ -226,7 +226,9 @@ class AmbiguousGrammar(FixedTree):
         return {"vocab_size": self.vocab_size, "depth": self.depth}
 
     @classmethod
-    def from_arrays(cls, arrays, settings, parameters=None) -> "AmbiguousGrammar":
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None
+    ) -> "AmbiguousGrammar":
         """See [`Source.from_arrays`]."""
         levels: list[Expansion] = [
             Factors(arrays[f"factors.{g}"])

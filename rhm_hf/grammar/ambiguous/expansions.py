@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -119,7 +120,7 @@ class Factors:
 Expansion = RuleList | Factors
 
 
-def checked_expansions(levels, root_probs, vocab_size: int) -> tuple[list[Expansion], np.ndarray]:
+def checked_expansions(levels: Any, root_probs: Any, vocab_size: int) -> tuple[list[Expansion], np.ndarray]:
     """Expansions, root first, with arrays of the right types that cannot be written to, and the root's law."""
     if not levels:
         raise ValueError("levels=[] is empty: give at least one level of rules")

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from ..fixed_tree import FixedTree
 from ..layered.rule_entropies import subtree_entropies
 from ..layered.subtrees import subtrees_of
 
@@ -17,7 +18,7 @@ SEQUENCE_ENTRIES = 2**22  # entries of the weights of all sequences that `entrop
 SAMPLED = 2**13  # sentences that stand for them where they are too many
 
 
-def count_sentences(chain) -> int | float:
+def count_sentences(chain: FixedTree) -> int | float:
     """The number of sentences of positive probability, as a Python integer; `math.inf` beyond `SET_LIMIT`.
 
     A sequence of symbols matters through the set of states that it leaves possible, as bits of an integer: the subset
@@ -40,7 +41,7 @@ def count_sentences(chain) -> int | float:
     return sum(sets.values())
 
 
-def count_derivations(chain) -> int:
+def count_derivations(chain: FixedTree) -> int:
     """The number of choices of states, symbols and rules of positive probability, as a Python integer."""
     below = chain.blocks.subtree_counts[-1]
     counts = [int(p > 0) for p in chain.initial]
@@ -52,7 +53,7 @@ def count_derivations(chain) -> int:
     return sum(counts)
 
 
-def derivation_entropy(chain) -> float:
+def derivation_entropy(chain: FixedTree) -> float:
     """Entropy of states, symbols and rules together, in nats: that of every choice given the one it depends on."""
     below = subtree_entropies(chain.blocks, chain.cut)
     total = float(_entropies(chain.initial[None], np.ones(1))[0])
@@ -89,17 +90,17 @@ def _summed(pairs) -> dict[int, int]:
     return sums
 
 
-def extended(chain, block: int, weights: np.ndarray) -> np.ndarray:
+def extended(chain: FixedTree, block: int, weights: np.ndarray) -> np.ndarray:
     """Joint weights `(rows, states, symbols)` of states and of a block's symbol, from those of the states."""
     return weights[:, :, None] * chain.emission(block)
 
 
-def moved_on(chain, weights: np.ndarray) -> np.ndarray:
+def moved_on(chain: FixedTree, weights: np.ndarray) -> np.ndarray:
     """The weights of the states one block later."""
     return weights if chain.transitions is None else weights @ chain.transitions
 
 
-def symbol_sequences(chain) -> tuple[np.ndarray, np.ndarray]:
+def symbol_sequences(chain: FixedTree) -> tuple[np.ndarray, np.ndarray]:
     """All sequences of the blocks' symbols of positive probability: `(sequences, J)` and their probabilities."""
     weights, sequences = chain.initial[None], np.zeros((1, 0), dtype=np.int64)
     for block in range(chain.num_blocks):
@@ -112,7 +113,7 @@ def symbol_sequences(chain) -> tuple[np.ndarray, np.ndarray]:
     return sequences, weights.sum(1)
 
 
-def enumerate_chain(chain) -> tuple[np.ndarray, np.ndarray]:
+def enumerate_chain(chain: FixedTree) -> tuple[np.ndarray, np.ndarray]:
     """See [`~rhm_hf.grammar.enumeration.enumerate_sentences`]; ordered by the blocks' symbols, then by their trees."""
     trees = subtrees_of(chain.blocks)
     sequences, weights = symbol_sequences(chain)
@@ -128,7 +129,7 @@ def enumerate_chain(chain) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(tokens), np.concatenate(probs)
 
 
-def entropy(chain) -> tuple[float, float]:
+def entropy(chain: FixedTree) -> tuple[float, float]:
     """Entropy of a sentence in nats, and its standard error, 0 where all sequences of symbols were visited."""
     below, rules = subtree_entropies(chain.blocks, chain.cut), 0.0
     for block, states in enumerate(chain.state_marginals):
@@ -142,7 +143,7 @@ def entropy(chain) -> tuple[float, float]:
     return rules + total, 0.0
 
 
-def laws_after_prefixes(chain):
+def laws_after_prefixes(chain: FixedTree):
     """Yields for block 1, 2, .. the joint weights `(prefixes, symbols)` of all prefixes of symbols and its own symbol.
 
     The last thing that comes is None where there are too many prefixes.
@@ -160,7 +161,7 @@ def laws_after_prefixes(chain):
             weights = moved_on(chain, weights)
 
 
-def laws_after_sampled_prefixes(chain):
+def laws_after_sampled_prefixes(chain: FixedTree):
     """The same for the prefixes of sampled sentences, which are fixed: `(sentences, symbols)`, rows sum to 1."""
     symbols = chain.parse(chain.sample(SAMPLED, split="evaluation"))[-1].astype(np.int64)
     weights = np.tile(chain.initial, (SAMPLED, 1))

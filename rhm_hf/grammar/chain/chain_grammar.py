@@ -14,6 +14,7 @@ draws those from their exact posterior.
 """
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -190,7 +191,15 @@ class ChainGrammar(FixedTree):
         self._states(levels[-1], lambda start, num: draws[start : start + num])
         return levels
 
-    def derivations(self, num, seed=0, split="train", sampling=None, start=0, disjoint=False) -> list[np.ndarray]:
+    def derivations(
+        self,
+        num: int,
+        seed: int = 0,
+        split: str = "train",
+        sampling: Any = None,
+        start: int = 0,
+        disjoint: bool = False,
+    ) -> list[np.ndarray]:
         """The derivations of the sentences of `sample`: entry ℓ = 0..L of shape `(num, nodes at level ℓ)`.
 
         The tokens do not determine the states. These are drawn from their exact posterior given the sentence, with

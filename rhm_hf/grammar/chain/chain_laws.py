@@ -10,6 +10,7 @@ of the chain are logarithms: where states stay (T = 1), nothing is divided and n
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,19 +19,15 @@ from ..laws.base import Laws
 from ..laws.inputs import checked_context
 from ..laws.posteriors import draw, given_evidence, posteriors_by_chunks, refuse_impossible
 from ..laws.window_laws import fill_windows
-from ..layered.grammar import Grammar
-from ..layered.laws import pairs
 from ..layered.laws.beliefs import chunks, downward, sampled
-from ..layered.laws.entropies import block_entropies
 from ..layered.laws.log_probs import parse, rule_states
 from ..layered.laws.messages import Level, leaves_of, upward, with_identity
-from ..layered.laws.rule_tables import look_up, tables_for
+from ..layered.laws.rule_tables import look_up
 from ..layered.laws.token_laws import descend, read_prefix
-from ..layered.rule_entropies import subtree_entropies
+from . import chain_statistics
 from .chain_blocks import chain_block_posteriors
-from .chain_counts import laws_after_prefixes, laws_after_sampled_prefixes
 from .chain_grammar import ChainGrammar
-from .chain_tables import ChainTables, chain_tables_for, normalised_logs
+from .chain_tables import ChainTables, chain_tables_for, log_emitted, normalised_logs
 
 
 # Causal laws.
@@ -78,14 +75,8 @@ def _root_laws(tables: ChainTables, symbols: torch.Tensor, nodes: int) -> tuple[
         laws.append(normalised_logs(logs) @ tables.emission(block))
         valid.append(logs.amax(1) > -math.inf)
         if block + 1 < nodes:
-            logs = tables.forward(logs + _log_emitted(tables, block, symbols[:, block]))
+            logs = tables.forward(logs + log_emitted(tables, block, symbols[:, block]))
     return torch.stack(laws, 1), torch.stack(valid, 1)
-
-
-def _log_emitted(tables: ChainTables, block: int, symbols: torch.Tensor) -> torch.Tensor:
-    """log P(symbol | state), `(n, states)`; -inf for the dead symbol, which no rule derives."""
-    padded = torch.nn.functional.pad(tables.emission(block), (0, 1))
-    return padded.t().log()[symbols]
 
 
 # Whole sentences.
@@ -113,7 +104,7 @@ def _log_prob(grammar: ChainGrammar, tokens: torch.Tensor, dtype: torch.dtype) -
     symbols = symbols.view(len(tokens), grammar.num_blocks)
     logs = tables.initial.log().expand(len(tokens), -1)
     for block in range(grammar.num_blocks):
-        logs = logs + _log_emitted(tables, block, symbols[:, block])
+        logs = logs + log_emitted(tables, block, symbols[:, block])
         if block + 1 < grammar.num_blocks:
             logs = tables.forward(logs)
     return (total + logs.logsumexp(1)).to(dtype)
@@ -212,82 +203,19 @@ def _drawn_states(tables: ChainTables, before, written, generator) -> torch.Tens
     return torch.stack(states[::-1], 1)
 
 
-# Entropies.
-
-
-def _node_marginals(grammar: ChainGrammar, level: int) -> torch.Tensor:
-    return chain_tables_for(grammar, torch.device("cpu")).marginals[level].clone()
-
-
-def _plateau(grammar: ChainGrammar, level: int) -> float:
-    """Exact below the root; at the root `grammar.entropy` over d, which may be an estimate."""
-    if level == grammar.depth:
-        return grammar.entropy / grammar.sentence_length
-    level = min(level, grammar.cut)
-    marginals = _node_marginals(grammar, level)
-    below = torch.from_numpy(subtree_entropies(grammar.blocks, level))
-    total = torch.special.entr(marginals).sum() + (marginals @ below).sum()
-    return float(total) / grammar.sentence_length
-
-
-def _position_entropies(grammar: ChainGrammar, level: int) -> torch.Tensor:
-    """Exact below the root; there a mean over the prefixes of sampled sentences where `grammar.entropy` is one."""
-    tables = tables_for(grammar.blocks, torch.device("cpu"))
-    if level < grammar.depth:
-        level = min(level, grammar.cut)
-        return torch.cat([block_entropies(tables, law[None], level) for law in _node_marginals(grammar, level)])
-    if grammar.entropy_stderr:
-        # the prefixes of blocks are sampled, the tokens within a block are not
-        joints = [law / len(law) for law in laws_after_sampled_prefixes(grammar)]
-    else:
-        joints = laws_after_prefixes(grammar)
-    return torch.cat([block_entropies(tables, torch.from_numpy(joint), grammar.cut) for joint in joints])
-
-
-# Two tokens, and the likeliest states.
-
-
-def _pair_law(chain: ChainGrammar, i: int, j: int, level: int = 0) -> np.ndarray:
-    """P(token i's ancestor of a level 0..k is a, token j is b): `(symbols, v)`.
-
-    Of one block, given its root's law; of two blocks, by way of their states.
-    """
-    size, roots = chain.blocks.sentence_length, _node_marginals(chain, chain.cut).numpy()
-    (first, i), (second, j) = divmod(i, size), divmod(j, size)
-    if first == second:
-        block = Grammar(chain.blocks.rules, chain.blocks.rule_probs, roots[first], chain.vocab_size)
-        return pairs.joint(block, i, level, j)
-    states = np.diag(chain.state_marginals[min(first, second)])
-    if chain.transitions is not None:
-        states = states @ np.linalg.matrix_power(chain.transitions, abs(second - first))
-    states = states if first < second else states.T
-    above = chain.emission(first) @ pairs.descent(chain.blocks, i, chain.cut, level)
-    return above.T @ states @ chain.emission(second) @ pairs.descent(chain.blocks, j, chain.cut)
-
-
-def _likeliest_states(tables: ChainTables, symbols: torch.Tensor) -> torch.Tensor:
-    """The most probable states `(n, J)` given the blocks' symbols (Viterbi); the lowest of equals."""
-    stay = tables.transitions is None
-    best, came_from = tables.initial.log() + _log_emitted(tables, 0, symbols[:, 0]), []
-    for block in range(1, tables.num_blocks):
-        if not stay:
-            best, previous = (best[:, :, None] + tables.transitions.log()).max(1)
-            came_from.append(previous)
-        best = best + _log_emitted(tables, block, symbols[:, block])
-    states = [best.argmax(1)]
-    if stay:
-        return states[0][:, None].expand(-1, tables.num_blocks)
-    for previous in reversed(came_from):
-        states.append(previous.gather(1, states[-1][:, None])[:, 0])
-    return torch.stack(states[::-1], 1)
-
-
 class ChainLaws(Laws):
     """The exact laws of a chain of blocks."""
 
     source: ChainGrammar
 
-    def token_laws(self, tokens, positions, context_level, context_length, dtype):
+    def token_laws(
+        self,
+        tokens: torch.Tensor,
+        positions: int,
+        context_level: int | None,
+        context_length: int | None,
+        dtype: torch.dtype | None,
+    ):
         """Forward messages between blocks, a pass down the tree within; windows cost a posterior a position."""
         return _token_laws(self.source, tokens, positions, context_level, context_length, dtype)
 
@@ -304,40 +232,53 @@ class ChainLaws(Laws):
         levels = _parse(self.source, tokens)
         tables = chain_tables_for(self.source, tokens.device)
         failed = (levels[-1] < 0).any(1, keepdim=True)
-        states = _likeliest_states(tables, levels[-1].clamp(min=0)).masked_fill(failed, -1)
+        states = chain_statistics.likeliest_states(tables, levels[-1].clamp(min=0)).masked_fill(failed, -1)
         above = [] if self.source.transitions is None else [states]
         return [*levels, *above, states[:, :1].clone()]
 
-    def posteriors(self, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence=False):
+    def posteriors(
+        self,
+        tokens: torch.Tensor = None,
+        mask: Any = None,
+        evidence: Any = None,
+        dtype: torch.dtype | None = None,
+        return_log_evidence: bool = False,
+    ):
         """Messages up the blocks, along the chain, and down again."""
         return _posteriors(self.source, tokens, mask, evidence, dtype, return_log_evidence)
 
-    def block_posteriors(self, tokens, mask, levels: list[int], dtype: torch.dtype) -> torch.Tensor:
+    def block_posteriors(self, tokens: torch.Tensor, mask: Any, levels: list[int], dtype: torch.dtype) -> torch.Tensor:
         """One pass up for all levels: see `chain_blocks`."""
         return chain_block_posteriors(self, tokens, mask, levels, dtype)
 
-    def sample_posterior(self, tokens=None, mask=None, evidence=None, generator=None) -> list[torch.Tensor]:
+    def sample_posterior(
+        self,
+        tokens: torch.Tensor = None,
+        mask: Any = None,
+        evidence: Any = None,
+        generator: torch.Generator | None = None,
+    ) -> list[torch.Tensor]:
         """States first, then the blocks."""
         return _sample_posterior(self.source, tokens, mask, evidence, generator)
 
     def node_marginals(self, level: int) -> torch.Tensor:
         """The law of every node of a level given nothing."""
-        return _node_marginals(self.source, level)
+        return chain_statistics.node_marginals(self.source, level)
 
     def plateau(self, level: int) -> float:
         """Exact below the root; at the root `source.entropy` over d, which may be an estimate."""
-        return _plateau(self.source, level)
+        return chain_statistics.plateau(self.source, level)
 
     def position_entropies(self, level: int) -> torch.Tensor:
         """Exact below the root; there a mean over prefixes of sampled sentences where `source.entropy` is one."""
-        return _position_entropies(self.source, level)
+        return chain_statistics.position_entropies(self.source, level)
 
     def pair_law(self, first: int, second: int) -> np.ndarray:
         """By way of the block's root, or of the states."""
-        return _pair_law(self.source, first, second)
+        return chain_statistics.pair_law(self.source, first, second)
 
     def tuple_law(self, node: int, position: int, level: int) -> np.ndarray:
         """Of the levels 1..k, which have rules."""
         source = self.source
-        symbols = _pair_law(source, node * source.block_length(level), position, level)
+        symbols = chain_statistics.pair_law(source, node * source.block_length(level), position, level)
         return (source.rule_probs_at(level)[..., None] * symbols[:, None]).reshape(-1, source.vocab_size)

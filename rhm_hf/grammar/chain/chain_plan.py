@@ -9,13 +9,14 @@ from functools import cached_property
 
 import numpy as np
 
+from ..fixed_tree import FixedTree
 from ..sentences.plan import NUMBER_LIMIT, STEP, TABLE_BYTES, Layout, Level, Plan, Step, _packed, compose, widest_view
 
 
 class ChainPlan(Plan):
     """The tables and steps of a [`~rhm_hf.grammar.chain.ChainGrammar`]; attributes as in [`Plan`]."""
 
-    def __init__(self, chain):
+    def __init__(self, chain: FixedTree):
         *inner, last = _block_levels(chain)
         tree = [*inner, last]
         states, symbols = chain.num_states, chain.emissions.shape[2]

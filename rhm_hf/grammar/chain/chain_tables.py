@@ -63,3 +63,9 @@ def normalised_logs(logs: torch.Tensor) -> torch.Tensor:
     peak = logs.amax(1, keepdim=True).clamp(min=torch.finfo(logs.dtype).min)
     weights = (logs - peak).exp()
     return weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(logs.dtype).tiny)
+
+
+def log_emitted(tables: ChainTables, block: int, symbols: torch.Tensor) -> torch.Tensor:
+    """log P(symbol | state), `(n, states)`; -inf for the dead symbol, which no rule derives."""
+    padded = torch.nn.functional.pad(tables.emission(block), (0, 1))
+    return padded.t().log()[symbols]

@@ -143,7 +143,9 @@ class FilteredGrammar(ChainGrammar):
         return {**self.grammar.settings(), "level": self.level}
 
     @classmethod
-    def from_arrays(cls, arrays, settings, parameters=None) -> "FilteredGrammar":
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None
+    ) -> "FilteredGrammar":
         """See [`Source.from_arrays`]."""
         base = None if parameters is None else parameters.base
         return cls(Grammar.from_arrays(arrays, settings, base), settings["level"])

@@ -114,7 +114,7 @@ class HiddenMarkovSource(ChainGrammar):
 
     family = "hidden_markov"
 
-    def __init__(self, initial, transitions, emissions, sentence_length: int, parameters: Any = None):
+    def __init__(self, initial: Any, transitions: Any, emissions: Any, sentence_length: int, parameters: Any = None):
         initial = law("initial", initial, (len(np.atleast_1d(initial)),))
         transitions = law("transitions", transitions, (len(initial), len(initial)))
         v = np.shape(emissions)[-1] if np.ndim(emissions) == 2 else 0
@@ -134,7 +134,9 @@ class HiddenMarkovSource(ChainGrammar):
         return {"sentence_length": self.sentence_length}
 
     @classmethod
-    def from_arrays(cls, arrays, settings, parameters=None) -> "HiddenMarkovSource":
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None
+    ) -> "HiddenMarkovSource":
         """See [`Source.from_arrays`]."""
         names = ("initial", "transitions", "emissions")
         return cls(*(arrays[name] for name in names), settings["sentence_length"], parameters)

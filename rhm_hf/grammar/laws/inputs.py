@@ -7,6 +7,7 @@ import torch
 
 from ...checks import check_integer
 from ..refusal import NotSupported
+from ..source import Source
 
 
 def checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
@@ -20,7 +21,9 @@ def checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
     return dtype
 
 
-def checked_tokens(grammar, tokens: Any, whole: bool = True, hidden: torch.Tensor | None = None) -> torch.Tensor:
+def checked_tokens(
+    grammar: Source, tokens: Any, whole: bool = True, hidden: torch.Tensor | None = None
+) -> torch.Tensor:
     """Integer tokens `(sentences, length)` of any type as int64, on their own device (CPU where they are no tensor).
 
     Args:
@@ -89,7 +92,7 @@ def _checked_rows(grammar, tokens: torch.Tensor) -> torch.Tensor:
     return tokens
 
 
-def checked_context(grammar, context_level, context_length) -> tuple[int, int | None]:
+def checked_context(grammar: Source, context_level: int | None, context_length: int | None) -> tuple[int, int | None]:
     """The level to start from, and the window where it leaves out any token."""
     if context_level is not None and context_length is not None:
         raise ValueError(
@@ -121,7 +124,7 @@ def checked_mask(mask: Any, tokens: Any) -> torch.Tensor:
     return mask.to(tokens.device)
 
 
-def checked_evidence(grammar, evidence: Any) -> torch.Tensor:
+def checked_evidence(grammar: Source, evidence: Any) -> torch.Tensor:
     """Soft evidence `(sentences, d, v)`: floating point, finite and nowhere negative."""
     evidence = _tensor("evidence", evidence)
     shape = (grammar.sentence_length, grammar.vocab_size)

@@ -32,7 +32,7 @@ class Grammar(FixedTree):
     family = "layered"
     laws_class = "rhm_hf.grammar.layered.laws.layered_laws:LayeredLaws"
 
-    def __init__(self, rules, rule_probs, root_probs, vocab_size: int, parameters: Any = None):
+    def __init__(self, rules: Any, rule_probs: Any, root_probs: Any, vocab_size: int, parameters: Any = None):
         # Checked input only; the class methods check. Arrays are frozen: laws are cached per grammar.
         self.rules = tuple(_frozen(r, np.int32) for r in rules)
         self.rule_probs = tuple(_frozen(p, np.float64) for p in rule_probs)
@@ -41,7 +41,7 @@ class Grammar(FixedTree):
         self.parameters = parameters
 
     @staticmethod
-    def from_parameters(parameters) -> Source:
+    def from_parameters(parameters: Any) -> Source:
         """Draws what `parameters.rules_seed` picks from the ensemble of the parameters, of any family.
 
         Args:
@@ -64,7 +64,7 @@ class Grammar(FixedTree):
         return cls(rules, probs, np.full(len(rules[0]), 1 / len(rules[0])), vocab_size, parameters)
 
     @classmethod
-    def uniform(cls, rules, vocab_size: int, parameters: Any = None) -> "Grammar":
+    def uniform(cls, rules: Any, vocab_size: int, parameters: Any = None) -> "Grammar":
         """Checked rules with equal probabilities, and equally probable classes."""
         probs = [np.full(r.shape[:2], 1 / r.shape[1]) for r in rules]
         return cls(rules, probs, np.full(len(rules[0]), 1 / len(rules[0])), vocab_size, parameters)
@@ -151,7 +151,7 @@ class Grammar(FixedTree):
         return {"vocab_size": self.vocab_size}
 
     @classmethod
-    def from_arrays(cls, arrays, settings, parameters=None) -> "Grammar":
+    def from_arrays(cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None) -> "Grammar":
         """See [`Source.from_arrays`]."""
         generations = range(sum(name.startswith("rules.") for name in arrays))
         rules, probs = ([arrays[f"{name}.{g}"] for g in generations] for name in ("rules", "rule_probs"))
@@ -205,7 +205,7 @@ class Grammar(FixedTree):
         """The sentence of an index in `[0, num_sentences)`: shape `(sentence_length,)`, of `token_dtype`."""
         return indexing.sentence(self, index)
 
-    def index(self, tokens) -> int:
+    def index(self, tokens: np.ndarray) -> int:
         """The index of a sentence, inverse of [`Grammar.sentence`]; `ValueError` where it is ungrammatical."""
         return indexing.index(self, tokens)
 

@@ -8,9 +8,10 @@ significant. For the RHM this is the mixed-radix number (class, rule of the root
 import numpy as np
 
 from ...checks import check_integer
+from ..fixed_tree import FixedTree
 
 
-def count_subtrees(grammar) -> list[list[int]]:
+def count_subtrees(grammar: FixedTree) -> list[list[int]]:
     """Entry ℓ, ℓ = 0..L: how many different subtrees each level-ℓ symbol has, rules of probability 0 left out."""
     counts = [[1] * grammar.vocab_size]
     for level in range(1, grammar.depth + 1):
@@ -45,7 +46,7 @@ def _locate(index: int, counts: list[int]) -> tuple[int, int]:
     raise AssertionError("index beyond the total")
 
 
-def sentence(grammar, index: int) -> np.ndarray:
+def sentence(grammar: FixedTree, index: int) -> np.ndarray:
     """The sentence of rank `index` in `[0, num_sentences)`.
 
     Returns:
@@ -73,7 +74,7 @@ def sentence(grammar, index: int) -> np.ndarray:
     return np.array([symbol for symbol, _ in nodes], dtype=grammar.token_dtype)
 
 
-def index(grammar, tokens) -> int:
+def index(grammar: FixedTree, tokens: np.ndarray) -> int:
     """The rank of one sentence of shape `(sentence_length,)`; `ValueError` where it is ungrammatical."""
     tokens = np.asarray(tokens)
     if tokens.shape != (grammar.sentence_length,):

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...checks import SEED_LIMIT, check_integer, smallest_dtype
+from ..fixed_tree import FixedTree
 
 
 LAWS = ("uniform", "conditional")
 
 
 def replace_symbol(
-    grammar,
+    grammar: FixedTree,
     levels: Sequence[np.ndarray],
     level: int,
     node: int | None = None,
@@ -82,7 +83,7 @@ def replace_symbol(
 
 
 def redraw_rule(
-    grammar, levels: Sequence[np.ndarray], level: int, node: int | None = None, seed: int = 0
+    grammar: FixedTree, levels: Sequence[np.ndarray], level: int, node: int | None = None, seed: int = 0
 ) -> list[np.ndarray]:
     """Keeps the symbol of one node and redraws the rule below it: a synonym, and new subtrees of the new children.
 
@@ -135,7 +136,7 @@ def redraw_rule(
     return levels
 
 
-def exchange_synonyms(grammar, levels: Sequence[np.ndarray], level: int, seed: int = 0) -> list[np.ndarray]:
+def exchange_synonyms(grammar: FixedTree, levels: Sequence[np.ndarray], level: int, seed: int = 0) -> list[np.ndarray]:
     """Exchanges all tuples at a level for synonyms: the P_ℓ of synonymic sensitivity (arXiv 2307.02129).
 
     The symbols of the level and above stay, every rule below them is drawn anew with the grammar's probabilities,

@@ -3,12 +3,13 @@
 import numpy as np
 
 from ...checks import smallest_dtype
+from ..fixed_tree import FixedTree
 
 
 BATCH = 2**14  # tuples parsed together: their states stay in the first-level cache
 
 
-def parse(grammar, tokens: np.ndarray) -> list[np.ndarray]:
+def parse(grammar: FixedTree, tokens: np.ndarray) -> list[np.ndarray]:
     """The derivation of every sentence: rules are unambiguous, so tuples determine their parents.
 
     Args:
@@ -27,7 +28,7 @@ def parse(grammar, tokens: np.ndarray) -> list[np.ndarray]:
     return levels
 
 
-def refuse(grammar, tokens, sentence: int, level: int) -> None:
+def refuse(grammar: FixedTree, tokens: np.ndarray, sentence: int, level: int) -> None:
     """Raises the `ValueError` that names an ungrammatical sentence and the lowest level where it fails."""
     raise ValueError(
         f"tokens[{sentence}] = {np.asarray(tokens)[sentence].tolist()} is ungrammatical: at level {level} a tuple "
@@ -35,7 +36,7 @@ def refuse(grammar, tokens, sentence: int, level: int) -> None:
     )
 
 
-def parsed_levels(grammar, tokens: np.ndarray) -> tuple[list[np.ndarray], tuple[int, int] | None]:
+def parsed_levels(grammar: FixedTree, tokens: np.ndarray) -> tuple[list[np.ndarray], tuple[int, int] | None]:
     """The levels above checked tokens, and the first sentence that has none with the lowest level where it fails."""
     levels = [tokens]
     failure = None
@@ -48,7 +49,7 @@ def parsed_levels(grammar, tokens: np.ndarray) -> tuple[list[np.ndarray], tuple[
     return levels, failure
 
 
-def checked_tokens(grammar, tokens) -> np.ndarray:
+def checked_tokens(grammar: FixedTree, tokens: np.ndarray) -> np.ndarray:
     """Integers of the grammar's shape and range, as `token_dtype`."""
     tokens = np.asarray(tokens)
     if tokens.ndim != 2 or tokens.shape[1] != grammar.sentence_length:

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from ..fixed_tree import FixedTree
 
-def subtree_entropies(grammar, level: int) -> np.ndarray:
+
+def subtree_entropies(grammar: FixedTree, level: int) -> np.ndarray:
     """Entropy, in nats, of the rules below one node of each symbol of a level: `(symbols,)`."""
     below = np.zeros(grammar.vocab_size)
     for lower in range(1, level + 1):

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..fixed_tree import FixedTree
 from ..sentences import expansion
 from ..sentences.plan import NUMBER_LIMIT, STEP, Layout, Plan, composed_levels
 
@@ -16,7 +17,7 @@ from ..sentences.plan import NUMBER_LIMIT, STEP, Layout, Plan, composed_levels
 JOINT_LIMIT = 2**12  # entries of an alias table, 16 bytes each; part of what a seed means
 
 
-def has_shared_laws(grammar) -> bool:
+def has_shared_laws(grammar: FixedTree) -> bool:
     """Whether every level has one law for the rules of all its symbols."""
     return all((probs == probs[0]).all() for probs in grammar.rule_probs)
 
@@ -30,7 +31,7 @@ class SharedLawPlan(Plan):
             rounded up, R the size of the table.
     """
 
-    def __init__(self, grammar):
+    def __init__(self, grammar: FixedTree):
         uniform = type(grammar).uniform(grammar.rules, grammar.vocab_size)
         super().__init__(uniform)
         laws = [probs[0] for probs in grammar.rule_probs]

@@ -2,14 +2,16 @@
 
 import numpy as np
 
+from ..fixed_tree import FixedTree
 
-def layered_sentences(grammar) -> tuple[np.ndarray, np.ndarray]:
+
+def layered_sentences(grammar: FixedTree) -> tuple[np.ndarray, np.ndarray]:
     """See [`~rhm_hf.grammar.enumeration.enumerate_sentences`]."""
     trees = subtrees_of(grammar)
     return _concatenate([(t, p * q) for (t, p), q in zip(trees, grammar.root_probs, strict=True) if q > 0])
 
 
-def subtrees_of(grammar) -> list[tuple[np.ndarray, np.ndarray]]:
+def subtrees_of(grammar: FixedTree) -> list[tuple[np.ndarray, np.ndarray]]:
     """For every root symbol, the tokens of all trees below it and their probabilities, in the order of their ranks."""
     # Bottom up: all subtrees of every symbol of a level, as (tokens, probabilities) in the order of their ranks.
     leaves = np.arange(grammar.vocab_size, dtype=grammar.token_dtype)

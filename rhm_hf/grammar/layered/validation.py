@@ -1,15 +1,18 @@
 """Checks of rules and probabilities given by hand. Every error names the argument, its value and the remedy."""
 
+from typing import Any
+
 import numpy as np
 
 from ...checks import MAX_VOCAB_SIZE, check_integer
+from ..fixed_tree import FixedTree
 
 
 SUM_TOLERANCE = 1e-6
 ROUNDING = 1e-14  # laws that sum to 1 up to this are kept to the last bit: checking twice changes nothing
 
 
-def checked(rules, rule_probs, root_probs, vocab_size):
+def checked(rules: Any, rule_probs: Any, root_probs: Any, vocab_size: Any):
     """Returns rules (int32), probabilities (float64, rows that sum to 1) and the vocabulary size, or raises."""
     if isinstance(rules, np.ndarray) and rules.ndim == 3:
         raise ValueError("rules must be a list of arrays, one for each level, root first: write [rules] for one level")
@@ -50,7 +53,7 @@ def _rule_array(name: str, value) -> np.ndarray:
     return array
 
 
-def law(name: str, value, shape: tuple[int, ...]) -> np.ndarray:
+def law(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """float64 probabilities of a shape, their last axis divided by its sum where that is not 1 up to rounding."""
     array = np.asarray(value, dtype=np.float64)
     if array.shape != shape:
@@ -64,7 +67,7 @@ def law(name: str, value, shape: tuple[int, ...]) -> np.ndarray:
     return np.where(np.abs(sums - 1) <= ROUNDING, array, array / sums)
 
 
-def check_unambiguous(grammar) -> None:
+def check_unambiguous(grammar: FixedTree) -> None:
     """Raises a `ValueError` that names two rules with the same tuple, where a level has such."""
     for generation in range(grammar.depth):
         level = grammar.depth - generation

@@ -131,7 +131,7 @@ class PCFG(Source):
         return {"terminals": list(self.terminals), "symbols": list(self.symbols)}
 
     @classmethod
-    def from_arrays(cls, arrays, settings, parameters=None) -> "PCFG":
+    def from_arrays(cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None) -> "PCFG":
         """See [`Source.from_arrays`]."""
         names = (settings["terminals"], settings["symbols"])
         return cls(checked_rules(*names, *(arrays[k] for k in ("lefts", "starts", "rights", "probs"))), parameters)
@@ -283,7 +283,7 @@ class PCFG(Source):
             raise ValueError(f"{unknown[0]!r} is no terminal: they are {', '.join(self.terminals[:50])}")
         return [known[word] for word in words]
 
-    def decode(self, tokens) -> str:
+    def decode(self, tokens: np.ndarray) -> str:
         """The terminals of a sentence up to its padding, with spaces between them."""
         return " ".join(self.terminals[t] for t in tokens if t < self.vocab_size)
 

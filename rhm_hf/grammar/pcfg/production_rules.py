@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -199,7 +200,7 @@ def make_rules(
     return made
 
 
-def checked_rules(terminals, symbols, lefts, starts, rights, probs) -> Rules:
+def checked_rules(terminals: Any, symbols: Any, lefts: Any, starts: Any, rights: Any, probs: Any) -> Rules:
     """Rules from arrays that may come from a file: everything is checked; `ValueError` says what is wrong."""
     lefts, starts, rights = (np.asarray(array) for array in (lefts, starts, rights))
     for name, array in (("lefts", lefts), ("starts", starts), ("rights", rights)):

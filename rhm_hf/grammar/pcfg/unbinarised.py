@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -172,7 +173,7 @@ def _solved(size, own, parts, possible) -> list:
     return [values[a] for a in range(size)]
 
 
-def count_derivations(grammar: BinaryGrammar, tokens: np.ndarray, chart) -> int | float:
+def count_derivations(grammar: BinaryGrammar, tokens: np.ndarray, chart: Any) -> int | float:
     """The number of derivations of a sentence, from the chart of its sweep."""
     empties, chains = chain_counts(grammar)
     length = len(tokens)

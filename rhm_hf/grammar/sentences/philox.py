@@ -4,6 +4,8 @@ numba's cache notices changes of the file a kernel is in, not of the files it ca
 all that other files use. Indices are unsigned wherever they are computed, which spares the check for negative ones.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 from llvmlite import ir
@@ -11,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 
-def compiled(function):
+def compiled(function: Any):
     """Compiles at the first call and keeps the machine code on disk where there is a writable place for it."""
     options = {"nogil": True, "error_model": "numpy"}
     try:
@@ -21,7 +23,7 @@ def compiled(function):
 
 
 @intrinsic
-def multiply(typingctx, a, b):
+def multiply(typingctx: Any, a: Any, b: Any):
     """The 128-bit product of two uint64 as (high half, low half): one machine instruction."""
 
     def codegen(context, builder, signature, args):

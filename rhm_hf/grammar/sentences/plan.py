@@ -10,7 +10,7 @@ composed. Sampling with replacement draws the digits, sampling without takes tho
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class Plan:
         limits, aliases (`np.ndarray`): alias tables of the skewed levels, flat indices of a level's rows.
     """
 
-    def __init__(self, grammar):
+    def __init__(self, grammar: Any):
         *inner, last = composed_levels(grammar)
         counts = [level.rules.shape[1] for level in [*inner, last]]
         symbols = [level.rules.shape[0] for level in [*inner, last]]
@@ -202,7 +202,7 @@ class Plan:
         return self._layout([min(fitting, key=lambda k: max(halves[k])), total])
 
 
-def composed_levels(grammar) -> list[Level]:
+def composed_levels(grammar: Any) -> list[Level]:
     """The levels of the plan, root first: the class with the root's rule, single levels, the composed bottom."""
     levels = [Level(r, p) for r, p in zip(grammar.rules, grammar.rule_probs, strict=True)]
     classes = Level(np.arange(grammar.num_classes, dtype=np.int32)[None, :, None], grammar.root_probs[None])

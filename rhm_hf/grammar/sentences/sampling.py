@@ -11,6 +11,7 @@ is the same bytes however it is cut into batches, on any machine.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ WORKING_BYTES = 2**19  # of numbers and sentences handled together: they stay in
 
 
 def sample(
-    grammar,
+    grammar: Any,
     num: int,
     seed: int = 0,
     split: str = "train",
@@ -79,7 +80,7 @@ def sample(
     return sentences
 
 
-def resolve_sampling(grammar, sampling: str | None = None) -> str:
+def resolve_sampling(grammar: Any, sampling: str | None = None) -> str:
     """`"unique"` or `"iid"`: the one asked for if the grammar allows it, its default for None."""
     if sampling is None:
         return "unique" if grammar.is_equiprobable else "iid"
@@ -93,7 +94,7 @@ def resolve_sampling(grammar, sampling: str | None = None) -> str:
     return sampling
 
 
-def check_split_sizes(grammar, train: int, validation: int, test: int, sampling: str | None = None) -> None:
+def check_split_sizes(grammar: Any, train: int, validation: int, test: int, sampling: str | None = None) -> None:
     """Raises a `ValueError` if `unique` splits of these sizes would meet; iid splits may have any sizes."""
     sizes = {"train": train, "validation": validation, "test": test}
     sizes = {split: check_integer(f"{split}_size", size, 0) for split, size in sizes.items()}
@@ -212,7 +213,7 @@ def _drawn_one_by_one(grammar, num: int, seed: int, split: str, start: int, disj
     return np.concatenate(padded_alike(grammar, rows))
 
 
-def padded_alike(grammar, rows: list[np.ndarray]) -> list[np.ndarray]:
+def padded_alike(grammar: Any, rows: list[np.ndarray]) -> list[np.ndarray]:
     """Arrays `(num, width)` padded with PAD to one width; their own memory where they are as wide."""
     width = max(part.shape[1] for part in rows)
     pad = grammar.vocab_size + 1

@@ -3,13 +3,16 @@
 Level by level: a patch without informative children is empty, any other must hold a placement of a rule.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ...checks import smallest_dtype
+from ..fixed_tree import FixedTree
 from ..layered.parsing import checked_tokens
 
 
-def parse(grammar, tokens) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def parse(grammar: FixedTree, tokens: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The symbols of every level (entry ℓ = 0..L) and the placements of informative nodes (entry ℓ - 1, ℓ = 1..L)."""
     levels, placements = [checked_tokens(grammar, tokens)], []
     num, failure = len(levels[0]), None
@@ -53,7 +56,7 @@ def _parse_level(grammar, level: int, patches: np.ndarray) -> tuple[np.ndarray, 
     return parents, ranks, bad
 
 
-def positions(grammar, placements: list[np.ndarray]) -> np.ndarray:
+def positions(grammar: FixedTree, placements: list[np.ndarray]) -> np.ndarray:
     """Where every informative token lies in the sentence: int64 of shape `(num, base.sentence_length)`."""
     offsets = np.zeros((len(placements[-1]), 1), dtype=np.int64)
     for level in range(grammar.depth, 0, -1):
@@ -63,7 +66,7 @@ def positions(grammar, placements: list[np.ndarray]) -> np.ndarray:
     return offsets
 
 
-def place(grammar, base_tokens, placements) -> np.ndarray:
+def place(grammar: FixedTree, base_tokens: Any, placements: Any) -> np.ndarray:
     """See [`~rhm_hf.grammar.sparse.SparseGrammar.place`]."""
     base, base_tokens = grammar.base, np.asarray(base_tokens)
     if base_tokens.ndim != 2 or base_tokens.shape[1] != base.sentence_length:
@@ -90,7 +93,7 @@ def place(grammar, base_tokens, placements) -> np.ndarray:
 # Placements of one sentence <-> rank: in depth-first order, a node's own placement most significant.
 
 
-def rank_of_placements(grammar, placements: list[np.ndarray]) -> int:
+def rank_of_placements(grammar: FixedTree, placements: list[np.ndarray]) -> int:
     """The rank of the placements of one sentence, each of shape `(1, nodes)`, in `[0, placement_counts[-1])`."""
     ranks = [0] * grammar.base.sentence_length
     for level in range(1, grammar.depth + 1):
@@ -104,7 +107,7 @@ def rank_of_placements(grammar, placements: list[np.ndarray]) -> int:
     return ranks[0]
 
 
-def placements_of_rank(grammar, rank: int) -> list[np.ndarray]:
+def placements_of_rank(grammar: FixedTree, rank: int) -> list[np.ndarray]:
     """The inverse of [`rank_of_placements`]."""
     ranks, placements = [rank], []
     for level in range(grammar.depth, 0, -1):
@@ -122,7 +125,7 @@ def placements_of_rank(grammar, rank: int) -> list[np.ndarray]:
     return placements[::-1]
 
 
-def enumerate_sparse(grammar) -> tuple[np.ndarray, np.ndarray]:
+def enumerate_sparse(grammar: FixedTree) -> tuple[np.ndarray, np.ndarray]:
     """Every sentence of a sparse grammar with its probability, row i being `grammar.sentence(i)`.
 
     Returns and raises as [`~rhm_hf.grammar.enumeration.enumerate_sentences`] does.

@@ -127,7 +127,9 @@ class SparseGrammar(FixedTree):
         return {**self.base.settings(), "sparsity": self.sparsity, "placement": self.placement}
 
     @classmethod
-    def from_arrays(cls, arrays, settings, parameters=None) -> "SparseGrammar":
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None
+    ) -> "SparseGrammar":
         """See [`Source.from_arrays`]."""
         of_base = None if parameters is None else parameters.base
         return cls(Grammar.from_arrays(arrays, settings, of_base), settings["sparsity"], settings["placement"])
@@ -232,7 +234,7 @@ class SparseGrammar(FixedTree):
         placements = placed_parsing.placements_of_rank(self, rank)
         return self.place(self.base.sentence(base_index)[None], placements)[0]
 
-    def index(self, tokens) -> int:
+    def index(self, tokens: np.ndarray) -> int:
         """The index of a sentence, inverse of [`SparseGrammar.sentence`]; `ValueError` where it is ungrammatical."""
         tokens = np.asarray(tokens)
         if tokens.shape != (self.sentence_length,):

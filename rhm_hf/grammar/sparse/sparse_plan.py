@@ -6,6 +6,7 @@ levels are composed as rules are in `plan`: one look-up places a whole block of 
 
 import numpy as np
 
+from ..fixed_tree import FixedTree
 from ..sentences.plan import TABLE_BYTES, Layout, Plan, Step
 from . import placing_kernels
 
@@ -21,7 +22,7 @@ class SparsePlan(Plan):
     informative children, or the tokens themselves.
     """
 
-    def __init__(self, grammar):
+    def __init__(self, grammar: FixedTree):
         super().__init__(grammar.base)
         self._base_length, self._base_dtype = grammar.base.sentence_length, grammar.base.token_dtype
         self._empty = grammar.token_dtype.type(grammar.empty_at(0))
@@ -68,7 +69,7 @@ class SparsePlan(Plan):
         )
 
 
-def composed_placements(grammar) -> list[np.ndarray]:
+def composed_placements(grammar: FixedTree) -> list[np.ndarray]:
     """Tables of positions `(placements, informative children)`, root first, the lowest levels composed."""
     tables = [
         (grammar.placements_at(level).slots * grammar.block_length(level - 1)).astype(np.uint32)

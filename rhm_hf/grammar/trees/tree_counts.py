@@ -4,10 +4,12 @@ All are sums over rules from the leaves up: a property of a symbol is the mixtur
 counts) or sums (entropies, means) over their children.
 """
 
+from typing import Any
+
 import numpy as np
 
 
-def length_laws(levels, vocab_size: int) -> np.ndarray:
+def length_laws(levels: Any, vocab_size: int) -> np.ndarray:
     """The exact law of a sentence's length given the root's symbol.
 
     Generating functions: G_0(z) = z and G_l,a(z) = sum over rules p_r prod_i G_(l-1),r_i(z). Where the symbols of a
@@ -48,7 +50,7 @@ def _power(polynomial: np.ndarray, exponent: int) -> np.ndarray:
     return result
 
 
-def count_derivations(levels, vocab_size: int) -> list[int]:
+def count_derivations(levels: Any, vocab_size: int) -> list[int]:
     """The number of derivations from each symbol of the root, exact, as Python integers."""
     counts = [1] * vocab_size
     for rules, probs in reversed(levels):
@@ -68,7 +70,7 @@ def count_derivations(levels, vocab_size: int) -> list[int]:
     return counts
 
 
-def expected_symbols(levels, root_probs: np.ndarray, vocab_size: int) -> list[np.ndarray]:
+def expected_symbols(levels: Any, root_probs: np.ndarray, vocab_size: int) -> list[np.ndarray]:
     """The expected number of nodes of every symbol, level by level, root first; the last entry counts tokens."""
     expected = [root_probs]
     sizes = [len(rules[0]) for rules, _ in levels[1:]] + [vocab_size]
@@ -81,7 +83,7 @@ def expected_symbols(levels, root_probs: np.ndarray, vocab_size: int) -> list[np
     return expected
 
 
-def derivation_entropy(levels, root_probs: np.ndarray, vocab_size: int) -> float:
+def derivation_entropy(levels: Any, root_probs: np.ndarray, vocab_size: int) -> float:
     """The entropy of a derivation in nats: that of the root plus, for every node, that of its choice of a rule."""
 
     def entropies(p):
@@ -94,7 +96,7 @@ def derivation_entropy(levels, root_probs: np.ndarray, vocab_size: int) -> float
     return float(total)
 
 
-def length_bounds(levels, root_probs: np.ndarray, vocab_size: int) -> tuple[int, int]:
+def length_bounds(levels: Any, root_probs: np.ndarray, vocab_size: int) -> tuple[int, int]:
     """The shortest and the longest sentence, in tokens."""
     shortest, longest = np.ones(vocab_size, dtype=object), np.ones(vocab_size, dtype=object)
     for rules, probs in reversed(levels):

@@ -4,8 +4,10 @@ import itertools
 
 import numpy as np
 
+from ..source import Source
 
-def sentence_law(grammar) -> dict[tuple[int, ...], float]:
+
+def sentence_law(grammar: Source) -> dict[tuple[int, ...], float]:
     """The probability of every sentence that has any, by its tokens; takes time and memory of all derivations."""
     below: list[dict[tuple[int, ...], float]] = [{(token,): 1.0} for token in range(grammar.vocab_size)]
     for rules, probs in zip(grammar.rules[::-1], grammar.rule_probs[::-1], strict=True):
@@ -26,7 +28,7 @@ def sentence_law(grammar) -> dict[tuple[int, ...], float]:
     return law
 
 
-def listed(grammar, law: dict[tuple[int, ...], float]) -> tuple[np.ndarray, np.ndarray]:
+def listed(grammar: Source, law: dict[tuple[int, ...], float]) -> tuple[np.ndarray, np.ndarray]:
     """The sentences in lexicographic order as rows padded with PAD, and their probabilities."""
     ordered = sorted(law.items())
     rows = np.full((len(law), max(map(len, law))), grammar.vocab_size + 1, dtype=grammar.token_dtype)

@@ -48,7 +48,14 @@ class TreeGrammar(Source):
     lengths_vary = True
     depth: int = 0
 
-    def __init__(self, rules, rule_probs=None, root_probs=None, vocab_size: int | None = None, parameters: Any = None):
+    def __init__(
+        self,
+        rules: Any,
+        rule_probs: Any = None,
+        root_probs: Any = None,
+        vocab_size: int | None = None,
+        parameters: Any = None,
+    ):
         checked = checked_trees(rules, rule_probs, root_probs, vocab_size)
         self.rules, self.rule_probs, self.root_probs, self.vocab_size = checked
         self.parameters = parameters
@@ -237,7 +244,9 @@ class TreeGrammar(Source):
         }
 
     @classmethod
-    def from_arrays(cls, arrays, settings, parameters=None) -> "TreeGrammar":
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None
+    ) -> "TreeGrammar":
         """See [`Source.from_arrays`]."""
         rules = [[arrays[f"rules_{g}_{k}"] for k in level] for g, level in enumerate(settings["arities"])]
         probs = [[arrays[f"probs_{g}_{k}"] for k in level] for g, level in enumerate(settings["arities"])]

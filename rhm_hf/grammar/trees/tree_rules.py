@@ -1,6 +1,7 @@
 """Random rules of several arities, and checks of rules given by hand."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def rule_laws(parameters: TreeParameters) -> list[list[np.ndarray]]:
     ]
 
 
-def checked_trees(rules, rule_probs, root_probs, vocab_size):
+def checked_trees(rules: Any, rule_probs: Any, root_probs: Any, vocab_size: Any):
     """Rules (int32, arities ascending), probabilities (float64), the root law and the vocabulary size, or an error."""
     if not isinstance(rules, Sequence) or not rules:
         raise ValueError("rules must be a list with one entry for each level, root first, and must not be empty")

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..sentences.keys import philox_key
 from ..sentences.sampling import MAX_ATTEMPTS
+from ..source import Source
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Tree:
 class TreePlan:
     """The alias tables and children that [`draw_trees`] reads, and who owns which random numbers."""
 
-    def __init__(self, grammar):
+    def __init__(self, grammar: Source):
         from ..sentences.expansion import alias_tables  # numba takes a moment to import
 
         row_starts, counts, limits, aliases, starts, children, total = [], [], [], [], [], [], 0
@@ -99,7 +100,9 @@ class TreePlan:
         ]
 
 
-def drawn_derivations(source, plan: TreePlan, sentences: np.ndarray, seed: int, split: str, start: int) -> list[Tree]:
+def drawn_derivations(
+    source: Source, plan: TreePlan, sentences: np.ndarray, seed: int, split: str, start: int
+) -> list[Tree]:
     """The trees from which the sentences of `sample` were drawn.
 
     With `disjoint=True` a sentence is the first of several draws that falls into its split's region: the first draw

@@ -8,6 +8,7 @@ n tokens, then MASK (and [SEP] where its tokenizer ends texts so). Nothing longe
 import inspect
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -43,7 +44,15 @@ class Reader:
     splits: bool
 
     @classmethod
-    def of(cls, model, ids, *, tokenizer=None, bos="auto", mask_token_id: int | None = None) -> "Reader":
+    def of(
+        cls,
+        model: Any,
+        ids: Any,
+        *,
+        tokenizer: Any = None,
+        bos: str | int | bool = "auto",
+        mask_token_id: int | None = None,
+    ) -> "Reader":
         """Finds out what the model is, and the special ids; `ids` are the distinct tokens that occur.
 
         Raises:
@@ -97,7 +106,7 @@ class Reader:
         """The shortest context that can be judged."""
         return 0 if self.prefix or self.masked else 1
 
-    def check_context(self, length: int, tokenizer=None) -> None:
+    def check_context(self, length: int, tokenizer: Any = None) -> None:
         """Refuses contexts longer than what the model was trained on."""
         longest = self.longest_context(tokenizer)
         if longest is not None and length > longest:
@@ -112,7 +121,7 @@ class Reader:
     def _num_special(self) -> int:
         return len(self.prefix) + len(self.suffix) + self.masked
 
-    def longest_context(self, tokenizer=None) -> int | None:
+    def longest_context(self, tokenizer: Any = None) -> int | None:
         """Tokens of context that fit into the positions of the model, None where it sets no limit."""
         longest = [self.reader.longest, getattr(tokenizer, "model_max_length", None)]
         longest = [n for n in longest if n is not None and 0 < n < 10**9]  # astronomical where it is not known

@@ -20,7 +20,7 @@ class AttentionOnlyConfig(SymbolsConfig):
 
     model_type = "attention_only"
 
-    def __init__(self, num_attention_heads=8, initializer_range=1.0, **kwargs):
+    def __init__(self, num_attention_heads: int = 8, initializer_range: float = 1.0, **kwargs):
         self.num_attention_heads = check_integer("num_attention_heads", num_attention_heads, 1)
         self.initializer_range = initializer_range
         super().__init__(**kwargs)

@@ -8,6 +8,8 @@ every width and depth. What is lost is lost to averaging, in the first two layer
 that the mean square falls, at worst as 1/length; later layers mix vectors that are alike and lose no more.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -117,7 +119,7 @@ class AttentionOnlyForCausalLM(AttentionOnlyPreTrainedModel, WholePrefixGenerati
             pad_token_id=config.pad_token_id,
         )
 
-    def prepare_inputs_for_generation(self, input_ids, attention_mask=None, **kwargs) -> dict:
+    def prepare_inputs_for_generation(self, input_ids: Any, attention_mask: Any = None, **kwargs) -> dict:
         """The whole prefix, whatever is said of a cache; positions count from the first token that is no padding."""
         if attention_mask is None:
             return {"input_ids": input_ids}

@@ -19,7 +19,7 @@ class FullyConnectedConfig(FeedForwardConfig):
 
     model_type = "fully_connected"
 
-    def __init__(self, lazy=False, **kwargs):
+    def __init__(self, lazy: bool = False, **kwargs):
         self.lazy = lazy
         super().__init__(**kwargs)
 

@@ -22,7 +22,7 @@ class HierarchicalCNNConfig(FeedForwardConfig):
 
     model_type = "hierarchical_cnn"
 
-    def __init__(self, filter_size=2, **kwargs):
+    def __init__(self, filter_size: int = 2, **kwargs):
         self.filter_size = check_integer("filter_size", filter_size, 1)
         super().__init__(**kwargs)
 

@@ -25,13 +25,13 @@ class HierarchicalUNetConfig(PretrainedConfig):
 
     def __init__(
         self,
-        vocab_size=19,
-        hidden_size=256,
-        num_hidden_layers=3,
-        filter_size=2,
-        max_position_embeddings=None,
-        time_embedding=False,
-        initializer_range=1.0,
+        vocab_size: int = 19,
+        hidden_size: int = 256,
+        num_hidden_layers: int = 3,
+        filter_size: int = 2,
+        max_position_embeddings: int | None = None,
+        time_embedding: bool = False,
+        initializer_range: float = 1.0,
         **kwargs,
     ):
         for name, value, least in (

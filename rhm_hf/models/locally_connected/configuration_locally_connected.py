@@ -9,7 +9,7 @@ class LocallyConnectedConfig(HierarchicalCNNConfig):
     model_type = "locally_connected"
     shared_filters = False
 
-    def __init__(self, filter_size=2, **kwargs):
+    def __init__(self, filter_size: int = 2, **kwargs):
         super().__init__(
             filter_size, **kwargs
         )  # said here: transformers gives a config without __init__ one of its own

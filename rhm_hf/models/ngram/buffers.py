@@ -1,5 +1,7 @@
 """Counts as the buffers of a model."""
 
+from typing import Any
+
 import torch
 
 from ..derived import derived
@@ -13,7 +15,7 @@ class CountedLaw(LawForCausalLM):
     Counts are what is saved. The tables of laws are derived from them at the first call, and again when they change.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: Any):
         super().__init__(config)
         for order, (contexts, pairs) in enumerate(zip(config.num_contexts, config.num_pairs, strict=True)):
             self.register_buffer(f"contexts_{order}", torch.zeros(contexts, dtype=torch.int64))
@@ -22,7 +24,7 @@ class CountedLaw(LawForCausalLM):
         self.post_init()
 
     @classmethod
-    def from_counts(cls, config, counts: list[OrderCounts]) -> "CountedLaw":
+    def from_counts(cls, config: Any, counts: list[OrderCounts]) -> "CountedLaw":
         """The model of a configuration, whose shapes are filled in, and counts."""
         config.num_contexts = [len(order.contexts) for order in counts]
         config.num_pairs = [len(order.pairs) for order in counts]

@@ -1,5 +1,7 @@
 """Configuration of the hierarchical n-gram model."""
 
+from typing import Any
+
 from ..rhm.configuration_rhm import RHMConfig
 from .smoothing import check_smoothing
 
@@ -17,7 +19,15 @@ class HierarchicalNGramConfig(RHMConfig):
 
     model_type = "hierarchical_ngram"
 
-    def __init__(self, smoothing="kneser_ney", add_k=0.5, discount=None, num_contexts=(0,), num_pairs=(0,), **kwargs):
+    def __init__(
+        self,
+        smoothing: str = "kneser_ney",
+        add_k: float = 0.5,
+        discount: Any = None,
+        num_contexts: Any = (0,),
+        num_pairs: Any = (0,),
+        **kwargs,
+    ):
         check_smoothing(smoothing, add_k, discount)
         if kwargs.get("context_length") is not None:
             raise ValueError(

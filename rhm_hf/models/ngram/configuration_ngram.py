@@ -1,5 +1,7 @@
 """Configuration of the n-gram model."""
 
+from typing import Any
+
 from ..configuration_law import LawConfig
 from .smoothing import check_smoothing
 
@@ -26,15 +28,15 @@ class NGramConfig(LawConfig):
 
     def __init__(
         self,
-        num_symbols=2,
-        order=2,
-        tied=False,
-        sentence_length=None,
-        smoothing="kneser_ney",
-        add_k=0.5,
-        discount=None,
-        num_contexts=(0,),
-        num_pairs=(0,),
+        num_symbols: int = 2,
+        order: int = 2,
+        tied: bool = False,
+        sentence_length: int | None = None,
+        smoothing: str = "kneser_ney",
+        add_k: float = 0.5,
+        discount: Any = None,
+        num_contexts: Any = (0,),
+        num_pairs: Any = (0,),
         **kwargs,
     ):
         check_smoothing(smoothing, add_k, discount)

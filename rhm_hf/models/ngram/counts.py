@@ -7,7 +7,7 @@ of order 0 are *groups*, one for every position of a sentence, or a single one.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ class SmoothedLaws:
         discount (`float`, *optional*): D of every order and group, instead of the estimate.
     """
 
-    def __init__(self, orders, num_symbols: int, base: int, smoothing: str, add_k: float, discount: float | None):
+    def __init__(self, orders: Any, num_symbols: int, base: int, smoothing: str, add_k: float, discount: float | None):
         self.num_symbols, self.base = num_symbols, base
         self.interpolates = smoothing == "kneser_ney"
         self.orders, groups = [], orders[0][0] if orders else None

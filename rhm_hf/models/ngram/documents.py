@@ -1,6 +1,6 @@
 """What people fit an n-gram to, as one flat array."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ class Documents(NamedTuple):
     num_symbols: int
 
     @classmethod
-    def of(cls, input_ids, num_symbols: int | None) -> "Documents":
+    def of(cls, input_ids: Any, num_symbols: int | None) -> "Documents":
         """Reads an array, a tensor, lists or a dataset; see [`NGramForCausalLM.fit`]."""
         tokens, lengths = _from_dataset(input_ids) if hasattr(input_ids, "column_names") else _from_arrays(input_ids)
         if not len(tokens):
@@ -85,7 +85,7 @@ def _from_dataset(dataset) -> tuple[np.ndarray, np.ndarray]:
     return pc.list_flatten(column).to_numpy(), pc.list_value_length(column).to_numpy()
 
 
-def checked_weights(weights, num_documents: int, smoothing: str) -> np.ndarray | None:
+def checked_weights(weights: Any, num_documents: int, smoothing: str) -> np.ndarray | None:
     """One finite non-negative number for every document, not all 0."""
     if weights is None:
         return None

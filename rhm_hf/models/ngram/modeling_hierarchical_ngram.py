@@ -1,5 +1,7 @@
 """N-grams of latent symbols: counting where the theory says it is cheap (Cagnetta and Wyart, arXiv 2406.00048)."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -29,14 +31,14 @@ class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
     @classmethod
     def fit(
         cls,
-        input_ids,
+        input_ids: Any,
         grammar: Grammar,
         context_level: int | None = None,
         *,
         smoothing: str = "kneser_ney",
         add_k: float = 0.5,
         discount: float | None = None,
-        weights=None,
+        weights: Any = None,
     ) -> "HierarchicalNGramForCausalLM":
         """Counts the sentences of a corpus.
 

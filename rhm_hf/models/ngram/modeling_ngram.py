@@ -1,6 +1,7 @@
 """N-gram models of sentences of one length (a table for every position) and of any text (one table)."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
     @classmethod
     def fit(
         cls,
-        input_ids,
+        input_ids: Any,
         order: int = 3,
         *,
         num_symbols: int | None = None,
@@ -33,7 +34,7 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
         smoothing: str = "kneser_ney",
         add_k: float = 0.5,
         discount: float | None = None,
-        weights=None,
+        weights: Any = None,
     ) -> "NGramForCausalLM":
         """Counts a corpus.
 

@@ -45,7 +45,14 @@ class AmbiguousLaws(Laws):
         return slices(n, CHUNK_BYTES[kind] // (largest * tables.dtype.itemsize))
 
     @torch.no_grad()
-    def token_laws(self, tokens, positions, context_level=None, context_length=None, dtype=torch.float64):
+    def token_laws(
+        self,
+        tokens: torch.Tensor,
+        positions: int,
+        context_level: int | None = None,
+        context_length: int | None = None,
+        dtype: torch.dtype | None = torch.float64,
+    ):
         """One pass up over what is complete, one down; windows by posteriors. See [`Laws.token_laws`]."""
         top, window = checked_context(self.source, context_level, context_length)
         tables = self.tables(tokens.device, dtype)
@@ -94,7 +101,14 @@ class AmbiguousLaws(Laws):
         return [torch.cat(level, 1).permute(1, 2, 0) for level in zip(*parts, strict=True)]
 
     @torch.no_grad()
-    def posteriors(self, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence=False):
+    def posteriors(
+        self,
+        tokens: torch.Tensor = None,
+        mask: Any = None,
+        evidence: Any = None,
+        dtype: torch.dtype | None = None,
+        return_log_evidence: bool = False,
+    ):
         """Messages up and down; arguments and results as those of [`~rhm_hf.inference.posteriors`]."""
 
         def compute(dtype: torch.dtype, given: list[torch.Tensor], out: list[torch.Tensor]) -> torch.Tensor:
@@ -124,7 +138,13 @@ class AmbiguousLaws(Laws):
         return torch.where(hidden, 1.0, messages)
 
     @torch.no_grad()
-    def sample_posterior(self, tokens=None, mask=None, evidence=None, generator: torch.Generator | None = None):
+    def sample_posterior(
+        self,
+        tokens: torch.Tensor = None,
+        mask: Any = None,
+        evidence: Any = None,
+        generator: torch.Generator | None = None,
+    ):
         """One derivation a row, drawn from its exact posterior: entry ℓ = 0..L, int64 `(n, nodes)`."""
         return self._derivations(given_evidence(self.source, tokens, mask, evidence), drawn_with(generator), False)
 

@@ -7,16 +7,18 @@ symbol), and the passes keep their form: the law of child c of a node with the l
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from ...fixed_tree import FixedTree
 from .level_messages import level_tables
 
 
 class AmbiguousTables:
     """`tables[level]`, level = 1..L, the root's law and the marginal laws of all nodes, `(symbols, nodes)`."""
 
-    def __init__(self, source, device: torch.device, dtype: torch.dtype):
+    def __init__(self, source: FixedTree, device: torch.device, dtype: torch.dtype):
         from ..ambiguous_counts import node_marginals
 
         self.depth, self.dtype, self.vocab_size = source.depth, dtype, source.vocab_size
@@ -41,7 +43,7 @@ class Upward:
     scale: torch.Tensor
 
 
-def children_of(t, below: torch.Tensor) -> list[torch.Tensor]:
+def children_of(t: Any, below: torch.Tensor) -> list[torch.Tensor]:
     """Messages `(v, n, s * nodes)` child by child, each as `(v, n * nodes)`."""
     v = below.shape[0]
     return [below[:, :, child :: t.tuple_size].reshape(v, -1) for child in range(t.tuple_size)]
@@ -139,7 +141,7 @@ def downward(tables: AmbiguousTables, up: Upward) -> tuple[list[torch.Tensor], t
     return laws[::-1], total[:, 0].double().log() + up.scale
 
 
-def derivation(tables: AmbiguousTables, up: Upward, choose) -> list[torch.Tensor]:
+def derivation(tables: AmbiguousTables, up: Upward, choose: Any) -> list[torch.Tensor]:
     """All levels, tokens first, int64 `(n, nodes)`, chosen from the root down."""
     root = choose((up.messages[-1][:, :, 0] * tables.root_probs[:, None]).t())
     levels = [root[:, None]]

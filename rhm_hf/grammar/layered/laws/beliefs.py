@@ -6,8 +6,11 @@ that posteriors follow from posteriors, from the root down:
     post_i(x) = sum over rules r with r_i = x of post(parent(r)) w_r / up(parent(r)).
 """
 
+from typing import Any
+
 import torch
 
+from ...fixed_tree import FixedTree
 from ...laws.posteriors import draw, given_evidence, posteriors_by_chunks, refuse_impossible, slices
 from .messages import Level, guarded, leaves_of, parts, rule_weights, upward, with_identity
 from .rule_tables import Tables, tables_for
@@ -18,7 +21,14 @@ CHUNK_TOKENS = {"cpu": 2**16, "cuda": 2**20}
 
 
 @torch.no_grad()
-def posteriors(grammar, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence=False):
+def posteriors(
+    grammar: FixedTree,
+    tokens: torch.Tensor = None,
+    mask: Any = None,
+    evidence: Any = None,
+    dtype: torch.dtype | None = None,
+    return_log_evidence: bool = False,
+):
     """See [`~rhm_hf.inference.posteriors`].
 
     On CUDA the number of nodes that are not fully observed is read back once a level. A chunk holds the messages of
@@ -36,7 +46,13 @@ def posteriors(grammar, tokens=None, mask=None, evidence=None, dtype=None, retur
 
 
 @torch.no_grad()
-def sample_posterior(grammar, tokens=None, mask=None, evidence=None, generator=None) -> list[torch.Tensor]:
+def sample_posterior(
+    grammar: FixedTree,
+    tokens: torch.Tensor = None,
+    mask: Any = None,
+    evidence: Any = None,
+    generator: torch.Generator | None = None,
+) -> list[torch.Tensor]:
     """See [`~rhm_hf.inference.sample_posterior`]."""
     evidence = given_evidence(grammar, tokens, mask, evidence)
     tables = tables_for(grammar, evidence[0].device)
@@ -72,7 +88,9 @@ def _posteriors(tables: Tables, evidence: list[torch.Tensor], out: list[torch.Te
     return log_evidence
 
 
-def downward(tables: Tables, up: list[Level], posterior, impossible: torch.Tensor, out: list[torch.Tensor]) -> None:
+def downward(
+    tables: Tables, up: list[Level], posterior: Any, impossible: torch.Tensor, out: list[torch.Tensor]
+) -> None:
     """Writes the laws of every level, from the posterior of the roots; uniform ones where a row is impossible."""
     any_impossible = bool(impossible.any())
     for level in range(tables.depth, -1, -1):
@@ -99,7 +117,9 @@ def children_posterior(tables: Tables, level: int, at: Level, below: Level, post
     return with_identity(result)
 
 
-def sampled(tables: Tables, up: list[Level], root: torch.Tensor, generator) -> list[torch.Tensor]:
+def sampled(
+    tables: Tables, up: list[Level], root: torch.Tensor, generator: torch.Generator | None
+) -> list[torch.Tensor]:
     """Derivations drawn from the root down, tokens first; of the roots' law, the columns of open ones are read."""
     symbols = up[-1].symbols.clone()
     symbols[up[-1].open, 0] = draw(root[:, len(root) :].t(), generator)

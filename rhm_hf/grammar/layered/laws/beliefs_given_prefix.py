@@ -13,12 +13,15 @@ import math
 
 import torch
 
+from ...fixed_tree import FixedTree
 from .rule_tables import LevelTables, Tables, tables_for
 from .token_laws import _children, _sentences_per_chunk, read_prefix
 
 
 @torch.no_grad()
-def causal_posteriors(grammar, tokens: torch.Tensor, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+def causal_posteriors(
+    grammar: FixedTree, tokens: torch.Tensor, dtype: torch.dtype = torch.float64
+) -> list[torch.Tensor]:
     """The laws of all ancestors of every token given the tokens up to it.
 
     Args:

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from ...fixed_tree import FixedTree
 from ..rule_entropies import subtree_entropies
 from .rule_tables import LevelTables, Tables, tables_for
 
@@ -13,7 +14,7 @@ ENUMERATION_LIMIT = 2**30
 CHUNK_ENTRIES = 2**21
 
 
-def node_marginals(grammar, level: int) -> torch.Tensor:
+def node_marginals(grammar: FixedTree, level: int) -> torch.Tensor:
     """The law of every node of a level given nothing: product of the child laws along its path.
 
     Args:
@@ -26,7 +27,7 @@ def node_marginals(grammar, level: int) -> torch.Tensor:
     return tables_for(grammar, torch.device("cpu")).marginals[level].clone()
 
 
-def plateau(grammar, level: int) -> float:
+def plateau(grammar: FixedTree, level: int) -> float:
     """Entropy per token when each token is predicted from the tokens to its left in its own level-`level` block.
 
     By the chain rule this is the mean entropy of a block over its length; as rules are unambiguous, a block's entropy
@@ -47,7 +48,7 @@ def plateau(grammar, level: int) -> float:
     return float(total) / grammar.sentence_length
 
 
-def position_entropies(grammar, level: int) -> torch.Tensor:
+def position_entropies(grammar: FixedTree, level: int) -> torch.Tensor:
     """H(x_i | the tokens to its left in its own level-`level` block) for every position i; see [`plateau`].
 
     The left context of a token matters through its ancestors' parsed left siblings only; those are enumerated with

@@ -12,7 +12,14 @@ from . import beliefs, beliefs_given_prefix, block_beliefs, entropies, log_probs
 class LayeredLaws(Laws):
     """Rules are unambiguous: whatever is observed completely is parsed, and the rest are messages."""
 
-    def token_laws(self, tokens, positions, context_level, context_length, dtype):
+    def token_laws(
+        self,
+        tokens: torch.Tensor,
+        positions: int,
+        context_level: int | None,
+        context_length: int | None,
+        dtype: torch.dtype | None,
+    ):
         """One pass down the tree: see `token_laws`; windows by the spine algorithm: see `sliding`."""
         return token_laws.token_laws(self.source, tokens, positions, context_level, context_length, dtype)
 
@@ -28,15 +35,24 @@ class LayeredLaws(Laws):
         """The only one."""
         return self.parse(tokens)
 
-    def posteriors(self, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence=False):
+    def posteriors(
+        self,
+        tokens: torch.Tensor = None,
+        mask: Any = None,
+        evidence: Any = None,
+        dtype: torch.dtype | None = None,
+        return_log_evidence: bool = False,
+    ):
         """Belief propagation: see `messages` and `beliefs`."""
         return beliefs.posteriors(self.source, tokens, mask, evidence, dtype, return_log_evidence)
 
-    def block_posteriors(self, tokens, mask, levels: list[int], dtype: torch.dtype) -> torch.Tensor:
+    def block_posteriors(self, tokens: torch.Tensor, mask: Any, levels: list[int], dtype: torch.dtype) -> torch.Tensor:
         """One pass up for all levels: see `block_beliefs`."""
         return block_beliefs.block_posteriors(self.source, tokens, mask, levels, dtype)
 
-    def sample_posterior(self, tokens=None, mask=None, evidence=None, generator: Any = None) -> list[torch.Tensor]:
+    def sample_posterior(
+        self, tokens: torch.Tensor = None, mask: Any = None, evidence: Any = None, generator: Any = None
+    ) -> list[torch.Tensor]:
         """From the root down."""
         return beliefs.sample_posterior(self.source, tokens, mask, evidence, generator)
 

@@ -2,10 +2,11 @@
 
 import torch
 
+from ...fixed_tree import FixedTree
 from .rule_tables import Tables, look_up, tables_for
 
 
-def parse(grammar, tokens: torch.Tensor) -> list[torch.Tensor]:
+def parse(grammar: FixedTree, tokens: torch.Tensor) -> list[torch.Tensor]:
     """The derivation of every sentence, by table look-up.
 
     Args:
@@ -24,7 +25,7 @@ def parse(grammar, tokens: torch.Tensor) -> list[torch.Tensor]:
     return levels
 
 
-def log_prob(grammar, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def log_prob(grammar: FixedTree, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Log probability of whole sentences in nats: the root's plus that of every rule of the derivation.
 
     Args:

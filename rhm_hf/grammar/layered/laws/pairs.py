@@ -6,8 +6,10 @@ descend from: products of child matrices along their paths.
 
 import numpy as np
 
+from ...fixed_tree import FixedTree
 
-def joint(grammar, first: int, level: int, second: int) -> np.ndarray:
+
+def joint(grammar: FixedTree, first: int, level: int, second: int) -> np.ndarray:
     """P(the level-`level` ancestor of token `first` is a, token `second` is b): `(symbols, v)`."""
     top = next(x for x in range(1, grammar.depth + 1) if _node(grammar, first, x) == _node(grammar, second, x))
     rules, size = grammar.rules_at(top), grammar.num_symbols_at(top - 1)
@@ -25,7 +27,7 @@ def _node(grammar, position: int, level: int) -> int:
     return position // grammar.block_length(level)
 
 
-def descent(grammar, position: int, level: int, bottom: int = 0) -> np.ndarray:
+def descent(grammar: FixedTree, position: int, level: int, bottom: int = 0) -> np.ndarray:
     """P(the token's ancestor of level `bottom` is x | that of level `level` is a): `(symbols a, symbols x)`."""
     matrix = np.eye(grammar.num_symbols_at(level))
     for upper in range(level, bottom, -1):
@@ -37,7 +39,7 @@ def descent(grammar, position: int, level: int, bottom: int = 0) -> np.ndarray:
     return matrix
 
 
-def tuple_law(grammar, node: int, position: int, level: int) -> np.ndarray:
+def tuple_law(grammar: FixedTree, node: int, position: int, level: int) -> np.ndarray:
     """See [`~rhm_hf.grammar.laws.base.Laws.tuple_law`]: rule r = symbol * rules per symbol + rule."""
     first = node * grammar.block_length(level)  # a token below the node, to find the common ancestor by
     symbols = joint(grammar, first, level, position)

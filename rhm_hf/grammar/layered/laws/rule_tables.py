@@ -6,10 +6,12 @@ no rule derives, so that nothing branches on failure: dead states have no rules,
 """
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
+from ...fixed_tree import FixedTree
 from ...laws.cache import cached_tables
 
 
@@ -20,7 +22,7 @@ DENSE_MATRIX_LIMIT = 2**22
 class Tables:
     """All levels of a grammar: `tables[level]`, level = 1..L, its root law and the marginal law of every node."""
 
-    def __init__(self, grammar, device: torch.device, dtype: torch.dtype):
+    def __init__(self, grammar: FixedTree, device: torch.device, dtype: torch.dtype):
         if grammar.depth != len(getattr(grammar, "rules", ())):
             raise ValueError(
                 f"{grammar.name} has no rules at every level: this function takes a Grammar, no other source"
@@ -73,7 +75,7 @@ class LevelTables:
         common_log_prob (`float`): its logarithm then, 0 otherwise.
     """
 
-    def __init__(self, tree, rules: np.ndarray, rule_probs: np.ndarray, device: torch.device, dtype: torch.dtype):
+    def __init__(self, tree: Any, rules: np.ndarray, rule_probs: np.ndarray, device: torch.device, dtype: torch.dtype):
         self._tree, self._probs = tree, rule_probs.ravel()
         self._device, self._dtype = device, dtype
         self.num_symbols, self.rules_per_symbol, self.tuple_size = rules.shape

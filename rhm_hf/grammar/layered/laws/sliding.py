@@ -10,6 +10,8 @@ node's marginal law, as nothing else is known of the world above, and the parsed
 target's side of that node down, everything to the left is in the window and the pass of `next_token` takes over.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -17,7 +19,7 @@ from .rule_tables import LevelTables, Tables, normalised
 
 
 def windowed_laws(
-    tables: Tables, tokens: torch.Tensor, read, positions: int, window: int
+    tables: Tables, tokens: torch.Tensor, read: Any, positions: int, window: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Laws `(n, targets, v)` and validity `(n, targets)` of the targets `window + 1 .. positions - 1`.
 

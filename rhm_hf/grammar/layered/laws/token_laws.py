@@ -10,10 +10,12 @@ impossible exactly where a sum is 0.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from ...fixed_tree import FixedTree
 from ...laws.inputs import checked_context
 from .rule_tables import LevelTables, Tables, look_up, normalised, tables_for
 from .sliding import windowed_laws
@@ -24,7 +26,14 @@ CHUNK_BYTES = {"cpu": 2**22, "cuda": 2**27}
 
 
 @torch.no_grad()
-def token_laws(grammar, tokens, positions: int, context_level, context_length, dtype):
+def token_laws(
+    grammar: FixedTree,
+    tokens: torch.Tensor,
+    positions: int,
+    context_level: int | None,
+    context_length: int | None,
+    dtype: torch.dtype | None,
+):
     """See [`~rhm_hf.grammar.laws.base.Laws.token_laws`].
 
     Chunks of n sentences have tensors of about 4 MiB on a CPU, 128 MiB on a GPU: 8 n positions times the largest
@@ -84,7 +93,9 @@ def _causal_laws(tables: Tables, read, positions: int, top: int) -> tuple[torch.
     return descend(tables, read, positions, top, laws, valid)
 
 
-def descend(tables: Tables, read, positions: int, top: int, laws, valid) -> tuple[torch.Tensor, torch.Tensor]:
+def descend(
+    tables: Tables, read: Any, positions: int, top: int, laws: Any, valid: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
     """From the laws of level `top`'s nodes given what is to their left, `(n, nodes, symbols)`, to the tokens'."""
     for level in range(top, 0, -1):
         states = [s[:, : laws.shape[1]] for s in read[level - 1][1]]

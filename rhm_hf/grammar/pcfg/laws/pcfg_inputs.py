@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ...laws.inputs import checked_tokens, padded
+from ...source import Source
 
 
 class Rows(NamedTuple):
@@ -16,7 +17,7 @@ class Rows(NamedTuple):
     device: torch.device
 
 
-def checked_rows(source, tokens: Any) -> Rows:
+def checked_rows(source: Source, tokens: Any) -> Rows:
     """Rows of tokens of any type; the length of one is the number of ids before its first PAD."""
     tokens = checked_tokens(source, tokens, whole=False)
     array = tokens.cpu().numpy()
@@ -24,7 +25,9 @@ def checked_rows(source, tokens: Any) -> Rows:
     return Rows(np.where(inside, array, 0), inside.sum(1), tokens.device)
 
 
-def given_evidence(source, tokens: Any, mask: Any, evidence: Any, lengths: Any) -> tuple[Rows, np.ndarray | None]:
+def given_evidence(
+    source: Source, tokens: Any, mask: Any, evidence: Any, lengths: Any
+) -> tuple[Rows, np.ndarray | None]:
     """Rows, and likelihoods `(n, t, v)` where tokens are hidden or soft; None where all are known."""
     if (tokens is None) == (evidence is None):
         raise ValueError("give either tokens (with or without a mask) or evidence, of shape (sentences, t, v)")

@@ -15,6 +15,7 @@ from ...laws.base import Laws
 from ...laws.inputs import checked_dtype
 from ...laws.posteriors import refuse_impossible
 from ...refusal import NotSupported
+from ...source import Source
 from ..chart_tables import BEST, PROBS
 from ..derivation_tree import Tree
 from ..unbinarised import Derivations, count_derivations
@@ -29,7 +30,7 @@ class PCFGLaws(Laws):
         source ([`~rhm_hf.grammar.pcfg.PCFG`]): the grammar.
     """
 
-    def __init__(self, source):
+    def __init__(self, source: Source):
         super().__init__(source)
         self.binary, self.sweeps = source.binary, source.sweeps
         self._made_chains = {}

@@ -15,9 +15,11 @@ log Z is the pass down.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from ...fixed_tree import FixedTree
 from ...laws.posteriors import posteriors_by_chunks, slices
 from ...layered.laws.messages import guarded
 from .slot_tables import SparseLevel, SparseTables, sparse_tables_for
@@ -27,7 +29,14 @@ from .slot_tables import SparseLevel, SparseTables, sparse_tables_for
 CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**30}
 
 
-def sparse_posteriors(grammar, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence=False):
+def sparse_posteriors(
+    grammar: FixedTree,
+    tokens: torch.Tensor = None,
+    mask: Any = None,
+    evidence: Any = None,
+    dtype: torch.dtype | None = None,
+    return_log_evidence: bool = False,
+):
     """See [`~rhm_hf.inference.posteriors`]; the empty symbol is the last of its level below the root."""
 
     def compute(dtype: torch.dtype, part: list[torch.Tensor], out: list[torch.Tensor]) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ...fixed_tree import FixedTree
 from ...laws.posteriors import draw, given_evidence, refuse_impossible, slices
 from .slot_beliefs import CHUNK_BYTES, Level, rule_weights, sentence_bytes, upward
 from .slot_tables import SparseLevel, SparseTables, sparse_tables_for
@@ -18,7 +19,7 @@ PLACEMENT_ENTRIES = 2**22  # weights of placements held at a time
 
 @torch.no_grad()
 def sparse_sample_posterior(
-    grammar,
+    grammar: FixedTree,
     tokens: Any = None,
     mask: Any = None,
     evidence: Any = None,

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import torch
 
+from ...fixed_tree import FixedTree
 from .slot_tables import sparse_tables_for
 
 
-def sparse_node_marginals(grammar, level: int) -> torch.Tensor:
+def sparse_node_marginals(grammar: FixedTree, level: int) -> torch.Tensor:
     """The law of every node of a level of a sparse grammar given nothing.
 
     Args:
@@ -22,7 +23,7 @@ def sparse_node_marginals(grammar, level: int) -> torch.Tensor:
     return laws[:, : grammar.num_symbols_at(level)].clone()
 
 
-def sparse_plateau(grammar, level: int) -> float:
+def sparse_plateau(grammar: FixedTree, level: int) -> float:
     """Entropy per token when each token is predicted from the tokens to its left in its own level-`level` block.
 
     As [`~rhm_hf.inference.plateau`]: the mean entropy of a block, which is that of its root plus the expected

@@ -15,6 +15,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from ...fixed_tree import FixedTree
 from ...laws.inputs import checked_context
 from ...laws.window_laws import fill_windows
 from ...layered.laws.rule_tables import normalised
@@ -26,7 +27,14 @@ CHUNK_BYTES = {"cpu": 2**22, "cuda": 2**27}
 
 
 @torch.no_grad()
-def sparse_token_laws(grammar, tokens, positions: int, context_level, context_length, dtype):
+def sparse_token_laws(
+    grammar: FixedTree,
+    tokens: torch.Tensor,
+    positions: int,
+    context_level: int | None,
+    context_length: int | None,
+    dtype: torch.dtype | None,
+):
     """See [`~rhm_hf.grammar.laws.base.Laws.token_laws`].
 
     A window that leaves tokens out costs a belief propagation for every token, so about d times the full context.

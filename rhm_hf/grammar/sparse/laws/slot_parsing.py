@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import torch
 
+from ...fixed_tree import FixedTree
 from .slot_tables import Patches, SparseLevel, SparseTables, sparse_tables_for
 
 
-def sparse_parse(grammar, tokens: torch.Tensor) -> list[torch.Tensor]:
+def sparse_parse(grammar: FixedTree, tokens: torch.Tensor) -> list[torch.Tensor]:
     """The derivation of every sentence of a sparse grammar, empty nodes included.
 
     Args:
@@ -27,7 +28,7 @@ def sparse_parse(grammar, tokens: torch.Tensor) -> list[torch.Tensor]:
     return levels
 
 
-def sparse_log_prob(grammar, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def sparse_log_prob(grammar: FixedTree, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Log probability of whole sentences in nats: the base sentence's minus the logarithm of all placements' number.
 
     Args:

@@ -7,10 +7,12 @@ have one more, the *dead* one. So level ℓ's empty and dead symbols are V and V
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
+from ...fixed_tree import FixedTree
 from ...laws.cache import cached_tables
 from ...layered.laws.rule_tables import LevelTables, Tables, look_up, tables_for
 
@@ -18,7 +20,7 @@ from ...layered.laws.rule_tables import LevelTables, Tables, look_up, tables_for
 class SparseTables:
     """All levels of a sparse grammar: `tables[level]`, level = 1..L."""
 
-    def __init__(self, grammar, device: torch.device, dtype: torch.dtype):
+    def __init__(self, grammar: FixedTree, device: torch.device, dtype: torch.dtype):
         # No reference to the grammar itself: it is the cache's weak key.
         self.base: Tables = tables_for(grammar.base, device, dtype)
         self.device, self.dtype, self.depth = device, dtype, grammar.depth
@@ -66,7 +68,7 @@ class SparseLevel:
         vacancy (`torch.Tensor`): float64 `(slots,)`, the probability that slot t holds none.
     """
 
-    def __init__(self, t: LevelTables, tree, placements, device: torch.device, dtype: torch.dtype):
+    def __init__(self, t: LevelTables, tree: Any, placements: Any, device: torch.device, dtype: torch.dtype):
         self.t, self._tree, self._device = t, tree, device
         self.kind, self.num_placements, self.num_slots = placements.kind, placements.count, placements.num_slots
         self.slots = torch.tensor(placements.slots, dtype=torch.int64, device=device)

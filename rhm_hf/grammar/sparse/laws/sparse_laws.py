@@ -1,5 +1,7 @@
 """`SparseLaws`: the exact laws of a [`~rhm_hf.grammar.SparseGrammar`]; each has its algorithm in a `slot_*` module."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -15,7 +17,14 @@ from .slot_parsing import sparse_log_prob, sparse_parse
 class SparseLaws(Laws):
     """Placements are summed over; a complete sentence determines its own."""
 
-    def token_laws(self, tokens, positions, context_level, context_length, dtype):
+    def token_laws(
+        self,
+        tokens: torch.Tensor,
+        positions: int,
+        context_level: int | None,
+        context_length: int | None,
+        dtype: torch.dtype | None,
+    ):
         """One pass down the tree; windows cost a posterior a position."""
         return sparse_token_laws(self.source, tokens, positions, context_level, context_length, dtype)
 
@@ -31,11 +40,24 @@ class SparseLaws(Laws):
         """The only one."""
         return self.parse(tokens)
 
-    def posteriors(self, tokens=None, mask=None, evidence=None, dtype=None, return_log_evidence=False):
+    def posteriors(
+        self,
+        tokens: torch.Tensor = None,
+        mask: Any = None,
+        evidence: Any = None,
+        dtype: torch.dtype | None = None,
+        return_log_evidence: bool = False,
+    ):
         """Messages up, and derivatives of log Z down."""
         return sparse_posteriors(self.source, tokens, mask, evidence, dtype, return_log_evidence)
 
-    def sample_posterior(self, tokens=None, mask=None, evidence=None, generator=None) -> list[torch.Tensor]:
+    def sample_posterior(
+        self,
+        tokens: torch.Tensor = None,
+        mask: Any = None,
+        evidence: Any = None,
+        generator: torch.Generator | None = None,
+    ) -> list[torch.Tensor]:
         """From the root down: rules, then placements."""
         return sparse_sample_posterior(self.source, tokens, mask, evidence, generator)
 

@@ -8,6 +8,7 @@ sentences and counts of derivations stay integers.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -168,7 +169,9 @@ def gathered(
     return Rows(place // (frame.longest + 1), place % (frame.longest + 1), cells % (frame.longest + 1), sums, top)
 
 
-def summed(frame, inverse, num_cells: int, exponents, values_of, width: int, dtype):
+def summed(
+    frame: Any, inverse: Any, num_cells: int, exponents: Any, values_of: Any, width: int, dtype: torch.dtype | None
+):
     """Vectors added up in `num_cells` cells, `(cells, width)`, and the exponents of these `(cells,)`."""
     top = torch.full((num_cells,), NOWHERE, device=inverse.device, dtype=torch.int64)
     top.scatter_reduce_(0, inverse, exponents, "amax")
@@ -185,7 +188,7 @@ def summed(frame, inverse, num_cells: int, exponents, values_of, width: int, dty
     return sums, top
 
 
-def rescaled(vectors, exponents, largest) -> tuple[torch.Tensor, torch.Tensor]:
+def rescaled(vectors: Any, exponents: Any, largest: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """The same numbers with the largest entry of each vector in [1/2, 1)."""
     shift = torch.frexp(largest)[1].to(torch.int64)
     return vectors * torch.exp2(-shift.to(vectors.dtype))[:, None], exponents + shift

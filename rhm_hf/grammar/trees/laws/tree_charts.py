@@ -9,6 +9,7 @@ by one more that starts where they end, and closing a state with its last child 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -92,7 +93,7 @@ def gathered_products(frame: Frame, columns: tuple[torch.Tensor, ...], width: in
     return gathered(frame, (sentence, start, end), exponents, lambda part: vectors[part], width, vectors.dtype)
 
 
-def products(frame: Frame, table: torch.Tensor, states: Rows, left, below: Rows, right):
+def products(frame: Frame, table: torch.Tensor, states: Rows, left: Any, below: Rows, right: Any):
     """Closes (or opens) states with one more symbol, pair by pair.
 
     Args:

@@ -6,6 +6,8 @@ the alternatives' weights, which falls on each with a probability proportional t
 takes the largest weight, from a chart of maxima.
 """
 
+from typing import Any
+
 import torch
 
 from ..tree_sampling import Tree
@@ -25,7 +27,7 @@ class RowIndex:
         counts = torch.bincount(places, minlength=frame.num_places)
         self.first, self.counts = counts.cumsum(0) - counts, counts
 
-    def find(self, sentence, start, end) -> torch.Tensor:
+    def find(self, sentence: Any, start: int, end: Any) -> torch.Tensor:
         """The row of each span, -1 where it has none."""
         key = self.frame.places(sentence, start) * (self.frame.longest + 1) + end
         if not len(self.keys):
@@ -33,7 +35,7 @@ class RowIndex:
         at = torch.searchsorted(self.keys, key).clamp_(max=len(self.keys) - 1)
         return torch.where(self.keys[at] == key, at, -1)
 
-    def starting(self, sentence, start) -> tuple[torch.Tensor, torch.Tensor]:
+    def starting(self, sentence: Any, start: int) -> tuple[torch.Tensor, torch.Tensor]:
         """All rows that start at the given places: which place, and which row."""
         place = self.frame.places(sentence, start)
         counts = self.counts[place]
@@ -66,7 +68,13 @@ def lowest(scores: torch.Tensor, node: torch.Tensor, num_nodes: int) -> torch.Te
 
 
 def trees(
-    frame: Frame, tables: TreeTables, tokens: Rows, levels: list[Level], lengths, generator=None, best: bool = False
+    frame: Frame,
+    tables: TreeTables,
+    tokens: Rows,
+    levels: list[Level],
+    lengths: Any,
+    generator: torch.Generator | None = None,
+    best: bool = False,
 ) -> list[Tree | None]:
     """One tree a sentence; None where no tree derives it."""
     chooser = Chooser(generator, best)

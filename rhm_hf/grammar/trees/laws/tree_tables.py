@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ...source import Source
+
 
 TABLE_LIMIT = 2**27  # entries of one tensor: 1 GiB in float64
 
@@ -28,7 +30,7 @@ class TreeTables:
             derivations.
     """
 
-    def __init__(self, grammar, device: torch.device, dtype: torch.dtype, counting: bool = False):
+    def __init__(self, grammar: Source, device: torch.device, dtype: torch.dtype, counting: bool = False):
         self.device, self.dtype, self.depth, self.vocab_size = device, dtype, grammar.depth, grammar.vocab_size
         root = np.sign(grammar.root_probs) if counting else grammar.root_probs
         self.root_probs = torch.tensor(root, dtype=dtype, device=device)
@@ -72,7 +74,14 @@ class LevelTables:
             symbol that it adds; None where the states are all pairs, in order.
     """
 
-    def __init__(self, rules: list[np.ndarray], probs: list[np.ndarray], num_child_symbols: int, device, dtype):
+    def __init__(
+        self,
+        rules: list[np.ndarray],
+        probs: list[np.ndarray],
+        num_child_symbols: int,
+        device: torch.device,
+        dtype: torch.dtype | None,
+    ):
         self.num_symbols, self.num_child_symbols = len(rules[0]), num_child_symbols
         self.device, self.dtype = device, dtype
         flat = []  # (parents, tuples, probabilities) of the rules that exist, by arity
