@@ -22,6 +22,7 @@ from ...checks import smallest_dtype
 from ..fixed_tree import FixedTree
 from ..layered import parsing
 from ..layered.grammar import Grammar
+from ..refusal import NotSupported
 from . import chain_counts
 
 
@@ -119,9 +120,11 @@ class ChainGrammar(FixedTree):
 
     def _rules_of(self, function: str, level: int):
         if self._checked_level(level, 1) > self.cut:
-            raise ValueError(
-                f"level={level} of {self.name} has no rules: above level {self.cut} it is a hidden Markov chain; what "
-                "needs rules at every level takes a Grammar"
+            raise NotSupported(
+                f"a list of rules of level {level}",
+                self,
+                f"above level {self.cut} it is a hidden Markov chain",
+                "take a grammar with rules at every level",
             )
         return getattr(self.blocks, function)(level)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...checks import SEED_LIMIT, check_integer, smallest_dtype
 from ..fixed_tree import FixedTree
+from ..refusal import NotSupported
 
 
 LAWS = ("uniform", "conditional")
@@ -242,6 +243,8 @@ def _nodes(grammar, levels, level: int, node: int | None, stream: _Stream) -> np
 
 def _checked(grammar, levels, level: int, lowest: int) -> list[np.ndarray]:
     """Every level as a fresh array of its smallest type."""
+    if not grammar.has_blocks:
+        raise NotSupported("an intervention", grammar, "its trees have no nodes by level and position")
     check_integer("level", level, lowest, grammar.depth + 1)
     if len(levels) != grammar.depth + 1:
         raise ValueError(

@@ -7,9 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from rhm_hf.checks import SEED_LIMIT, check_integer
-from rhm_hf.grammar import Grammar, Source, redraw_rule, replace_symbol
+from rhm_hf.grammar import NotSupported, Source, redraw_rule, replace_symbol
 from rhm_hf.judging.activations import Activations, Standardiser, batches, known, sentences
 from rhm_hf.judging.bare import evaluating
+from rhm_hf.judging.sentences import refuse_varying
 from rhm_hf.statistics import Accumulator
 
 
@@ -83,13 +84,17 @@ def representation_probe(
         `ValueError`: as for [`~rhm_hf.metrics.synonym_sensitivity.synonym_sensitivity`], and where no level below the
             root has synonyms.
     """
+    refuse_varying(grammar, "representation_probe", "it replaces nodes of levels")
     if nodes not in NODES:
         raise ValueError(f"nodes={nodes!r} is unknown: use one of {', '.join(NODES)}")
-    levels = [level for level in range(1, grammar.depth) if _has_synonyms(grammar, level)]
+    below_root = range(1, min(grammar.depth - 1, grammar.parsed_depth) + 1)
+    levels = [level for level in below_root if _has_synonyms(grammar, level)]
     if not levels:
-        raise ValueError(
-            f"{grammar.name} has no level below its root with synonyms (depth {grammar.depth}): there is nothing to "
-            "redraw; take a deeper grammar, or more rules per symbol"
+        raise NotSupported(
+            "representation_probe",
+            grammar,
+            f"it has no level below its root with synonyms (depth {grammar.depth}), nothing to redraw",
+            "take a deeper grammar, or more rules per symbol",
         )
     options = {"positions": positions, "hide_last": hide_last, "bos": bos}
     reader = Activations.of(model, grammar, **options, token_ids=token_ids, mask_token_id=mask_token_id)
@@ -119,8 +124,10 @@ def whitening_seed(seed: int) -> int:
     return (check_integer("seed", seed, 0, SEED_LIMIT) + SEED_LIMIT // 2) % SEED_LIMIT
 
 
-def _has_synonyms(grammar: Grammar, level: int) -> bool:
-    return bool(((grammar.rule_probs_at(level) > 0).sum(1) > 1).any() and grammar.num_symbols_at(level) > 1)
+def _has_synonyms(grammar: Source, level: int) -> bool:
+    """Whether a node beside the last token's ancestor can be redrawn and replaced."""
+    has_rules = bool(((grammar.rule_probs_at(level) > 0).sum(1) > 1).any())
+    return has_rules and grammar.num_symbols_at(level) > 1 and grammar.num_nodes_at(level) > 1
 
 
 def _compare(reader, grammar, originals, level, nodes, seed, batch_size, before, whiten) -> dict[str, list]:

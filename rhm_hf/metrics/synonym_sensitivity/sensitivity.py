@@ -8,6 +8,7 @@ import torch
 from rhm_hf.grammar import Source, exchange_synonyms
 from rhm_hf.judging.activations import Activations, batches, known, sentences
 from rhm_hf.judging.bare import evaluating
+from rhm_hf.judging.sentences import refuse_varying
 from rhm_hf.statistics import Accumulator
 
 
@@ -66,6 +67,7 @@ def synonym_sensitivity(
         `ValueError`: for vocabularies that do not match, ungrammatical sentences, sentences longer than the model's
             context, and models without hidden states.
     """
+    refuse_varying(grammar, "synonym_sensitivity", "it redraws the rules of levels")
     reader = Activations.of(
         model,
         grammar,
