@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import time
 from calendar import timegm
 from dataclasses import dataclass
@@ -221,14 +220,6 @@ def _output(folder: Path) -> str | None:
     path = folder / "output.txt"
     lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines() if path.exists() else []
     return lines[-1] if lines and ("rror" in lines[-1] or lines[-1].startswith("rhm ")) else None
-
-
-def best_value(rows: list[dict[str, Any]], key: str) -> float | None:
-    """A column of the best row, where it is a finite number."""
-    for row in rows:
-        if row.get("best") in (1, "1") and isinstance(row.get(key), int | float) and math.isfinite(row[key]):
-            return float(row[key])
-    return None
 
 
 def results_of(folder: Path) -> tuple[Path, list[dict[str, Any]]]:
