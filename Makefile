@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test lint benchmark zoo cards figures figures-data clean
+.PHONY: demo test lint benchmark zoo cards figures figures-data site clean
 
 # Installed anew only when what is to be installed changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -56,5 +56,13 @@ figures-data: $(VENV)/.installed
 		--figures docs/figures --text $(TEXT)
 	$(BIN)/python recipes/correlations/correlations_text.py --figures docs/figures --text $(TEXT)
 
+# The documentation, in site/index.html; every warning is an error.
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+site: $(VENV)/.installed-docs
+	$(RUN) NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site

@@ -115,7 +115,7 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     def _resolved_grammar(self) -> Source:
         given = {k: getattr(self, k) for k in _PARAMETERS if getattr(self, k) is not None}
         shape = [k for k in given if k != "rules_seed"]
-        if self.grammar is None and self.name != "default" and _is_folder(self.name):
+        if self.grammar is None and self.name != "default" and _is_place(self.name):
             self.grammar, self.name = self.name, "default"
         if self.grammar is not None:
             grammar = _without_wrong_parameters(resolve_grammar(self.grammar))
@@ -150,9 +150,9 @@ class RHMDatasetConfig(datasets.BuilderConfig):
                 )
 
 
-def _is_folder(name: Any) -> bool:
-    """Whether a name is the directory of a saved grammar; a short name never is, whatever lies about."""
-    return isinstance(name, str) and not is_name(name) and Path(name).is_dir()
+def _is_place(name: Any) -> bool:
+    """Whether a name is the directory of a saved grammar or a file of rules; a short name is not, whatever lies about."""
+    return isinstance(name, str) and not is_name(name) and Path(name).exists()
 
 
 _PARAMETERS = (

@@ -60,8 +60,7 @@ def collapse_quality(
 
     Raises:
         `ValueError`: for fewer than two curves, values that have no logarithm, curves that share no rescaled x, or
-        runs
-            that their step limit ended.
+            runs that their step limit ended.
     """
     limited = ended(curves, stopped_by, step_limited)
     curves = checked_curves(curves, limit)
