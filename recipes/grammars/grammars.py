@@ -81,16 +81,14 @@ def draw(tables: Tables, path: Path) -> None:
     labels = {"xlabel": "brackets, or constituents, that are open", "ylabel": "KL (nats per token)"}
     finish(middle, f"By depth of nesting, P = {largest}", "lines", yscale="log", **labels)
     draw_symbols(right, tables["symbols"], largest)
-    text = (
-        f"{scale(tables['runs'])} each; bars at the left: standard error over sentences. Depth {DEEPEST}: and more. "
-    )
-    note(figure, text + "Arithmetic and dyck2 count open brackets. Below: the parts sum to the whole KL.")
+    text = f"{scale(tables['runs'])} each; bars at the left: standard error over sentences. Depth {DEEPEST}: "
+    note(figure, text + "and more. Arithmetic and dyck2 count open brackets. Below: the parts sum to the whole KL.")
     figure.savefig(path)
 
 
 def draw_symbols(ax, rows: list[dict], largest: int) -> None:
     """What the symbols add to the KL, as shares of the whole, in order."""
-    for i, (name, mine) in enumerate(group(where(rows, num_train=largest), "data").items()):
+    for i, mine in enumerate(group(where(rows, num_train=largest), "data").values()):
         whole, at = sum(row["adds"] for row in mine), 0.0
         for k, row in enumerate(sorted(mine, key=lambda row: -row["adds"])):
             part = row["adds"] / whole
@@ -107,10 +105,7 @@ def draw_symbols(ax, rows: list[dict], largest: int) -> None:
 
 def main(argv: list[str] | None = None) -> Tables:
     """The command line."""
-    options = {"judged": 1024}
-    return recipe_main(
-        argv, name="grammars", measure=measure, draw=draw, options=options, shows="runs", tiny={"judged": 16}
-    )
+    return recipe_main(argv, name="grammars", measure=measure, draw=draw, shows="runs")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,12 @@ from rhm_hf.metrics.rhm_kl import kl_divergence
 
 FINITE = {
     "ambiguous": TEXTS["finite"],
-    "nested": "S -> ( A ) [0.5] | A A [0.5]\nA -> [ B ] [0.3] | x [0.7]\nB -> A2 y | A2\nA2 -> x [0.5] | [0.2] | y y [0.3]",
+    "nested": """
+        S -> ( A ) [0.5] | A A [0.5]
+        A -> [ B ] [0.3] | x [0.7]
+        B -> A2 y | A2
+        A2 -> x [0.5] | [0.2] | y y [0.3]
+    """,
 }
 
 
