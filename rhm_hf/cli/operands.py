@@ -2,7 +2,7 @@
 
 A name, a path and an object are three things:
 
-- GRAMMAR: a short name (`v8-m2-s2-L3`), or a path or Hub id, which has a slash or ends in `.cfg` or `.json`
+- GRAMMAR: a short name (`v8-m2-s2-L3`), or a path or Hub id, which has a slash or ends in `.cfg`, `.pcfg` or `.json`
   (`./folder`, `rules.cfg`, `user/repo`).
 - MODEL: a folder that is there, a Hub id, or `oracle:GRAMMAR`, the exact law (`,level=2` or `,length=3` behind it:
   shorter contexts).
@@ -19,19 +19,18 @@ from .group import suggestion
 from .progress import heavy, progress
 
 
-GRAMMAR_ENDINGS = (".cfg", ".json")
-
-
 def is_path(text: str) -> bool:
     """Whether a grammar is written as a path or Hub id, and not as a short name."""
-    return "/" in text or text.endswith(GRAMMAR_ENDINGS)
+    from ..data.provenance import is_rules_file
+
+    return "/" in text or is_rules_file(text)
 
 
 def read_grammar(text: str, rules_seed: int | None = None):
     """The grammar that a word on the command line stands for.
 
     Args:
-        text (`str`): a short name, or a path or Hub id with a slash or an ending `.cfg` or `.json`.
+        text (`str`): a short name, or a path or Hub id with a slash or the ending of a file of rules.
         rules_seed (`int`, *optional*, defaults to 0): picks the grammar of a named ensemble; stored ones have none.
 
     Returns:
@@ -46,13 +45,13 @@ def read_grammar(text: str, rules_seed: int | None = None):
     if not text.strip():
         raise ValueError("GRAMMAR is empty: give a short name such as v8-m2-s2-L3, or a path such as ./folder")
     if is_path(text):
-        from ..data import resolve_grammar
+        from ..data.provenance import is_rules_file, resolve_grammar
 
         if rules_seed is not None:
             raise ValueError(
                 f"--rules_seed {rules_seed} draws the rules of a short name, and {text} has its own: drop it"
             )
-        if text.endswith(GRAMMAR_ENDINGS) and not Path(text).exists():
+        if is_rules_file(text) and not Path(text).expanduser().exists():
             raise ValueError(f"there is no file {text!r}{neighbours(Path(text))}")
         if text.startswith((".", "/", "~")) and not Path(text).expanduser().exists():
             raise ValueError(f"there is no folder or file {text!r}{neighbours(Path(text))}")

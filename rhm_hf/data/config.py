@@ -1,7 +1,6 @@
 """The configuration of `load_dataset("rhm", ..)`: keywords checked, defaults filled in, one name for equal content."""
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -10,9 +9,9 @@ from datasets.fingerprint import Hasher
 
 from ..checks import SEED_LIMIT, check_integer
 from ..grammar import Grammar, NotSupported, Source
-from ..grammar.registry import from_parameters, is_name, parameters_from_keywords, parameters_from_name
+from ..grammar.registry import from_parameters, parameters_from_keywords, parameters_from_name
 from ..grammar.sentences.sampling import check_split_sizes, resolve_sampling
-from .provenance import resolve_grammar
+from .provenance import is_place, resolve_grammar
 
 
 DEFAULT_NAME = "v16-m4-s2-L3"
@@ -24,8 +23,9 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     """What determines every row of a dataset. Equal content has equal fields, whichever way it was asked for.
 
     Args:
-        name (`str`, *optional*): a grammar's short name such as `v16-m4-s2-L3`, or the directory of a saved one; or
-            keywords, or `grammar`; with none of the three the grammar is `v16-m4-s2-L3`.
+        name (`str`, *optional*): a grammar's short name such as `v16-m4-s2-L3`, a file of rules such as `./dyck.cfg`,
+            or the directory or Hub id of a saved one; or keywords, or `grammar`; with none of the three the grammar
+            is `v16-m4-s2-L3`.
         vocab_size, num_synonyms, tuple_size, depth, num_classes, rules_seed, zipf_exponent, zipf_level, uncorrelated,
             cut_level, sparsity, placement (*optional*): see [`~rhm_hf.GrammarParameters`],
             [`~rhm_hf.grammar.FilteredParameters`] and [`~rhm_hf.grammar.SparseParameters`]; `rules_seed` defaults to
@@ -40,8 +40,8 @@ class RHMDatasetConfig(datasets.BuilderConfig):
             do.
         levels (`bool`, *optional*, defaults to `False`): adds the hidden symbols, columns `level_1` .. `level_{L-1}`;
             level 0 is `input_ids` and level L is `label`.
-        grammar ([`~rhm_hf.Grammar`] or another family's source, directory, Hub id or dataset, *optional*): the grammar
-            itself.
+        grammar ([`~rhm_hf.Grammar`] or another family's source, file of rules, directory, Hub id or dataset,
+            *optional*): the grammar itself.
 
     Raises:
         `ValueError`: if a value is out of range, two of them contradict each other, or more distinct sentences are
@@ -115,7 +115,7 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     def _resolved_grammar(self) -> Source:
         given = {k: getattr(self, k) for k in _PARAMETERS if getattr(self, k) is not None}
         shape = [k for k in given if k != "rules_seed"]
-        if self.grammar is None and self.name != "default" and _is_place(self.name):
+        if self.grammar is None and self.name != "default" and is_place(self.name):
             self.grammar, self.name = self.name, "default"
         if self.grammar is not None:
             grammar = _without_wrong_parameters(resolve_grammar(self.grammar))
@@ -148,11 +148,6 @@ class RHMDatasetConfig(datasets.BuilderConfig):
                 raise ValueError(
                     f"{keyword}={value!r} contradicts {source}, which says {keyword}={known}: drop one of them"
                 )
-
-
-def _is_place(name: Any) -> bool:
-    """Whether a name is the directory of a saved grammar or a file of rules; a short name is not, whatever lies about."""
-    return isinstance(name, str) and not is_name(name) and Path(name).exists()
 
 
 _PARAMETERS = (

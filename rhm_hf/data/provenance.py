@@ -12,8 +12,16 @@ from typing import Any
 import numpy as np
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from ..grammar import PCFG, Grammar, Source
-from ..grammar.registry import from_parameters, parameters_from_dict, rebuilt
+from ..grammar import Grammar, Source
+from ..grammar.registry import (
+    from_parameters,
+    is_name,
+    parameters_from_dict,
+    parameters_from_name,
+    read_rules_file,
+    rebuilt,
+    rule_endings,
+)
 
 
 def describe(grammar: Source, **settings: Any) -> str:
@@ -62,7 +70,7 @@ def resolve_grammar(grammar: Any) -> Source:
     Args:
         grammar: a [`~rhm_hf.Grammar`] or a source of another family, a dataset (see [`grammar_of`]), or the directory
             or Hub id (of a model or a dataset) of a saved grammar, a saved model or a Parquet export; or a file of
-            rules, see [`~rhm_hf.grammar.PCFG.from_file`].
+            rules, see [`~rhm_hf.Grammar.from_file`].
 
     Raises:
         `ValueError`: if it is none of these.
@@ -78,6 +86,37 @@ def resolve_grammar(grammar: Any) -> Source:
         f"grammar is a {type(grammar).__name__}: pass a Grammar, the directory or Hub id of a saved one, or a dataset "
         "made by load_dataset('rhm', ..)"
     )
+
+
+def named_grammar(name: str, rules_seed: int | None = None) -> Source:
+    """The grammar of what stands where a short name does: in `load_dataset("rhm", name)`, `--grammar name`, a recipe.
+
+    Args:
+        name (`str`): a short name, which no file or folder of the same name overrides; or a file of rules, a
+            directory or a Hub id, see [`resolve_grammar`].
+        rules_seed (`int`, *optional*, defaults to 0): picks the grammar of a short name. What is read has its own
+            rules: 0, which a run passes whatever its grammar is, says nothing then.
+
+    Raises:
+        `ValueError`: if it is none of these, or a seed is given for rules that were read.
+    """
+    if not is_place(name):
+        return from_parameters(parameters_from_name(name, rules_seed or 0))
+    if rules_seed:
+        raise ValueError(f"rules_seed={rules_seed} has no meaning for {name!r}, whose rules were given: drop it")
+    return resolve_grammar(name)
+
+
+def is_place(name: str) -> bool:
+    """Whether a text is a file of rules, a directory or a Hub id, and not a short name, whatever lies about."""
+    if is_rules_file(name):
+        return True
+    return not is_name(name) and ("/" in name or Path(name).exists())
+
+
+def is_rules_file(name: str) -> bool:
+    """Whether a text is written as a file of rules, by its ending."""
+    return name.endswith(rule_endings())
 
 
 def _parts(dataset: Any) -> list:
@@ -113,7 +152,9 @@ def _loaded(place: str | Path) -> Source:
     if Path(place).is_dir():
         return Grammar.from_pretrained(place)
     if Path(place).is_file():
-        return PCFG.from_file(place)
+        return read_rules_file(place)
+    if is_rules_file(str(place)):
+        raise ValueError(f"grammar={str(place)!r} ends as a file of rules, and is not there: check the path")
     try:
         try:
             return Grammar.from_pretrained(place)

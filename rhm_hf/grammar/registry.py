@@ -11,14 +11,18 @@ A class of parameters is a frozen dataclass of one named ensemble. It has
 - `from_name(name, rules_seed)`, `name`, `rules_seed`, and `to_dict()`, which writes `kind` and is read by keywords;
 - `keywords` (`dict`): the values that `load_dataset("rhm", ..)` takes by keyword;
 - `wraps` (`bool`), True where it adds something to other parameters, its field `base`; then `of(base, **keywords)`.
+
+A family whose rules people write as text registers the endings of such files too: `register_reader(PCFG, ".cfg")`.
 """
 
+from pathlib import Path
 from typing import Any
 
 
 _FAMILIES: dict[str, type] = {}
 _KINDS: dict[str, type] = {}
 _SOURCES: dict[type, type] = {}  # of each class of parameters
+_READERS: dict[str, type] = {}  # of each ending of files of rules; the first also of text without a file
 
 DEFAULT_KIND = "rhm"  # of records without one
 
@@ -40,6 +44,42 @@ def register(source: type, *parameters: type) -> None:
     _FAMILIES[source.family] = source
     for kind in parameters:
         _KINDS[kind.kind], _SOURCES[kind] = kind, source
+
+
+def register_reader(source: type, *endings: str) -> None:
+    """Makes known which family reads rules that people write.
+
+    Args:
+        source (`type`): a subclass of [`~rhm_hf.grammar.Source`] with `from_text(text, start)` and `from_file(path,
+            start)`.
+        endings (`str`): of the names of such files, `".cfg"`. Files of other endings, and text without a file, go to
+            the family that was registered first.
+    """
+    for ending in endings:
+        _READERS.setdefault(ending, source)
+
+
+def rule_endings() -> tuple[str, ...]:
+    """The endings by which a name is known to be that of a file of rules, whether it is there or not."""
+    return tuple(_READERS)
+
+
+def read_rules(text: str, start: str | None = None) -> Any:
+    """The source of rules written as text, see [`~rhm_hf.grammar.PCFG.from_text`]."""
+    return next(iter(_READERS.values())).from_text(text, start)
+
+
+def read_rules_file(path: str | Path, start: str | None = None) -> Any:
+    """The source of a file of rules, see [`~rhm_hf.grammar.PCFG.from_file`].
+
+    Raises:
+        `ValueError`: naming the file, and what is wrong with it; also where it is not there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "a folder, and no file of rules" if path.is_dir() else "not there"
+        raise ValueError(f"path={str(path)!r} is {what}: give a file such as rules.cfg; texts go to from_text")
+    return _READERS.get(path.suffix, next(iter(_READERS.values()))).from_file(path, start)
 
 
 def families() -> dict[str, type]:

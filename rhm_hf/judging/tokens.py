@@ -1,9 +1,11 @@
 """A model's laws of tokens beside the exact ones: causal models at every next token, masked ones at hidden tokens."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from ..grammar import Source
 from ..inference import next_token_probs, posteriors, prefix_probs
@@ -27,6 +29,7 @@ def compare_tokens(
     hidden: torch.Tensor | None = None,
     batch_size: int | None = None,
     accelerator: Any = None,
+    split: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> dict:
     """The exact KL of a model, token by token.
 
@@ -39,9 +42,12 @@ def compare_tokens(
             causal model is judged at every next token, and END is one where lengths vary.
         batch_size (`int`, *optional*): sentences a call of the model; by default what keeps its logits under 128 MB.
         accelerator (`accelerate.Accelerator`, *optional*): splits the sentences over its processes.
+        split (`Callable`, *optional*): of a causal model: from tokens `(rows, width)` to weights `(rows, positions,
+            groups)` that sum to one over the groups at every judged position: to what its KL is put down.
 
     Returns:
-        `dict`: see [`~rhm_hf.metrics.rhm_kl.kl_divergence`].
+        `dict`: see [`~rhm_hf.metrics.rhm_kl.kl_divergence`]. With `split` also `kl_split`, what each group adds to
+        `kl`, and `split_share`, the share of the judged tokens that it has: both sum to the whole.
     """
     ends = hidden is None and source.lengths_vary
     longest = sentences.tokens.shape[1]
@@ -54,22 +60,35 @@ def compare_tokens(
     if ends:
         shapes["end"] = ()
     device = reader.device
+    if split is not None:
+        num_groups = split(sentences.tokens[:1]).shape[-1]
+        shapes |= {"split": (num_groups,), "split_share": (num_groups,)}
 
     def measure(rows: slice) -> dict[str, Sums]:
         batch, lengths = sentences.tokens[rows].to(device), sentences.lengths[rows].to(device)
         mask = None if hidden is None else hidden[rows].to(device)
+        if ends:
+            batch = batch[:, : int(lengths.max())]  # what is padding in all of them is not read
+        beyond = longest - batch.shape[1]
         weight = sentences.weights[rows].to(device)
-        judged = _judged(lengths, longest + ends, ends, ids) if mask is None else mask
+        judged = _judged(lengths, batch.shape[1] + ends, ends, ids) if mask is None else mask
         log_q = _log_probs(reader, ids, batch, mask, source.lengths_vary).double()
         terms = divergence_terms(_exact(source, batch, mask, ends), log_q)
-        terms = {name: torch.where(judged, values, 0) for name, values in terms.items()}
+        terms = {name: F.pad(torch.where(judged, values, 0), (0, beyond)) for name, values in terms.items()}
+        broken = (judged & is_broken(log_q)).sum(1)
+        judged = F.pad(judged, (0, beyond))
         counts = judged.double()
         found = {name: (values.sum(1), counts.sum(1), weight) for name, values in terms.items()}
         found["per_position"] = (terms["kl"], counts, weight)
-        found["broken"] = ((judged & is_broken(log_q)).sum(1), 1.0, 1.0)
+        found["broken"] = (broken, 1.0, 1.0)
         if ends:
             last = terms["kl"].gather(1, lengths[:, None])[:, 0]
             found["end"] = (last, judged.gather(1, lengths[:, None])[:, 0].double(), weight)
+        if split is not None:
+            shares = F.pad(split(batch).to(counts), (0, 0, 0, beyond)) * counts[..., None]
+            of_groups = torch.where(shares > 0, terms["kl"][..., None] * shares, 0).sum(1)
+            total = counts.sum(1)[:, None]
+            found |= {"split": (of_groups, total, weight), "split_share": (shares.sum(1), total, weight)}
         return found
 
     options = {"device": device, "model": reader.model, "accelerator": accelerator, "batch_size": size}
@@ -80,6 +99,8 @@ def compare_tokens(
     result |= {"read_as": reader.read_as, "bos": ids.bos}
     if ends:
         result |= {"kl_end": found["end"].mean.item(), "kl_end_stderr": 0.0 if certain else found["end"].stderr.item()}
+    if split is not None:
+        result |= {"kl_split": found["split"].mean.tolist(), "split_share": found["split_share"].mean.tolist()}
     if source.has_blocks:
         result["kl_by_level"] = _by_level(source, found["per_position"])
     return result

@@ -42,12 +42,14 @@ class NextToken(Task):
         return float(self.drawn_lengths().mean()) + 1 if self.lengths_vary else float(self.length)
 
     def collate(self, rows: torch.Tensor, noise: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """`(batch, d)` symbols to int64 `input_ids` and `labels`, `(batch, d)`; where lengths vary `(batch, d + 1)`,
-        with the `attention_mask`."""
+        """`(batch, d)` symbols to int64 `input_ids` and `labels`, `(batch, d)`; where lengths vary `(batch, n + 1)`, n
+        the tokens of the longest row, with the `attention_mask`."""
         labels = rows.long()
         if not self.lengths_vary:
             return {"input_ids": F.pad(labels[:, :-1], (1, 0), value=self.bos), "labels": labels}
-        place, lengths = torch.arange(rows.shape[1] + 1, device=rows.device), self.lengths(labels)[:, None]
+        lengths = self.lengths(labels)[:, None]
+        labels = labels[:, : int(lengths.max())]  # a batch is as long as its longest row, not as that of all rows
+        place = torch.arange(labels.shape[1] + 1, device=rows.device)
         labels = F.pad(labels, (0, 1), value=self.pad)
         inputs = torch.where(place <= lengths, F.pad(labels[:, :-1], (1, 0), value=self.bos), self.pad)
         labels = torch.where(place < lengths, labels, torch.where(place == lengths, self.end, IGNORED))

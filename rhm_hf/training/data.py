@@ -86,7 +86,7 @@ def _sentences(arguments: DataArguments, with_classes: bool, num_judged: int) ->
     }
     apart = arguments.disjoint or (arguments.sampling or ("unique" if grammar.is_equiprobable else "iid")) == "unique"
     seen = 0.0 if apart else seen_share(tokens["train"], tokens["test"])
-    return TrainingData(splits, v, length, rhm_tokenizer(v), grammar, test_seen=seen)
+    return TrainingData(splits, v, length, rhm_tokenizer(grammar), grammar, test_seen=seen)
 
 
 def seen_share(train: np.ndarray, test: np.ndarray) -> float:

@@ -59,7 +59,8 @@ def _shape(arguments: Arguments) -> tuple[int, int]:
         parameters = registry.parameters_from_name(data.grammar, data.rules_seed)
     except ValueError:  # a directory, or a mistake that the data set says better
         return 1, 1
-    return getattr(parameters, "sentence_length", 1), getattr(parameters, "vocab_size", 1)
+    # A grammar of a gallery has a title alone: None.
+    return getattr(parameters, "sentence_length", None) or 1, getattr(parameters, "vocab_size", None) or 1
 
 
 def _refuse_above(needed: int, available: int, what: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from ..data.provenance import is_rules_file, named_grammar
 from ..grammar import Grammar
 from .arguments import Arguments, parse_sweep
 from .results import best_rows, read_csv, write_csv
@@ -184,7 +185,7 @@ class KeptRun:
 
     def grammar(self):
         """The source whose sentences the run was trained on."""
-        return Grammar.from_name(self.arguments.data.grammar, rules_seed=self.arguments.data.rules_seed)
+        return named_grammar(self.arguments.data.grammar, self.arguments.data.rules_seed)
 
     def model(self):
         """The model that the run kept, without a bar for the loading of its weights."""
@@ -229,7 +230,9 @@ def classified(rows: list[dict]) -> list[dict]:
 
 def data_name(run: Arguments) -> str:
     """What a table calls the data of a run: the grammar's name, the corpus's, or a file's without its folder."""
-    return run.data.grammar if run.data.text is None else Path(run.data.text).stem
+    if run.data.text is not None:
+        return Path(run.data.text).stem
+    return Path(run.data.grammar).name if is_rules_file(run.data.grammar) else run.data.grammar
 
 
 def read_tables(folder: Path, name: str) -> Tables:

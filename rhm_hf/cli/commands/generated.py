@@ -105,7 +105,8 @@ def _tokenizer(read, tokenizer: str | None):
         return None
     from ...data import rhm_tokenizer
 
-    return rhm_tokenizer(read.model.config.num_symbols)
+    grammar = getattr(read.model, "grammar", None)
+    return rhm_tokenizer(read.model.config.num_symbols if grammar is None else grammar)
 
 
 def _prompt_ids(prompt: str, tokenizer, model) -> list[int]:

@@ -102,6 +102,10 @@ class Laws:
 
         return causal_posteriors_by_masks(self.source, tokens, dtype)
 
+    def opened_symbols(self, tokens: Any, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What begins with the next token, given the tokens before it: general grammars know it."""
+        raise self._lacks("the symbols that tokens begin")
+
     def node_marginals(self, level: int) -> torch.Tensor:
         """The law of every node of a level given nothing."""
         raise self._lacks("the marginal laws of nodes")

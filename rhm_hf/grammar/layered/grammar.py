@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,8 @@ class Grammar(FixedTree):
     """A grammar: per level its production rules and their probabilities, and the law of the root.
 
     Make one with [`Grammar.from_name`], [`Grammar.from_parameters`], [`Grammar.from_rules`] or
-    [`Grammar.from_pretrained`]. Grammars are immutable, compare and hash by content, and pickle.
+    [`Grammar.from_pretrained`]; [`Grammar.from_text`] and [`Grammar.from_file`] read general grammars. Grammars are
+    immutable, compare and hash by content, and pickle.
     """
 
     family = "layered"
@@ -56,6 +58,39 @@ class Grammar(FixedTree):
     def from_name(name: str, rules_seed: int = 0) -> Source:
         """`Grammar.from_name("v16-m4-s2-L3", rules_seed=0)`; the name says the family, see `from_parameters`."""
         return registry.from_parameters(registry.parameters_from_name(name, rules_seed))
+
+    @staticmethod
+    def from_text(text: str, start: str | None = None) -> Source:
+        """The source of rules written as text: `Grammar.from_text("S -> a S b [0.4] | a b [0.6]")`.
+
+        Quotes are optional: what stands on no left side is a terminal. The first left side is the start symbol. Rules
+        are equiprobable where no probabilities are written; `S -> A | [0.2]` has an empty rule. The strings of the
+        tokens are `terminals`, in the order of ids.
+
+        Args:
+            text (`str`): the rules, see [`~rhm_hf.grammar.PCFG.from_text`].
+            start (`str`, *optional*, defaults to the first left side): the start symbol.
+
+        Returns:
+            [`~rhm_hf.grammar.PCFG`].
+
+        Raises:
+            `ValueError`: naming the line or the symbol, and the remedy.
+        """
+        return registry.read_rules(text, start)
+
+    @staticmethod
+    def from_file(path: str | Path, start: str | None = None) -> Source:
+        """The source of a file of rules: text as in `from_text`, or PhysicsLM4's JSON where the name ends in `.json`.
+
+        Args:
+            path (`str` or `Path`): the file.
+            start (`str`, *optional*, defaults to the first left side): the start symbol of a text.
+
+        Raises:
+            `ValueError`: naming the file, the line or the symbol, and the remedy.
+        """
+        return registry.read_rules_file(path, start)
 
     @classmethod
     def drawn_from(cls, parameters: GrammarParameters | LayeredParameters) -> "Grammar":

@@ -6,7 +6,7 @@ renormalised to the symbols and leak_cost = -log(1 - leaked mass) is the price o
 p = 0 are 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ def kl_divergence(
     mask_seed: int = 0,
     mask_token_id: int | None = None,
     accelerator: Any = None,
+    split: str | Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> dict:
     """The exact KL divergence, in nats per judged token, from a grammar's law to a model.
 
@@ -54,6 +55,10 @@ def kl_divergence(
             model has v + 3 ids.
         accelerator (`accelerate.Accelerator`, *optional*): splits the sentences over its processes; every process
             gets the whole result.
+        split (`"symbols"` or `Callable`, *optional*): puts the KL of a causal model's tokens down to groups.
+            `"symbols"`, of a general grammar: to the highest symbol that the derivation begins with a token, which is
+            decided there. A function gives, for tokens `(rows, width)`, weights `(rows, positions, groups)` that sum
+            to one over the groups at every judged position.
 
     Returns:
         `dict`: `kl` (nats per judged token, `inf` where the model excludes a possible token), `kl_within`,
@@ -66,6 +71,10 @@ def kl_divergence(
         On a fixed tree also `kl_by_level`: entry ℓ = 0..L, what the positions that open a block of level ℓ, and of no
         higher one, add to `kl`; they sum to it. Where lengths vary END counts as a token, position i is judged in the
         sentences of i - 1 tokens and more, and `kl_end` and `kl_end_stderr` are those at the end of the sentences.
+
+        With `split` also `kl_split`, what every group adds to `kl`, and `split_share`, its share of the judged tokens:
+        they sum to `kl` and to 1. `split="symbols"` adds `split_groups`, their names: the symbols of the grammar, then
+        `(in a rule)`, of tokens that begin no symbol, and `(END)`.
 
     Raises:
         `ValueError`: for vocabularies that do not match, ungrammatical sentences, a BOS that is a symbol, sentences
@@ -80,7 +89,23 @@ def kl_divergence(
     else:
         sentences = given_sentences(grammar, input_ids)
     hidden = _masks(sentences, mask_probability, mask_seed) if reader.is_masked else None
-    return compare_tokens(reader, grammar, sentences, ids, hidden, batch_size, accelerator)
+    weights, groups = _split(split, grammar, reader.is_masked)
+    return compare_tokens(reader, grammar, sentences, ids, hidden, batch_size, accelerator, weights) | groups
+
+
+def _split(split: Any, grammar: Source, is_masked: bool) -> tuple[Callable | None, dict]:
+    """The weights of groups, and what is said of them."""
+    if split is None:
+        return None, {}
+    if is_masked:
+        raise ValueError(f"split={split!r}: a masked model has no order of tokens; leave it out")
+    if callable(split):
+        return split, {}
+    if split != "symbols":
+        raise ValueError(f"split={split!r} must be 'symbols' or a function of tokens, or left out")
+    grammar.laws.require("opened_symbols", 'split="symbols"')
+    names = [*grammar.symbols, "(in a rule)", "(END)"]
+    return lambda tokens: grammar.laws.opened_symbols(tokens)[0], {"split_groups": names}
 
 
 def _length(grammar: Source) -> int | None:

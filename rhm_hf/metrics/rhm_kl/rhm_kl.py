@@ -23,7 +23,8 @@ Args:
 Returns:
     `dict` with `kl`, `kl_within`, `leak_cost`, `leaked_mass`, `kl_stderr`, `kl_per_position`,
     `kl_stderr_per_position`, `positions`, `kl_sentence`, `cross_entropy`, `entropy`, `num_infinite`, `num_sentences`,
-    `read_as`, `bos`; `kl_by_level` on a fixed tree; `kl_end`, `kl_end_stderr` where lengths vary.
+    `read_as`, `bos`; `kl_by_level` on a fixed tree; `kl_end`, `kl_end_stderr` where lengths vary; `kl_split`,
+    `split_share` with `split`.
 Examples:
     >>> import rhm_hf, evaluate
     >>> grammar = rhm_hf.Grammar.from_name("v4-m2-s2-L2")

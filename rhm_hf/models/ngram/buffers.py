@@ -40,6 +40,11 @@ class CountedLaw(LawForCausalLM):
         raise NotImplementedError
 
     @property
+    def num_outcomes(self) -> int:
+        """Outcomes of a law: v, and one more where END is one."""
+        return self.config.num_symbols
+
+    @property
     def laws(self) -> SmoothedLaws:
         """The smoothed laws, on the buffers' device."""
         names = [f"{name}_{order}" for order in range(len(self.config.num_contexts)) for name in OrderCounts._fields]
@@ -53,4 +58,4 @@ class CountedLaw(LawForCausalLM):
             if contexts  # a model that has counted nothing has the uniform law
         ]
         smoothing = config.smoothing, config.add_k, config.discount
-        return SmoothedLaws(orders, config.num_symbols, self.context_base, *smoothing)
+        return SmoothedLaws(orders, self.num_outcomes, self.context_base, *smoothing)

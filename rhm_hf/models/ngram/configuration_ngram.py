@@ -20,6 +20,7 @@ class NGramConfig(LawConfig):
         add_k (`float`, *optional*, defaults to 0.5): k of add-k smoothing.
         discount (`float`, *optional*): D of Kneser-Ney smoothing; by default estimated from the counts. A given one
             above 0 excludes no symbol, an estimate may.
+        ends (`bool`, *optional*, defaults to `False`): whether END = EOS is an outcome of the laws, after the symbols.
         num_contexts (`list[int]`, *optional*): contexts of order 0, 1, ..: shapes of the model's buffers.
         num_pairs (`list[int]`, *optional*): pairs of context and symbol of every order.
     """
@@ -37,6 +38,7 @@ class NGramConfig(LawConfig):
         discount: Any = None,
         num_contexts: Any = (0,),
         num_pairs: Any = (0,),
+        ends: bool = False,
         **kwargs,
     ):
         check_smoothing(smoothing, add_k, discount)
@@ -46,6 +48,12 @@ class NGramConfig(LawConfig):
         self.smoothing = smoothing
         self.add_k = add_k
         self.discount = discount
+        self.ends = ends
         self.num_contexts = list(num_contexts)
         self.num_pairs = list(num_pairs)
         super().__init__(num_symbols, **kwargs)
+
+    @property
+    def num_outcomes(self) -> int:
+        """v, and one more for END."""
+        return self.num_symbols + self.ends

@@ -15,8 +15,13 @@ class Documents(NamedTuple):
     num_symbols: int
 
     @classmethod
-    def of(cls, input_ids: Any, num_symbols: int | None) -> "Documents":
-        """Reads an array, a tensor, lists or a dataset; see [`NGramForCausalLM.fit`]."""
+    def of(cls, input_ids: Any, num_symbols: int | None, padded: bool = False) -> "Documents":
+        """Reads an array, a tensor, lists or a dataset; see [`NGramForCausalLM.fit`].
+
+        With `padded` a row ends before its first PAD = v + 1, where v is given.
+        """
+        if padded and num_symbols is not None and not hasattr(input_ids, "column_names"):
+            input_ids = _unpadded(input_ids, num_symbols + 1)
         tokens, lengths = _from_dataset(input_ids) if hasattr(input_ids, "column_names") else _from_arrays(input_ids)
         if not len(tokens):
             raise ValueError("input_ids is empty: there is nothing to count")
@@ -31,6 +36,11 @@ class Documents(NamedTuple):
             )
         return cls(tokens.astype(np.int64), np.asarray(lengths, dtype=np.int64), num_symbols)
 
+    def with_ends(self) -> "Documents":
+        """The same with END = v after every document."""
+        tokens = np.insert(self.tokens, np.cumsum(self.lengths), self.num_symbols)
+        return Documents(tokens, self.lengths + 1, self.num_symbols)
+
     @property
     def common_length(self) -> int | None:
         """The length of all documents, None where they differ."""
@@ -44,11 +54,19 @@ class Documents(NamedTuple):
         return np.arange(len(self.tokens)) - np.repeat(starts, self.lengths)
 
 
+def _unpadded(input_ids, pad: int):
+    """Rows without their padding, where they are an array that has some."""
+    array = input_ids.detach().cpu().numpy() if hasattr(input_ids, "detach") else input_ids
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or not (array == pad).any():
+        return input_ids
+    return [row[:n] for row, n in zip(array, (array != pad).cumprod(1).sum(1), strict=True)]
+
+
 def _from_arrays(input_ids) -> tuple[np.ndarray, np.ndarray]:
     if hasattr(input_ids, "detach"):
         input_ids = input_ids.detach().cpu().numpy()
     if isinstance(input_ids, list | tuple) and len({len(part) for part in input_ids if hasattr(part, "__len__")}) > 1:
-        parts = [_array(part) for part in input_ids]
+        parts = [_array(part) if len(part) else np.zeros(0, np.int64) for part in input_ids]
         if any(part.ndim != 1 for part in parts):
             raise ValueError("input_ids mixes shapes: give a list of sequences of ids")
         return np.concatenate(parts), np.array([len(part) for part in parts])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ...checks import check_integer
 from ..modeling_law import LawForCausalLM
@@ -18,7 +19,8 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
     """A token's law given the n - 1 tokens before it, from smoothed counts; [`NGramForCausalLM.fit`] makes one.
 
     A context that did not occur has the law of the longest shorter one that did. A special id in the context hides
-    what lies before it. With tables by position all mass is on EOS after a complete sentence.
+    what lies before it. With tables by position all mass is on EOS after a complete sentence. With `ends` the end of a
+    sentence, EOS, is an outcome like the symbols, and after it all mass is on it.
     """
 
     config_class = NGramConfig
@@ -35,6 +37,7 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
         add_k: float = 0.5,
         discount: float | None = None,
         weights: Any = None,
+        ends: bool = False,
     ) -> "NGramForCausalLM":
         """Counts a corpus.
 
@@ -48,39 +51,52 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
             smoothing (`str`), add_k (`float`), discount (`float`, *optional*): see [`NGramConfig`].
             weights (array, *optional*): weight of every sentence or document, such as its probability; with
                 `smoothing="add_k"` only, since Kneser-Ney counts.
+            ends (`bool`, *optional*, defaults to `False`): count where sentences end: laws have one more outcome, END
+                = EOS, as those of a source whose lengths vary. Rows may then be padded with PAD = v + 1, where
+                `num_symbols` is given; tables by position take sentences of different lengths.
 
         Raises:
-            `ValueError`: for anything out of range, empty data, or sentences of different lengths where not `tied`.
+            `ValueError`: for anything out of range, empty data, or sentences of different lengths where neither `tied`
+                nor `ends`.
         """
         order = check_integer("order", order, 1)
-        documents = Documents.of(input_ids, num_symbols)
-        if not tied and documents.common_length is None:
+        documents = Documents.of(input_ids, num_symbols, padded=ends)
+        if not tied and not ends and documents.common_length is None:
             raise ValueError(
-                "input_ids holds sentences of different lengths: tables by position need one; pass tied=True"
+                "input_ids holds sentences of different lengths: tables by position need one; pass tied=True, or "
+                "ends=True, which counts where they end"
             )
         weights = checked_weights(weights, len(documents.lengths), smoothing)
         config = NGramConfig(
             documents.num_symbols,
             order,
             tied,
-            None if tied else documents.common_length,
+            None if tied or ends else documents.common_length,
             smoothing,
             add_k,
             discount,
+            ends=ends,
         )
+        documents = documents.with_ends() if ends else documents
         positions = documents.positions
         counts = count_contexts(
             np.zeros_like(positions) if tied else positions,
             documents.tokens,
             _lagged(documents.tokens, positions, order - 1, config.num_symbols if tied else -1),
-            config.num_symbols,
+            config.num_outcomes,
             config.num_symbols + 1,
             None if weights is None else np.repeat(weights, documents.lengths),
         )
         model = cls.from_counts(config, counts)
-        if tied and documents.common_length is not None:
+        if ends:
+            model.generation_config.max_new_tokens = int(documents.lengths.max())
+        elif tied and documents.common_length is not None:
             model.generation_config.max_new_tokens = documents.common_length
         return model
+
+    @property
+    def num_outcomes(self) -> int:
+        return self.config.num_outcomes
 
     @property
     def context_base(self) -> int:
@@ -94,7 +110,13 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
         known = torch.where(is_symbol, symbols, -1)
         groups = torch.zeros_like(position) if config.tied else position
         laws = self.laws(groups.repeat(batch), self._contexts(known, position))
-        return laws.view(batch, rows, config.num_symbols)
+        laws = laws.view(batch, rows, config.num_outcomes)
+        if not config.ends:
+            return laws
+        ended = F.pad(is_end.long().cumsum(1).bool(), (1, 0))
+        return torch.where(
+            ended[..., None], F.one_hot(torch.tensor(config.num_symbols), config.num_outcomes).to(laws), laws
+        )
 
     def _contexts(self, known: torch.Tensor, position: torch.Tensor) -> Iterator[torch.Tensor]:
         """The symbols at lag 1, 2, .. before every position, row after row."""

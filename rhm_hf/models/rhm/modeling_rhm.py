@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
+from ...data.provenance import resolve_grammar
 from ...grammar import NotSupported, Source
 from ...grammar.registry import rebuilt
 from ...inference import posteriors, prefix_probs
@@ -32,14 +33,16 @@ class RHMPreTrainedModel(LawPreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_grammar(cls, grammar: Source, **config_kwargs: Any) -> "RHMPreTrainedModel":
+    def from_grammar(cls, grammar: Any, **config_kwargs: Any) -> "RHMPreTrainedModel":
         """The oracle of a source.
 
         Args:
-            grammar ([`~rhm_hf.grammar.Source`]): of any family, whose law the model is.
+            grammar: a [`~rhm_hf.grammar.Source`] of any family, whose law the model is, or what
+                [`~rhm_hf.data.resolve_grammar`] takes, such as a file of rules.
             config_kwargs: further fields of [`RHMConfig`]: `context_level=` or `context_length=` for a causal model
                 with a shorter context, `dtype=torch.float32` to compute in single precision (float64 by default).
         """
+        grammar = resolve_grammar(grammar)
         return cls(cls.config_class.from_grammar(grammar, **config_kwargs))._hold(grammar).eval()
 
     def _hold(self, grammar: Source) -> "RHMPreTrainedModel":
@@ -136,8 +139,9 @@ class _RHMBidirectional(RHMPreTrainedModel):
     """Oracles that read a whole sentence; every id that is no symbol (MASK above all) hides its token."""
 
     @classmethod
-    def from_grammar(cls, grammar: Source, **config_kwargs: Any) -> "RHMPreTrainedModel":
+    def from_grammar(cls, grammar: Any, **config_kwargs: Any) -> "RHMPreTrainedModel":
         """See [`RHMPreTrainedModel.from_grammar`]; refuses families without posteriors."""
+        grammar = resolve_grammar(grammar)
         grammar.laws.require("posteriors", f"an {cls.__name__}")
         return super().from_grammar(grammar, **config_kwargs)
 
@@ -252,8 +256,9 @@ class RHMForSequenceClassification(_RHMBidirectional):
     """The exact posterior of the root given the tokens (those not hidden by MASK): the best possible classifier."""
 
     @classmethod
-    def from_grammar(cls, grammar: Source, **config_kwargs: Any) -> "RHMPreTrainedModel":
+    def from_grammar(cls, grammar: Any, **config_kwargs: Any) -> "RHMPreTrainedModel":
         """See [`RHMPreTrainedModel.from_grammar`]; refuses sentences without classes."""
+        grammar = resolve_grammar(grammar)
         if grammar.num_classes == 1 and not grammar.has_blocks:
             raise NotSupported(f"an {cls.__name__}", grammar, "its sentences have no classes")
         return super().from_grammar(grammar, **config_kwargs)

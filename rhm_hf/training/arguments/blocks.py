@@ -30,7 +30,7 @@ class ModelArguments(Checked):
 class DataArguments(Checked):
     """What it is trained on: sentences of one grammar, or the characters of a text."""
 
-    grammar: str = argument("v16-m4-s2-L3", "The grammar's short name, of any family, or its directory")
+    grammar: str = argument("v16-m4-s2-L3", "The grammar's short name, a file of rules, or a directory")
     rules_seed: int = argument(0, "Picks the grammar of the ensemble", minimum=0)
     text: str | None = argument(
         None, "Train on characters instead: shakespeare, wikitext-2, wikitext-103, or a UTF-8 file"

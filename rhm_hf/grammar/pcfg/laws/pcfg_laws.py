@@ -207,6 +207,40 @@ class PCFGLaws(Laws):
         result = result if by_start else result[:, :, 0]
         return torch.from_numpy(result).to(rows.device, dtype), torch.from_numpy(valid).to(rows.device)
 
+    def opened_symbols(self, tokens: Any, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the next token opens, given the tokens before it: the highest constituent that begins with it.
+
+        By the chain rule the KL of a model is the sum of those of its tokens, and what begins with a token is decided
+        there: put down to these symbols it is a mean over derivations, exact, and sums to the whole. Where levels are
+        those of a fixed tree, this is the level of the block that a position opens.
+
+        Args:
+            tokens: rows of tokens.
+            dtype (`torch.dtype`, *optional*, defaults to `torch.float64`): of the result.
+
+        Returns:
+            `(n, t + 1, symbols + 2)`: entry `[n, i, a]` is the probability, given x_<i, that symbol a is the highest
+            that begins with token i; then that none does, as the token stands inside of a rule begun before; and that
+            of END. They sum to one. And bool `(n, t + 1)`: whether x_<i is possible and no longer than the row;
+            elsewhere entries are 0.
+        """
+        rows, dtype = checked_rows(self.source, tokens), checked_dtype(dtype)
+        n, t = rows.tokens.shape
+        size = len(self.source.symbols)
+        laws, valid, _ = self.sweeps.rows(rows.tokens, rows.lengths, t + 1)
+        result = np.zeros((n, t + 1, size + 2))
+        for row, length in enumerate(rows.lengths.tolist()):
+            kind, chart, _ = self.sweeps.chart(rows.tokens[row, :length])
+            read = int(chart.sizes[2]) + 1
+            direct = chart.begun_direct[:read] if kind == PROBS else np.exp(chart.begun_direct[:read])
+            direct = direct * (1 - self.binary.empty)  # what is empty does not begin with the token
+            result[row, :read, :size] = direct[:, :size]
+            result[row, :read, size] = direct[:, size:].sum(1)  # auxiliary right sisters are tokens
+            result[row, :read, size + 1] = laws[row, :read, -1]
+        result[~valid] = 0
+        result /= np.where(valid, result.sum(-1), 1)[..., None]  # one but for rounding
+        return torch.from_numpy(result).to(rows.device, dtype), torch.from_numpy(valid).to(rows.device)
+
     # Derivations.
 
     def most_probable_parse(self, tokens: Any) -> list[Tree | None]:
