@@ -3,10 +3,10 @@
     python recipes/phase_diagram/phase_diagram.py [--ensemble v32-m8-s2] [--depth 8] [--vocab_sizes 16 32]
     python recipes/phase_diagram/phase_diagram.py --draw docs/figures
 
-Nothing is trained: belief propagation is the optimal denoiser, and its messages carried from level to level without end
-(population dynamics) have a threshold. Writes `phase_diagram.png` and its tables: `phase_diagram_survival.csv` (a row
-per noise, time and level), `_half_way.csv` (where a level survives half of the time) and `_thresholds.csv` (a row per v,
-m and noise).
+Nothing is trained: belief propagation is the optimal denoiser, and its messages carried from level to level without
+end (population dynamics) have a threshold. Writes `phase_diagram.png` and its tables: `phase_diagram_survival.csv` (a
+row per noise, time and level), `_half_way.csv` (where a level survives half of the time) and `_thresholds.csv` (a row
+per v, m and noise).
 """
 
 import sys
@@ -35,13 +35,13 @@ OPTIONS = {
     "ensemble": "v32-m8-s2",  # of the maps
     "depth": 8,
     "noises": list(NOISES),
-    "num_grammars": 12,  # rules_seed = 0, 1, ..
-    "num_sentences": 64,  # of every grammar
-    "num_times": 30,
+    "num_grammars": 8,  # rules_seed = 0, 1, ..
+    "num_sentences": 32,  # of every grammar
+    "num_times": 20,
     "vocab_sizes": [16, 32],  # of the thresholds, s as in the ensemble
-    "synonyms": [2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16],
-    "num_sequences": 12,  # of rules, at infinite depth
-    "population": 64,
+    "synonyms": [2, 3, 4, 5, 6, 7, 8, 12, 16],
+    "num_sequences": 8,  # of rules, at infinite depth
+    "population": 32,
     "num_threads": 1,
 }
 TINY = {"ensemble": "v8-m2-s2", "depth": 3, "num_grammars": 2, "num_sentences": 16, "num_times": 5}
@@ -137,9 +137,9 @@ def draw(tables: Tables, path: Path) -> None:
     one, other = survival[0], thresholds[0]
     text = (
         f"Maps: {one['data']}, exact denoiser, {len(distinct(survival, 'rules_seed'))} grammars, {one['sentences']} "
-        f"sentences each; white: survival {', '.join(f'{value:g}' for value in MARKED)}; red: threshold at infinite depth. "
-        f"Below: population dynamics, {other['sequences']} sequences of rules, populations of {other['population']} a symbol; "
-        "bars: standard errors; hollow at 0 (1): the class is lost (known) at any noise."
+        f"sentences each; white: survival {', '.join(f'{value:g}' for value in MARKED)}; red: threshold at infinite "
+        f"depth. Below: population dynamics, {other['sequences']} sequences of rules, {other['population']} messages "
+        "a symbol; bars: standard errors; hollow: the class is lost (at 0) or known (at 1) at any noise."
     )
     note(figure, text)
     figure.savefig(path)
@@ -170,10 +170,8 @@ def draw_thresholds(ax, v: int, rows: list[dict]) -> None:
                 place = 0.0 if row["fate"] == "lost" else 1.0
                 ax.plot(row["num_synonyms"], place, "os^D"[i], color="0.4", markersize=4, markerfacecolor="white")
     field = [row for row in where(rows, noise="epsilon") if row["mean_field"] != ""]
-    ax.plot(
-        [row["num_synonyms"] for row in field], [row["mean_field"] for row in field], "--", color="black", linewidth=0.8,
-        label=r"mean field, $\epsilon$",
-    )  # fmt: skip
+    points = [[row[name] for row in field] for name in ("num_synonyms", "mean_field")]
+    ax.plot(*points, "--", color="black", linewidth=0.8, label=r"mean field, $\epsilon$")
     labels = {"xlabel": "synonyms m", "ylabel": "threshold noise", "ylim": (-0.04, 1.04)}
     finish(ax, f"v = {v}, s = {rows[0]['tuple_size']}, infinite depth", "lines", **labels)
 
