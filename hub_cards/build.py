@@ -6,6 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import RepoCard
 
+from hub_cards.belief_probe import belief_probe_card
 from hub_cards.context_loss import context_loss_card
 from hub_cards.effective_context import effective_context_card
 from hub_cards.grammaticality import grammaticality_card
@@ -19,6 +20,7 @@ from hub_cards.token_correlations import measurement_card
 
 
 CARDS: dict[str, Callable[[], RepoCard]] = {  # file -> what builds it
+    "belief_probe.md": belief_probe_card,
     "context_loss.md": context_loss_card,
     "effective_context.md": effective_context_card,
     "grammaticality.md": grammaticality_card,

@@ -421,6 +421,19 @@ def texts_compared(world, folder):
     assert found["t_agree"] is None or found["t_agree"] >= 0
 
 
+def probed_beliefs(world, folder):
+    """Of every level; R^2 is at most 1, and None where beliefs do not vary."""
+    source = world.source
+    found = load_metric("belief_probe").compute(
+        model=gpt2_for(source),
+        grammar=source,
+        num_train=256,
+        input_ids=source.sample(64, seed=1, sampling="iid"),
+    )
+    assert found["levels"] == list(range(1, source.depth + 1))
+    assert all(value is None or value < 1 + 1e-9 for row in found["r2"] for value in row)
+
+
 def context_of_a_model(world, folder):
     """The loss in the full context is the model's cross-entropy."""
     model = gpt2_for(world.source)
@@ -540,6 +553,7 @@ CHECKS = [
     probed_representations,
     sensitive_to_synonyms,
     texts_compared,
+    probed_beliefs,
     context_of_a_model,
     tasks_train_and_judge,
     diffusion,
@@ -555,6 +569,7 @@ OF_FIXED_TREES = {
     "tuple_and_token",
     "entropies_by_context",
     "probed_latents",
+    "probed_beliefs",
     "diffusion",
 }
 # What is refused, by check: the families for which nobody computes it.

@@ -55,6 +55,7 @@ PANELS = {
         judged.memorisation,
         probes.synonym_sensitivity,
         probes.latent_probe,
+        probes.belief_probe,
         probes.representation_probe,
     ),
     "Training and data": (runs.train, runs.sweep, runs.export),

@@ -102,10 +102,34 @@ class Activations:
         """Features of sentences `(n, d)`: by layer, `(n, features)` on the model's device, float32 or better."""
         inputs = self._inputs(tokens)
         layers = {name: self._read(values, inputs.shape[1]) for name, values in self._layers(inputs).items()}
+        self._check_finite(layers)
+        return layers
+
+    @staticmethod
+    def _check_finite(layers: dict[str, torch.Tensor]) -> None:
         for name, values in layers.items():
             if not torch.isfinite(values).all():
                 raise ValueError(f"{name} of the model hold NaN or infinities: its weights are broken, or too large")
-        return layers
+
+    @torch.no_grad()
+    def by_position(self, tokens: np.ndarray) -> dict[str, torch.Tensor]:
+        """A vector for every token that is read, that of BOS left out: by layer `(n, tokens read, channels)`.
+
+        Raises:
+            `ValueError`: for a layer that does not hold one vector for every id.
+        """
+        inputs, found = self._inputs(tokens), {}
+        for name, values in self._layers(inputs, all_logits=True).items():
+            if values.ndim != 3 or values.shape[1] != inputs.shape[1]:
+                raise ValueError(
+                    f"{name} of the {type(self.model).__name__} has shape {tuple(values.shape)} for {inputs.shape[1]} "
+                    "ids: it holds no vector for every token; a model with one, such as GPT-2, is needed"
+                )
+            found[name] = values[:, self.ids.bos is not None :]
+            if found[name].dtype != torch.float64:
+                found[name] = found[name].float()
+        self._check_finite(found)
+        return found
 
     def _inputs(self, tokens: np.ndarray) -> torch.Tensor:
         batch = torch.from_numpy(np.asarray(tokens).astype(np.int64)).to(self.ids.symbols.device)
@@ -117,7 +141,7 @@ class Activations:
         hidden[:, -1] = True
         return self.ids.encode(batch, hidden)
 
-    def _layers(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _layers(self, inputs: torch.Tensor, all_logits: bool = False) -> dict[str, torch.Tensor]:
         """Hidden states and logits, as the model gives them."""
         out = self.reader.call(inputs, output_hidden_states=True)
         states = getattr(out, "hidden_states", None)
@@ -126,7 +150,8 @@ class Activations:
                 f"model is a {type(self.model).__name__}, which returns no hidden states (output_hidden_states=True "
                 "gave none): there are no layers to look into"
             )
-        logits = out.logits[:, -1] if self.hide_last and out.logits.ndim == 3 else out.logits
+        last_alone = self.hide_last and not all_logits and out.logits.ndim == 3
+        logits = out.logits[:, -1] if last_alone else out.logits
         return {f"hidden_states[{k}]": state for k, state in enumerate(states)} | {"logits": logits}
 
     @torch.no_grad()

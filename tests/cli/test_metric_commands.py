@@ -10,6 +10,7 @@ from rhm_hf import Grammar, RHMForCausalLM
 from rhm_hf.cli.corpora import Corpus, TextSource, read_text
 from rhm_hf.cli.operands import read_model
 from rhm_hf.data import char_corpus
+from rhm_hf.metrics.belief_probe import belief_probe
 from rhm_hf.metrics.context_loss.by_context import loss_by_context
 from rhm_hf.metrics.effective_context.agree import effective_context
 from rhm_hf.metrics.grammaticality.correctness import grammaticality
@@ -110,14 +111,15 @@ def test_arguments_of_the_function(rhm):
     [
         ("synonym_sensitivity", synonym_sensitivity),
         ("latent_probe", latent_probe),
+        ("belief_probe", belief_probe),
         ("representation_probe", representation_probe),
     ],
 )
 def test_probes(rhm, model_folder, tmp_path, command, judge):
     model = read_model(str(model_folder)).model
     words = [command, model_folder, "--num_sentences", 64, "--json", "--out", tmp_path]
-    words += ["--set", "num_train=128"] if command == "latent_probe" else []
-    options = {"num_train": 128} if command == "latent_probe" else {}
+    words += ["--set", "num_train=128"] if command in ("latent_probe", "belief_probe") else []
+    options = {"num_train": 128} if command in ("latent_probe", "belief_probe") else {}
     same(found(rhm(*words)), judge(model, Grammar.from_name(NAME), num_sentences=64, **options))
     assert (tmp_path / f"{command}.png").stat().st_size > 1000
 

@@ -36,6 +36,20 @@ def latent_probe(
     _probe("latent_probe", "accuracy", model, grammar, rules_seed, num_sentences, seed, given, json, out)
 
 
+def belief_probe(
+    model: ModelName,
+    grammar: BesideGrammar = None,
+    rules_seed: RulesSeed = None,
+    num_sentences: NumSentences = 1024,
+    seed: Seed = 0,
+    given: Set = None,
+    json: Json = False,
+    out: Out = None,
+) -> None:
+    """How much of the exact beliefs about hidden symbols, given the prefix, an affine map reads from every layer."""
+    _probe("belief_probe", "r2", model, grammar, rules_seed, num_sentences, seed, given, json, out)
+
+
 def representation_probe(
     model: ModelName,
     grammar: BesideGrammar = None,
@@ -61,7 +75,10 @@ def _probe(name, value, model, grammar, rules_seed, num_sentences, seed, given, 
     result = judged(judge, read, source, None, options)
     error = "stderr" if "stderr" in result else f"{value}_stderr"
     tables = {}
-    for title, key in ((f"{value} of every layer and level", value), ("standard errors", error)):
+    shown = [(f"{value} of every layer and level", value), ("standard errors", error)]
+    if "control" in result:
+        shown.append(("control: the beliefs of other sentences", "control"))
+    for title, key in shown:
         tables[title] = [
             {"layer": layer} | {f"level {level}": entry for level, entry in zip(result["levels"], row, strict=True)}
             for layer, row in zip(result["layers"], result[key], strict=True)
@@ -84,6 +101,8 @@ def _probe(name, value, model, grammar, rules_seed, num_sentences, seed, given, 
 def _function(name: str) -> Callable[..., dict]:
     if name == "synonym_sensitivity":
         from ...metrics.synonym_sensitivity.sensitivity import synonym_sensitivity as judge
+    elif name == "belief_probe":
+        from ...metrics.belief_probe.belief_maps import belief_probe as judge
     elif name == "latent_probe":
         from ...metrics.latent_probe.probe import latent_probe as judge
     else:
