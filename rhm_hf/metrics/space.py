@@ -73,15 +73,14 @@ def answer(metric: Any, fields: tuple[str, ...]) -> Callable[..., dict[str, Any]
 
     Args:
         metric: of `load_metric`.
-        fields (`tuple[str, ...]`): the arguments that the texts stand for, in their order; one more is JSON for others.
+        fields (`tuple[str, ...]`): the arguments that the texts stand for; one more text is JSON for others.
     """
 
     def compute(*texts: str) -> dict[str, Any]:
         try:
-            given = {
-                field: read_field(field, text) for field, text in zip(fields, texts, strict=False) if text.strip()
-            }
-            others = json.loads(texts[len(fields)] or "{}")
+            filled = [(field, text) for field, text in zip(fields, texts[:-1], strict=True) if text.strip()]
+            given = {field: read_field(field, text) for field, text in filled}
+            others = json.loads(texts[-1].strip() or "{}")
             return ready(metric.compute(**given, **others))
         except (ValueError, OSError, TypeError) as error:
             return {"error": " ".join(str(error).split())}

@@ -92,7 +92,8 @@ CLICKS = """
 const read = () => [...document.querySelectorAll(".node")].map((node) => node.querySelector("text").textContent);
 const click = (level, node) => document.querySelector(`[data-level="${level}"][data-node="${node}"]`)
   .dispatchEvent(new MouseEvent("click", {bubbles: true}));
-const numbers = (id) => Array.from(document.querySelectorAll(`#${id} .row > span:last-child`), (p) => Number(p.textContent));
+const all = (css) => [...document.querySelectorAll(css)];
+const numbers = (id) => all(`#${id} .row > span:last-child`).map((p) => Number(p.textContent));
 const done = {before: read(), error: document.getElementById("error").textContent};
 click(0, 3);
 done.hidden = read();
