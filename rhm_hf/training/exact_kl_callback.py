@@ -14,25 +14,24 @@ FIGURES = ("kl", "kl_stderr", "kl_within", "leaked_mass", "entropy")
 class ExactKLCallback(TrainerCallback):
     """Adds `eval_kl` (nats per token) and what belongs to it to every evaluation of transformers' `Trainer`.
 
-    ```python
-    trainer = Trainer(.., callbacks=[ExactKLCallback(grammar)])
-    ```
+        ```python
+        trainer = Trainer(.., callbacks=[ExactKLCallback(grammar)])
+        ```
 
-    The numbers are those of the metric `rhm_kl` with the same arguments. They are in what `trainer.evaluate()` returns,
-    in `trainer.state.log_history`, and serve as `metric_for_best_model="kl"` (with `greater_is_better=False`).
-    Evaluations of a data set called `name` get `eval_name_kl`; for `predict` there is none. Several processes compute
-    the same numbers, each all of them.
+        The numbers are those of the metric `rhm_kl` with the same arguments. They are in what `trainer.evaluate()`
+    returns, in `trainer.state.log_history`, and serve as `metric_for_best_model="kl"` (with
+    `greater_is_better=False`). Evaluations of a data set called `name` get `eval_name_kl`; for `predict` there is
+    none. Of several processes each computes the same numbers, all of them.
 
     Args:
-        grammar: the true law: a [`~rhm_hf.grammar.Source`], its directory or Hub id, or a dataset that this
-            package made.
-        trainer (`Trainer`, *optional*): also reports to its trackers and prints. These hear of an evaluation before
-            callbacks are asked, so they have to be told again: `trainer.add_callback(ExactKLCallback(grammar,
-            trainer=trainer))`.
+        grammar: the true law: a [`~rhm_hf.grammar.Source`], its directory or Hub id, or a dataset that this package
+            made.
+        trainer (`Trainer`, *optional*): also reports to its trackers. These hear of an evaluation before callbacks
+            are asked, so they have to be told again:
+            `trainer.add_callback(ExactKLCallback(grammar, trainer=trainer))`.
         num_sentences (`int`, *optional*, defaults to 4096): fresh sentences, where there are too many to visit all.
         seed (`int`, *optional*, defaults to 0): of these sentences.
-        kl_kwargs: other arguments of [`~rhm_hf.metrics.rhm_kl.kl_divergence`] (`batch_size=`, `bos=`, `token_ids=`,
-            ..).
+        kl_kwargs: other arguments of [`~rhm_hf.metrics.rhm_kl.kl_divergence`] (`batch_size=`, `bos=`, ..).
 
     Raises:
         `ValueError`: where `grammar` stands for none; at an evaluation, what [`kl_divergence`] refuses.
