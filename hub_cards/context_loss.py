@@ -17,7 +17,8 @@ def context_loss_card() -> SpaceCard:
     """Builds the card."""
     data = SpaceCardData(
         title="context_loss",
-        sdk="static",
+        sdk="gradio",
+        app_file="app.py",
         license="mit",
         tags=["evaluate", "metric", "random-hierarchy-model", "arxiv:2406.00048", "arxiv:2602.07488"],
         short_description="Loss of a language model by visible tokens",

@@ -17,7 +17,8 @@ def effective_context_card() -> SpaceCard:
     """Builds the card."""
     data = SpaceCardData(
         title="effective_context",
-        sdk="static",
+        sdk="gradio",
+        app_file="app.py",
         license="mit",
         tags=["evaluate", "metric", "random-hierarchy-model", "arxiv:2406.00048"],
         short_description="How far generated text agrees with its corpus",

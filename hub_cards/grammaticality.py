@@ -19,7 +19,8 @@ def grammaticality_card() -> SpaceCard:
     """Builds the card."""
     data = SpaceCardData(
         title="grammaticality",
-        sdk="static",
+        sdk="gradio",
+        app_file="app.py",
         license="mit",
         tags=["evaluate", "metric", "random-hierarchy-model", "arxiv:2502.12089"],
         short_description="Correct rules of generated sentences by level",

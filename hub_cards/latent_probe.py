@@ -15,7 +15,8 @@ def latent_probe_card() -> SpaceCard:
     """Builds the card."""
     data = SpaceCardData(
         title="latent_probe",
-        sdk="static",
+        sdk="gradio",
+        app_file="app.py",
         license="mit",
         tags=["evaluate", "metric", "random-hierarchy-model", "arxiv:2307.02129"],
         short_description="Linear probes for the latent symbols of sentences",

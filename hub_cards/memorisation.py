@@ -18,7 +18,8 @@ def memorisation_card() -> SpaceCard:
     """Builds the card."""
     data = SpaceCardData(
         title="memorisation",
-        sdk="static",
+        sdk="gradio",
+        app_file="app.py",
         license="mit",
         tags=["evaluate", "metric", "random-hierarchy-model", "arxiv:2502.12089"],
         short_description="Copies of the training set in generated sentences",

@@ -17,7 +17,8 @@ def representation_probe_card() -> SpaceCard:
     """Builds the card."""
     data = SpaceCardData(
         title="representation_probe",
-        sdk="static",
+        sdk="gradio",
+        app_file="app.py",
         license="mit",
         tags=["evaluate", "metric", "random-hierarchy-model", "arxiv:2406.00048"],
         short_description="Whether layers hold symbols or their spelling",

@@ -17,7 +17,8 @@ def metric_card() -> SpaceCard:
     """Builds the card."""
     data = SpaceCardData(
         title="rhm_kl",
-        sdk="static",
+        sdk="gradio",
+        app_file="app.py",
         license="mit",
         tags=["evaluate", "metric", "random-hierarchy-model", "arxiv:2307.02129"],
         short_description="Exact KL of a language model to a grammar's law",

@@ -20,7 +20,8 @@ def synonym_sensitivity_card() -> SpaceCard:
     """Builds the card."""
     data = SpaceCardData(
         title="synonym_sensitivity",
-        sdk="static",
+        sdk="gradio",
+        app_file="app.py",
         license="mit",
         tags=["evaluate", "metric", "random-hierarchy-model", "arxiv:2307.02129"],
         short_description="Which synonyms a model's layers can tell apart",

@@ -18,7 +18,8 @@ def measurement_card() -> SpaceCard:
     """Builds the card."""
     data = SpaceCardData(
         title="token_correlations",
-        sdk="static",
+        sdk="gradio",
+        app_file="app.py",
         license="mit",
         tags=["evaluate", "measurement", "random-hierarchy-model", "arxiv:2406.00048"],
         short_description="Token correlations and effective context of any text",

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .commands import catalogue, grammars, judged, probes, runs, shown, texts, verified, written
+from .commands import catalogue, grammars, judged, probes, pushed, runs, shown, texts, verified, written
 from .group import Rhm
 
 
@@ -44,7 +44,7 @@ def rhm(
 
 
 PANELS = {
-    "Grammars": (shown.show, grammars.info, grammars.theory, verified.verify),
+    "Grammars": (shown.show, pushed.play, grammars.info, grammars.theory, verified.verify),
     "Models and texts": (
         judged.kl,
         texts.context,
@@ -58,7 +58,7 @@ PANELS = {
         probes.belief_probe,
         probes.representation_probe,
     ),
-    "Training and data": (runs.train, runs.sweep, runs.export),
+    "Training and data": (runs.train, runs.sweep, runs.export, pushed.push),
     "Results": (written.status, written.plot, written.report),
     "What there is": (catalogue.families, catalogue.metrics, catalogue.tasks),
 }

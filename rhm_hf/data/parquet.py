@@ -11,17 +11,21 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from ..grammar import Source
 from . import facts
-from .provenance import grammar_of, resolve_grammar
+from .provenance import describe, grammar_of, parsed, resolve_grammar
 
 
+MAX_LINE_BYTES = 2**20  # of the line in the card that says which grammar it is; beyond, `grammar/` alone says it
 MAX_FILE_BYTES = 500 * 10**6  # of Arrow data; Hub repositories are read best in files of this order
 
 
 def export_parquet(dataset: datasets.DatasetDict | datasets.Dataset, folder: str | Path, grammar: Any = None) -> Path:
     """Writes `data/<split>-00000-of-0000N.parquet`, `grammar/` and `README.md`, the card with its YAML, into a folder.
 
-    `load_dataset(folder)` gives the same rows, `Grammar.from_pretrained(folder)` and `grammar=folder` the grammar. A
-    new folder is written beside its place and renamed, so that it is complete or absent. A folder that is there, and
+    `load_dataset(folder)` gives the same rows, and [`grammar_of`] of what it gives the grammar: the card holds the
+    line that says it, the one text that `datasets` reads from such a folder. `Grammar.from_pretrained(folder)` and
+    `grammar=folder` read the folder `grammar/`.
+
+    A new folder is written beside its place and renamed, so that it is complete or absent. A folder that is there, and
     empty, is kept, as somebody may stand in it: files are written inside and renamed, the card last.
 
     Args:
@@ -94,6 +98,20 @@ def _write(dataset: datasets.DatasetDict, grammar: Source, folder: Path) -> None
     (folder / "README.md").write_text(str(_card(dataset, grammar, folder)), encoding="utf-8")
 
 
+def _line(dataset: datasets.DatasetDict, grammar: Source) -> str:
+    """The line that says which grammar it is: the dataset's own, with how it was sampled, where it has one."""
+    lines = {split.info.description for split in dataset.values()}
+    line = lines.pop() if len(lines) == 1 else ""
+    own = parsed(line or "")
+    return line if own and own["fingerprint"] == grammar.fingerprint else describe(grammar)
+
+
+def _tasks(features: datasets.Features, grammar: Source) -> list[str]:
+    """What the Hub calls the things that the rows can be used for."""
+    classes = ["text-classification"] if "label" in features and grammar.num_classes > 1 else []
+    return ["text-generation", "fill-mask", *classes]
+
+
 def _card(dataset: datasets.DatasetDict, grammar: Source, folder: Path) -> DatasetCard:
     splits = datasets.SplitDict()
     for name, split in dataset.items():
@@ -106,11 +124,19 @@ def _card(dataset: datasets.DatasetDict, grammar: Source, folder: Path) -> Datas
         dataset_size=sum(split.num_bytes for split in splits.values()),
     )
     data = DatasetCardData(
-        pretty_name=f"Random Hierarchy Model {grammar.name}",
+        pretty_name=f"Sentences of {grammar.name}",
+        license=facts.LICENSE,
+        task_categories=_tasks(first.features, grammar),
+        annotations_creators=["machine-generated"],
+        language_creators=["machine-generated"],
+        source_datasets=["original"],
         size_categories=[facts.size_category(sum(map(len, dataset.values())))],
-        tags=["random-hierarchy-model"],
+        tags=["random-hierarchy-model", "synthetic", "probabilistic-grammar"],
     )
     datasets.info.DatasetInfosDict({grammar.name: info}).to_dataset_card_data(data)
+    line = _line(dataset, grammar)
+    if len(line.encode()) <= MAX_LINE_BYTES:
+        data.dataset_info["description"] = line  # datasets reads it from here, and writes it nowhere itself
     files = [{"split": name, "path": f"data/{name}-*"} for name in dataset]
     MetadataConfigs({grammar.name: {"data_files": files}}).to_dataset_card_data(data)
     return DatasetCard(
@@ -118,16 +144,25 @@ def _card(dataset: datasets.DatasetDict, grammar: Source, folder: Path) -> Datas
 {data.to_yaml()}
 ---
 
-# Sentences of the Random Hierarchy Model `{grammar.name}`
+# Sentences of the grammar `{grammar.name}`
 
-Rows of integers whose probability law is known exactly: its rules are in `grammar/`.
+Rows of integers, drawn from a probabilistic grammar whose law is known exactly: its rules are in `grammar/`. Symbol k
+is the integer k. The rows need nothing but `datasets`:
 
 ```python
 from datasets import load_dataset
-from rhm_hf import Grammar
 
 dataset = load_dataset("path/or/id/of/this/folder")
-grammar = Grammar.from_pretrained("path/or/id/of/this/folder")  # on the Hub also repo_type="dataset"
+print(dataset["{next(iter(dataset))}"][0]["input_ids"])
+```
+
+With [rhm_hf](https://pypi.org/project/rhm-hf/) the exact law is there, too: any model can be compared with it.
+
+```python
+from rhm_hf import grammar_of, load_metric
+
+grammar = grammar_of(dataset)
+load_metric("rhm_kl").compute(model="path/or/id/of/a/model", grammar=grammar)["kl"]  # nats per token; 0 is the truth
 ```
 
 {facts.markdown_table(["grammar", ""], [list(fact) for fact in facts.grammar_facts(grammar).items()])}

@@ -51,12 +51,13 @@ def grammar_of(dataset: Any) -> Source:
         `ValueError`: if the dataset does not say which grammar made it, or names several.
     """
     lines = {line for part in _parts(dataset) for line in (part.info.description or "").splitlines()}
-    records = [record for record in map(_parsed, lines) if record is not None]
+    records = [record for record in map(parsed, lines) if record is not None]
     fingerprints = {record["fingerprint"] for record in records}
     if not fingerprints:
         raise ValueError(
             "the dataset does not say which grammar made it (info.description holds no such line): pass grammar=, a "
-            "Grammar or a directory; a Parquet export keeps it in its folder grammar/"
+            "Grammar or a directory; an export_parquet folder has it in its folder grammar/, and so has what a plain "
+            "load_dataset of that folder gives (single Parquet files have none)"
         )
     if len(fingerprints) > 1:
         names = ", ".join(sorted(f"{record['name']} ({record['fingerprint'][:12]})" for record in records))
@@ -124,7 +125,7 @@ def _parts(dataset: Any) -> list:
     return list(dataset.values()) if isinstance(dataset, Mapping) else [dataset]
 
 
-def _parsed(line: str) -> dict | None:
+def parsed(line: str) -> dict | None:
     """The record of a line written by [`describe`], None for any other line."""
     try:
         record = json.loads(line)["grammar"]

@@ -270,6 +270,31 @@ class Source:
         """Writes `grammar.json` and `grammar.safetensors` into `folder`."""
         storage.save(self, folder)
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        private: bool | None = None,
+        token: str | None = None,
+        commit_message: str | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Uploads the two files with their card; `from_pretrained(repo_id)` reads them.
+
+        Args:
+            repo_id (`str`): `user/name`, a repository of the kind `model`; made where there is none.
+            private (`bool`, *optional*): of a new repository; by default what the account says.
+            token (`str`, *optional*): by default that of `hf auth login`.
+            commit_message (`str`, *optional*): by default `Upload with rhm_hf`.
+            create_pr (`bool`, *optional*, defaults to `False`): whether to open a pull request instead.
+
+        Returns:
+            `str`: the address of the commit.
+
+        Raises:
+            `ValueError`: for a name that the Hub does not allow.
+        """
+        return storage.push(self, repo_id, private, token, commit_message, create_pr)
+
     @classmethod
     def from_pretrained(cls, folder: str | Path, **hub_kwargs) -> "Source":
         """Reads a grammar from a directory or Hub id that holds the two files, itself or in its folder `grammar/`.

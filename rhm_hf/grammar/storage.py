@@ -8,6 +8,7 @@ refused, and so is what was edited by hand: the checksum covers description and 
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from .. import files
+from .. import cards, files, hub
 
 
 JSON_NAME = "grammar.json"
@@ -44,6 +45,19 @@ def save(source: Any, folder: str | Path) -> None:
         save_file(source.arrays(), partial, metadata={JSON_NAME: text, "replaces": replaced})
     with files.beside(folder / JSON_NAME) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_with_card(source, folder: str | Path) -> None:
+    """Writes the two files and `README.md`: what a repository of the grammar holds."""
+    save(source, folder)
+    files.write_atomically(Path(folder) / "README.md", cards.grammar_card(source))
+
+
+def push(source, repo_id: str, *options: Any) -> str:
+    """Uploads the two files with their card, see [`~rhm_hf.grammar.Source.push_to_hub`]."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_with_card(source, folder)
+        return hub.Upload(Path(folder), repo_id).send(*options)
 
 
 def load(folder: str | Path, **hub_kwargs) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -10,12 +10,14 @@ from .._lazy import lazy_attributes
 
 if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the same to Python
     from .arguments import Arguments, DataArguments, ModelArguments, TrainingArguments, parse_arguments
+    from .exact_kl_callback import ExactKLCallback
     from .loop import train
     from .results import best_row
 
 _EXPORTS = {
     "Arguments": "arguments",
     "DataArguments": "arguments",
+    "ExactKLCallback": "exact_kl_callback",
     "ModelArguments": "arguments",
     "TrainingArguments": "arguments",
     "best_row": "results",
@@ -26,6 +28,7 @@ _EXPORTS = {
 __all__ = [
     "Arguments",
     "DataArguments",
+    "ExactKLCallback",
     "ModelArguments",
     "TrainingArguments",
     "best_row",

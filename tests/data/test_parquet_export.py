@@ -1,11 +1,18 @@
 """The Parquet export: the same rows and grammar come back, complete or not at all."""
 
+import os
+import re
+import subprocess
+import sys
+
 import pytest
 import yaml
 from datasets import Dataset, DatasetDict, Features, List, Value, get_dataset_config_names, load_dataset
+from huggingface_hub import DatasetCard
 
 from rhm_hf import Grammar, export_parquet, grammar_of, resolve_grammar
 from rhm_hf.data import checksum, parquet
+from rhm_hf.files import umask
 
 
 @pytest.fixture
@@ -108,3 +115,58 @@ def test_bad_input_is_refused(dataset, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
     cast = foreign.cast(Features(input_ids=List(Value("uint8"), length=4)))
     assert Grammar.from_pretrained(export_parquet(cast, tmp_path / "export", grammar=dataset)) == grammar_of(dataset)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_what_a_plain_load_gives_knows_its_grammar(dataset, tmp_path, streaming):
+    folder = export_parquet(dataset, tmp_path / "export")
+    loaded = load_dataset(str(folder), cache_dir=str(tmp_path / "other"), streaming=streaming)
+    assert grammar_of(loaded) == grammar_of(dataset)
+    assert grammar_of(loaded["test"]).parameters == grammar_of(dataset).parameters
+    if not streaming:
+        assert loaded["train"].info.description == dataset["train"].info.description  # how it was sampled, too
+        assert grammar_of(loaded["train"].map(lambda row: row).select(range(3))) == grammar_of(dataset)
+
+
+def test_any_law_given_by_hand_survives_the_card_to_the_last_bit(small_grammar, tmp_path):
+    sizes = {"train_size": 20, "validation_size": 0, "test_size": 0}
+    made = load_dataset("rhm", grammar=small_grammar, cache_dir=str(tmp_path / "cache"), **sizes)
+    folder = export_parquet(made, tmp_path / "export")
+    loaded = load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert grammar_of(loaded) == small_grammar
+    again = export_parquet(loaded, tmp_path / "again")
+    assert (again / "README.md").read_text() == (folder / "README.md").read_text()
+
+
+def test_a_line_that_is_too_long_for_a_card_stays_in_the_folder(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "MAX_LINE_BYTES", 10)
+    folder = export_parquet(dataset, tmp_path / "export")
+    loaded = load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match="pass grammar="):
+        grammar_of(loaded)
+    assert resolve_grammar(folder) == grammar_of(dataset)
+
+
+def test_the_card_names_licence_and_tasks(dataset, tmp_path):
+    data = DatasetCard.load(export_parquet(dataset, tmp_path / "export") / "README.md").data
+    assert data.license == "mit"
+    assert data.task_categories == ["text-generation", "fill-mask", "text-classification"]
+    assert data.size_categories == ["n<1K"]
+    toys = {"train_size": 5, "validation_size": 0, "test_size": 0}
+    text = load_dataset("rhm", "pcfg-toy_english", cache_dir=str(tmp_path / "cache"), **toys)
+    data = DatasetCard.load(export_parquet(text, tmp_path / "toys") / "README.md").data
+    assert data.task_categories == ["text-generation", "fill-mask"]  # its sentences have no classes
+
+
+def test_the_cards_snippet_runs_without_this_package(dataset, tmp_path):
+    folder = export_parquet(dataset, tmp_path / "export")
+    code = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[0]
+    code = code.replace("path/or/id/of/this/folder", str(folder)) + "import sys\nprint('rhm_hf' in sys.modules)\n"
+    environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines() == [str(dataset["train"][0]["input_ids"]), "False"]
+
+
+def test_others_can_read_an_export(dataset, tmp_path):
+    folder = export_parquet(dataset, tmp_path / "export")
+    assert {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()} == {0o666 & ~umask()}
