@@ -124,9 +124,11 @@ def _blocks(text: TokenCorrelations, distance: int) -> BlockTable:
 def _half_products(tables: tuple[BlockTable, BlockTable]) -> Products:
     """Of the halves of both texts, in the order generated, generated, corpus, corpus."""
     pattern = _union(tables)
-    weighted = [(table, weights) for table in tables for weights in table.halves]
-    left_out = [[_law(table, kept, pattern) for kept in leaving_one_out(weights)] for table, weights in weighted]
-    return Products([_law(table, weights, pattern) for table, weights in weighted], left_out)
+    weighted = [(table, weights, _places(table, pattern)) for table in tables for weights in table.halves]
+    left_out = [
+        [_law(table, kept, pattern, places) for kept in leaving_one_out(weights)] for table, weights, places in weighted
+    ]
+    return Products([_law(table, weights, pattern, places) for table, weights, places in weighted], left_out)
 
 
 def _difference(
@@ -154,11 +156,20 @@ def _union(tables: tuple[BlockTable, BlockTable]) -> np.ndarray | None:
     return np.union1d(*(table.pattern[0] * table.num_right + table.pattern[1] for table in tables))
 
 
-def _law(table: BlockTable, weights: np.ndarray, pattern: np.ndarray | None) -> PairLaw:
+def _places(table: BlockTable, pattern: np.ndarray | None) -> np.ndarray | None:
+    """Where the table's own entries are among those of `pattern`."""
+    if pattern is None:
+        return None
+    return np.searchsorted(pattern, table.pattern[0] * table.num_right + table.pattern[1])
+
+
+def _law(
+    table: BlockTable, weights: np.ndarray, pattern: np.ndarray | None, places: np.ndarray | None
+) -> PairLaw:
     """The law of weighted blocks; a sparse one with an entry for each of `pattern`."""
     law = table.law(weights)
     if pattern is None:
         return law
     values = np.zeros(len(pattern))
-    values[np.searchsorted(pattern, law.rows * table.num_right + law.columns)] = law.values
+    values[places] = law.values
     return PairLaw(values, law.left, law.right, law.num_pairs, *np.divmod(pattern, table.num_right))

@@ -176,6 +176,7 @@ class BlockTable:
         self.num_blocks, rows, self.num_right = shape
         self.num_left = rows if num_left is None else num_left
         self.distance, self.positions, self.pattern = distance, positions, None
+        self._sums: list[tuple[np.ndarray, np.ndarray]] = []
         if isinstance(counts, tuple):
             keys, self._counts = counts
             self._block, pair = np.divmod(keys, rows * self.num_right)
@@ -184,9 +185,9 @@ class BlockTable:
             pairs, self._entry = np.unique(pair, return_inverse=True)
             self.pattern = np.divmod(pairs, self.num_right)
             self.pairs_per_block = np.bincount(self._block, self._counts, self.num_blocks)
+            self._bounds = np.searchsorted(self._block, np.arange(self.num_blocks + 1))  # keys are sorted by block
         else:
             self._counts = np.ascontiguousarray(counts[:, : self.num_left]).reshape(self.num_blocks, -1)
-            self._sums: list[tuple[np.ndarray, np.ndarray]] = []
             self.pairs_per_block = self._counts.sum(1).astype(np.float64)
 
     @property
@@ -207,23 +208,27 @@ class BlockTable:
         weights = np.ones(self.num_blocks) if weights is None else weights
         num_pairs = float(weights @ self.pairs_per_block)
         shape = (self.num_left, self.num_right)
-        if self.pattern is None:
-            values = self._weighted(weights).reshape(shape)
-        else:
-            values = np.bincount(self._entry, self._counts * weights[self._block], len(self.pattern[0]))
+        values = self._weighted(weights)
+        values = values.reshape(shape) if self.pattern is None else values
         return PairLaw.of(values / num_pairs, num_pairs, self._marginals(weights), self.pattern, shape)
 
     def _weighted(self, weights: np.ndarray) -> np.ndarray:
-        """The weighted sum of the blocks of a dense table, from an earlier one that differs in few blocks.
+        """The weighted sum of the blocks, from an earlier one that differs in few blocks.
 
         Jackknives leave one block out at a time. Sums of counts are whole numbers, exact in either order.
         """
         known = min(self._sums, key=lambda pair: np.count_nonzero(weights - pair[0]), default=None)
         if known is None or np.count_nonzero(weights - known[0]) > np.count_nonzero(weights) / 2:
-            known = np.zeros(self.num_blocks), np.zeros(self._counts.shape[1])
+            entries = self._counts.shape[1] if self.pattern is None else len(self.pattern[0])
+            known = np.zeros(self.num_blocks), np.zeros(entries)
         values = known[1].copy()
         for block in np.flatnonzero(weights - known[0]):
-            values += (weights[block] - known[0][block]) * self._counts[block]
+            change = weights[block] - known[0][block]
+            if self.pattern is None:
+                values += change * self._counts[block]
+            else:  # an entry occurs once a block
+                own = slice(*self._bounds[block : block + 2])
+                values[self._entry[own]] += change * self._counts[own]
         if not known[0].any():
             self._sums = [*self._sums[-2:], (weights.copy(), values)]  # two halves and the whole
         return values

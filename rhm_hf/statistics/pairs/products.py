@@ -16,7 +16,7 @@ import numpy as np
 from .pair_laws import PairLaw
 
 
-CHUNK_ENTRIES = 2**20  # of sparse laws that are multiplied at a time
+CHUNK_ENTRIES = 2**19  # of sparse laws that are multiplied at a time: 16 bytes for each and law
 
 
 class LawStack:
@@ -28,6 +28,7 @@ class LawStack:
 
     def __init__(self, laws: Sequence[PairLaw]):
         self.laws, self.scale = laws, np.array([law.unbiased for law in laws])
+        self._kept: tuple[np.ndarray, np.ndarray] | None = None
         if not laws[0].is_sparse:
             self.connected = np.stack([law.connected.ravel() for law in laws])
 
@@ -48,10 +49,14 @@ class LawStack:
         return scale * (sums + (left * right).mean((2, 3)))
 
     def _entries(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
-        """J and mean_k p_k q_k at some of the entries, `(laws, entries)`."""
-        return np.stack([law.values[part] for law in self.laws]), np.stack(
-            [law.products_at(part) for law in self.laws]
-        )
+        """J and mean_k p_k q_k at some of the entries, `(laws, entries)`; kept where these are all."""
+        if self._kept is not None:
+            return self._kept
+        values = np.stack([law.values[part] for law in self.laws])
+        products = np.stack([law.products_at(part) for law in self.laws])
+        if values.shape[1] == len(self.laws[0].values):
+            self._kept = values, products
+        return values, products
 
     def _marginals(self, side: str) -> np.ndarray:
         return np.stack([getattr(law, side) for law in self.laws])
