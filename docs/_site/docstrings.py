@@ -13,7 +13,7 @@ from griffe import Extension
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hooks import REFERENCE, documented  # noqa: E402
+from hooks import REFERENCE, documented
 
 
 SECTION = re.compile(r"^( *)Args:\n((?:\1    .*\n?|\n(?=\1    ))+)", re.MULTILINE)

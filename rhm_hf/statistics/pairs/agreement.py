@@ -126,7 +126,8 @@ def _half_products(tables: tuple[BlockTable, BlockTable]) -> Products:
     pattern = _union(tables)
     weighted = [(table, weights, _places(table, pattern)) for table in tables for weights in table.halves]
     left_out = [
-        [_law(table, kept, pattern, places) for kept in leaving_one_out(weights)] for table, weights, places in weighted
+        [_law(table, kept, pattern, places) for kept in leaving_one_out(weights)]
+        for table, weights, places in weighted
     ]
     return Products([_law(table, weights, pattern, places) for table, weights, places in weighted], left_out)
 
@@ -163,9 +164,7 @@ def _places(table: BlockTable, pattern: np.ndarray | None) -> np.ndarray | None:
     return np.searchsorted(pattern, table.pattern[0] * table.num_right + table.pattern[1])
 
 
-def _law(
-    table: BlockTable, weights: np.ndarray, pattern: np.ndarray | None, places: np.ndarray | None
-) -> PairLaw:
+def _law(table: BlockTable, weights: np.ndarray, pattern: np.ndarray | None, places: np.ndarray | None) -> PairLaw:
     """The law of weighted blocks; a sparse one with an entry for each of `pattern`."""
     law = table.law(weights)
     if pattern is None:
