@@ -47,13 +47,13 @@ def save(source: Any, folder: str | Path) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_with_card(source, folder: str | Path) -> None:
+def write_with_card(source: Any, folder: str | Path) -> None:
     """Writes the two files and `README.md`: what a repository of the grammar holds."""
     save(source, folder)
     files.write_atomically(Path(folder) / "README.md", cards.grammar_card(source))
 
 
-def push(source, repo_id: str, *options: Any) -> str:
+def push(source: Any, repo_id: str, *options: Any) -> str:
     """Uploads the two files with their card, see [`~rhm_hf.grammar.Source.push_to_hub`]."""
     with tempfile.TemporaryDirectory() as folder:
         write_with_card(source, folder)
