@@ -1,8 +1,8 @@
 """What mkdocs does not do by itself: pages from outside of docs/, links to them, formulas, the pages of the reference.
 
 The same Markdown is read on the site and in the repository. So links are written as paths of the repository; here
-those to another page become links of the site, and those to a file that is no page (a test, a script) become its path alone.
-A link to nothing stays, and `mkdocs build --strict` ends with it.
+those to another page become links of the site, and those to a file that is no page (a test, a script) become its path
+alone. A link to nothing stays, and `mkdocs build --strict` ends with it.
 """
 
 import html
