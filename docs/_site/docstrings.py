@@ -20,6 +20,7 @@ SECTION = re.compile(r"^( *)Args:\n((?:\1    .*\n?|\n(?=\1    ))+)", re.MULTILIN
 ONE = r"(\*{0,2}\w+)(?: \(((?:[^()]|\((?:[^()]|\([^()]*\))*\))+)\))?"
 TOGETHER = re.compile(rf"({ONE}(?:, {ONE})*)[:.]\s*(.*)", re.DOTALL)
 DEFAULT = re.compile(r",?\s*\*optional\*|,?\s*defaults to .*$", re.DOTALL)
+ERROR = re.compile(r"^( +)`(\w+(?:Error|Supported|Exception))`:", re.MULTILINE)
 NAME = re.compile(r"\[`(~?)([\w.]+)(?:\(\))?`\]")
 PLACES = {name.rpartition(".")[2]: name for page in REFERENCE for name in documented(page)}
 
@@ -34,7 +35,8 @@ def section(match: re.Match) -> str:
             lines.append(entry)
             continue
         for name, kind in re.findall(ONE, found[1]):
-            kind = DEFAULT.sub("", kind).replace("`", "").strip(" ,")
+            kind = re.sub(r"[`\[\]~]", "", DEFAULT.sub("", kind)) if "[`" in kind else DEFAULT.sub("", kind)
+            kind = kind.replace("`", "").strip(" ,")
             lines.append(f"{space}    {name}{f' ({kind})' * bool(kind)}: {found[found.re.groups] or 'See above.'}")
     return f"{space}Args:\n" + "\n".join(lines) + "\n"
 
@@ -53,4 +55,5 @@ class HuggingFaceDocstrings(Extension):
     def on_object(self, *, obj, **kwargs) -> None:
         """Of modules, classes, functions and attributes."""
         if obj.docstring is not None:
-            obj.docstring.value = NAME.sub(link, SECTION.sub(section, obj.docstring.value))
+            text = ERROR.sub(r"\1\2:", SECTION.sub(section, obj.docstring.value))
+            obj.docstring.value = NAME.sub(link, text)

@@ -81,6 +81,7 @@ def documented(page: str) -> list[str]:
 def _reference(page: str) -> str:
     module = f"rhm_hf.{page}"
     about = inspect.getdoc(importlib.import_module(module)) or REFERENCE[page]
+    about = re.sub(r"\[`~?([\w.]+)`\]", r"`\1`", about)
     lines = [f"# `{module}`", "", about, ""]
     for name in documented(page):
         lines += [f"::: {name}", ""]
