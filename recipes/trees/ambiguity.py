@@ -101,8 +101,8 @@ def main(argv: list[str] | None = None) -> Tables:
         "vocab_sizes": [16, 20],
         "fractions": [0.2, 0.25, 0.3, 0.35, 0.375, 0.4],
         "depths": [2, 3, 4],
-        "num_grammars": 2,
-        "num_sentences": 128,
+        "num_grammars": 3,
+        "num_sentences": 384,
     }
     tiny = {"vocab_sizes": [8, 16], "fractions": [0.25, 0.375], "depths": [2, 3], "num_sentences": 24}
     return recipe_main(
