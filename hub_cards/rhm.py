@@ -22,6 +22,9 @@ FAMILIES = {
     "v16-m4-s2-L3-cut1": "correlations above level 1 are cut: its symbols are independent given the class",
     "v16-m4-s2-L3-sparse1": "every child in one of 2 slots of its own, the other uninformative (-sparse1b: anywhere)",
     "hmm-v16-h8-m4-d8-p0.5": "a hidden Markov source: correlations decay as 0.5^t instead of a power law",
+    "trees-v8-s2m2-s3m8-L2": "trees of every shape: rules of 2 and 3 children on every level, lengths vary",
+    "pcfg-toy_english": "a general grammar, of the gallery; a file of rules, `./mine.cfg`, stands for one of your own",
+    "ising-rho0.8-s2-L3": "a broadcast process: children are independent given their parent, a symbol kept or not",
 }
 FAMILY_HEADER = ["name", "meaning", "distinct sentences P_max", "entropy per token"]
 

@@ -19,7 +19,7 @@ from rhm_hf.judging.bare import evaluating, share_of_process
 from .approach import FEWEST_LENGTHS, fit_decay
 from .reader import Reader
 from .saturation import RELATIVE, Saturation, curve, differences, saturation
-from .windows import Documents, Windows, as_documents, default_context, random_windows, whole_rows
+from .windows import Documents, Windows, as_documents, default_context, random_windows, refuse_padding, whole_rows
 
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def loss_by_context(
     if per == "character" and documents.characters is None:
         raise ValueError("per='character' needs texts= or a CharText: token ids do not say how long their text is")
     reader = Reader.of(model, np.unique(documents.ids), tokenizer=tokenizer, bos=bos, mask_token_id=mask_token_id)
+    refuse_padding(documents, reader.model.config)
     with evaluating(reader.model):
         paired = _paired(reader, paired, windows)
         length = _length(reader, documents, max_context, tokenizer, windows)

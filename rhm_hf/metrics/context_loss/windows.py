@@ -77,6 +77,19 @@ def as_documents(input_ids: Any = None, texts: str | Sequence[str] | None = None
     return Documents(np.concatenate(parts), _offsets(parts), None)
 
 
+def refuse_padding(documents: Documents, config: Any) -> None:
+    """Raises a `ValueError` where documents end with the padding that a model's configuration names."""
+    pad = getattr(config, "pad_token_id", None)
+    if not isinstance(pad, int) or pad in (getattr(config, name, None) for name in ("bos_token_id", "eos_token_id")):
+        return
+    last = documents.ids[documents.offsets[1:][documents.sizes > 0] - 1]
+    if (last == pad).any():
+        raise ValueError(
+            f"input_ids has rows that end with {pad}, the model's padding, which is no token of a text: give rows of "
+            "different lengths as a list of lists, without it"
+        )
+
+
 def _offsets(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
 

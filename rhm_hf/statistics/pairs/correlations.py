@@ -252,9 +252,9 @@ def token_correlations(
     """Correlations of tokens at chosen distances.
 
     Args:
-        tokens: rows of equal length `(n, d)`; one text `(n,)`; documents, a list or iterator of arrays or lists; or a
-            `datasets.Dataset` or `IterableDataset`, each row a document. Windows never cross rows or documents. What
-            cannot be read twice (iterators, streaming datasets) needs `vocab_size`.
+        tokens: rows of equal length `(n, d)`, without padding; one text `(n,)`; documents, a list or iterator of
+            arrays or lists; or a `datasets.Dataset` or `IterableDataset`, each row a document. Windows never cross
+            rows or documents. What cannot be read twice (iterators, streaming datasets) needs `vocab_size`.
         distances (`Iterable[int]`): t >= 1, tokens.
         vocab_size (`int`, *optional*, defaults to the largest token + 1): v.
         anchor (`str`, *optional*): `"last"`, pairs (x_(d-1-t), x_(d-1)) that end with the last token of a row, the
