@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def test_the_score_is_the_metric(made):
     spec.loader.exec_module(scoring)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
     scores = []
-    for line in open(settings["dataset_kwargs"]["data_files"]["test"]):
+    for line in Path(settings["dataset_kwargs"]["data_files"]["test"]).read_text().splitlines():
         document = json.loads(line)
         context = tokenizer(document["context"])["input_ids"]
         with torch.no_grad():

@@ -17,7 +17,12 @@ from rhm_hf.training.sweep import sweep
 
 
 ROOT = Path(__file__).resolve().parents[2]
-FAMILY = (ROOT / "tests" / "palindromes.py").read_text(encoding="utf-8").replace("palindromes", "mirrored")
+FAMILY = (
+    (ROOT / "tests" / "palindromes.py")
+    .read_text(encoding="utf-8")
+    .replace("palindromes:", "mirrored_plugin:")
+    .replace("palindromes", "mirrored")
+)
 PLUGIN = (
     FAMILY
     + '''
