@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .characters import CharEncoder, char_tokenizer
     from .collator import RHMCollator
     from .config import RHMDatasetConfig
+    from .lm_eval_task import lm_eval_task
     from .parquet import export_parquet
     from .provenance import grammar_of, resolve_grammar
     from .reading import checksum, tokens_of
@@ -31,6 +32,7 @@ _EXPORTS = {
     "checksum": "reading",
     "export_parquet": "parquet",
     "grammar_of": "provenance",
+    "lm_eval_task": "lm_eval_task",
     "resolve_grammar": "provenance",
     "rhm_tokenizer": "tokenizer",
     "tokens_of": "reading",
@@ -48,6 +50,7 @@ __all__ = [
     "checksum",
     "export_parquet",
     "grammar_of",
+    "lm_eval_task",
     "resolve_grammar",
     "rhm_tokenizer",
     "tokens_of",
