@@ -141,7 +141,8 @@ def draw(tables: Tables, path: Path) -> None:
     text = (
         f"{scale(laws)}. Colour: the truncated law of lowest KL; lines: that KL, nats. Beliefs: R^2 of an affine map "
         f"from the last hidden layer (dotted: at step {min(distinct(laws, 'step'))}; bars: over sentences, or over "
-        f"grammars where there are several). Dashed: P_l of theory (last token). The longest runs ended by: {', '.join(ended)}."
+        "grammars where there are several). Dashed: P_l of theory (last token). The longest runs ended by: "
+        f"{', '.join(ended)}."
     )
     note(figure, text)
     figure.savefig(path)
