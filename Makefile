@@ -38,13 +38,8 @@ SENTENCES := last_token/last_token representations/representations classificatio
 	controls/controls zipf/zipf sparse/sparse grammars/grammars trees/trees diffusion_rhm/diffusion_rhm \
 	forward_backward/forward_backward_trained which_law/which_law
 TEXTS := context_window/context_window conjecture/conjecture diffusion_text/diffusion_text
-<<<<<<< HEAD
-EXACT := forward_backward/forward_backward phase_diagram/phase_diagram ngram/ngram correlations/correlations_rhm \
-	trees/ambiguity
-=======
 EXACT := forward_backward/forward_backward phase_diagram/phase_diagram class_information/class_information ngram/ngram \
-	correlations/correlations_rhm
->>>>>>> beliefs
+	correlations/correlations_rhm trees/ambiguity
 TEXT ?= shakespeare
 
 figures: $(VENV)/.installed

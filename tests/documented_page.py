@@ -1,9 +1,9 @@
 """Runs a page of the documentation: `python tests/documented_page.py PAGE`, in an empty directory.
 
-First the files that the page shows (blocks with `title="name"`), then its Python blocks as one script, then its commands,
-in order. Everything runs in this one process, as imports take longer than the rest. Commands keep their arguments; behind
-them stand those of `SMALL`, which make runs short. What needs a GPU, the Hub, a cluster or a new environment is in
-`LISTED` with its reason, and is not run; a command of `rhm` that is listed is still parsed.
+First the files that the page shows (blocks with `title="name"`), then its Python blocks as one script, then its
+commands, in order. Everything runs in this one process, as imports take longer than the rest. Commands keep their
+arguments; behind them stand those of `SMALL`, which make runs short. What needs a GPU, the Hub, a cluster or a new
+environment is in `LISTED` with its reason, and is not run; a command of `rhm` that is listed is still parsed.
 """
 
 import contextlib
