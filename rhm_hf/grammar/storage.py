@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from .. import cards, files, hub
+from .. import files
 
 
 JSON_NAME = "grammar.json"
@@ -50,11 +50,15 @@ def save(source: Any, folder: str | Path) -> None:
 def write_with_card(source: Any, folder: str | Path) -> None:
     """Writes the two files and `README.md`: what a repository of the grammar holds."""
     save(source, folder)
+    from .. import cards  # only where something is shared
+
     files.write_atomically(Path(folder) / "README.md", cards.grammar_card(source))
 
 
 def push(source: Any, repo_id: str, *options: Any) -> str:
     """Uploads the two files with their card, see [`~rhm_hf.grammar.Source.push_to_hub`]."""
+    from .. import hub
+
     with tempfile.TemporaryDirectory() as folder:
         write_with_card(source, folder)
         return hub.Upload(Path(folder), repo_id).send(*options)

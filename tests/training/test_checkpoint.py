@@ -8,6 +8,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from rhm_hf.training import checkpoint
+from rhm_hf.training.checkpoint_files import remove_checkpoints
 
 
 TENSORS = {"model": {"a": torch.randn(3, 2), "b": torch.randn(5).to(torch.bfloat16)}, "losses": {"s": torch.ones(1)}}
@@ -28,7 +29,7 @@ def test_the_newest_two_are_kept_and_nothing_partial(tmp_path):
         checkpoint.save(tmp_path, step, TENSORS, STATE)
     assert checkpoint.steps(tmp_path) == [100, 20]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-100", "checkpoint-20"]
-    checkpoint.remove_all(tmp_path)
+    remove_checkpoints(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
