@@ -16,7 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
-    path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/how-to/*.md")]
+    path.relative_to(ROOT).as_posix()
+    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/how-to/*.md")]
 )
 ELSEWHERE = {  # pages whose Python blocks another test runs, with more to say about them
     "docs/families.md": "test_families_doc.py",
@@ -33,7 +34,7 @@ SMALL = {  # command -> what is added to it
     "rhm kl": "--num_sentences 64",
     "rhm context": "--num_windows 8",
     "rhm correlations": "--num_sentences 64 --max_distance 4",
-    "rhm effective_context": "--set num_tokens=256 --set \"distances=[1, 2, 3]\"",
+    "rhm effective_context": '--set num_tokens=256 --set "distances=[1, 2, 3]"',
     "rhm generate": "--num 16",
     "rhm synonym_sensitivity": "--num_sentences 16",
     "rhm latent_probe": "--num_sentences 64",

@@ -61,7 +61,9 @@ def test_the_tests_that_a_page_names_exist(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_of_a_page_lead_somewhere(page):
-    text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(
+        r"^```.*?^```$|`[^`\n]*`", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
     targets = re.findall(r"\]\(([^()\s]+)\)|src=\"([^\"]+)\"", text)
     for target in (first or second for first, second in targets):
         if re.match(r"[a-z]+:", target) or target.startswith("#"):
@@ -91,7 +93,13 @@ def test_the_site_builds_without_a_warning(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-4000:]
     pages = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*.html")}
-    assert {"index.html", "theory.html", "reference/inference.html", "recipes/last_token.html", "changes.html"} <= pages
+    assert {
+        "index.html",
+        "theory.html",
+        "reference/inference.html",
+        "recipes/last_token.html",
+        "changes.html",
+    } <= pages
     inference = (tmp_path / "site" / "reference" / "inference.html").read_text(encoding="utf-8")
     assert 'id="rhm_hf.inference.next_token_probs"' in inference
     theory = (tmp_path / "site" / "theory.html").read_text(encoding="utf-8")
