@@ -1,9 +1,9 @@
 """Runs a page of the documentation: `python tests/documented_page.py PAGE`, in an empty directory.
 
 First the files that the page shows (blocks with `title="name"`), then its Python blocks as one script, then its
-commands, in order. Everything runs in this one process, as imports take longer than the rest. Commands keep their
-arguments; behind them stand those of `SMALL`, which make runs short. What needs a GPU, the Hub, a cluster or a new
-environment is in `LISTED` with its reason, and is not run; a command of `rhm` that is listed is still parsed.
+commands, in order. All in this one process, as imports take longer than the rest. Commands keep their arguments; those
+of `SMALL` stand behind them and make runs short. What needs a GPU, the Hub, a cluster or a new environment is in
+`LISTED` with its reason, and is not run; a command of `rhm` that is listed is still parsed.
 """
 
 import contextlib
@@ -17,10 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/how-to/*.md")]
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/how-to/*.md")]
 )
 ELSEWHERE = {  # pages whose Python blocks another test runs, with more to say about them
     "docs/families.md": "test_families_doc.py",
+    "CONTRIBUTING.md": "recipes/test_recipe_helpers.py",
 }
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]*)\")?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TINY = '{"n_embd": 16, "n_layer": 1, "n_head": 2}'
@@ -34,7 +35,7 @@ SMALL = {  # command -> what is added to it
     "rhm kl": "--num_sentences 64",
     "rhm context": "--num_windows 8",
     "rhm correlations": "--num_sentences 64 --max_distance 4",
-    "rhm effective_context": '--set num_tokens=256 --set "distances=[1, 2, 3]"',
+    "rhm effective_context": '--num_tokens 256 --set "distances=[1, 2, 3]"',
     "rhm generate": "--num 16",
     "rhm synonym_sensitivity": "--num_sentences 16",
     "rhm latent_probe": "--num_sentences 64",
@@ -44,9 +45,6 @@ LISTED = {  # the beginning of a command -> why it is not run
     "pip install": "changes the environment",
     "hf upload": "the Hub",
     "sbatch": "a Slurm cluster",
-    "ray ": "a Ray cluster",
-    "RAY_ADDRESS=auto rhm": "a Ray cluster",
-    "accelerate launch": "several processes: tests/training/test_training_processes.py launches one",
     "rhm sweep --config sweep.yaml --executor ray": "Ray: tests/training runs one",
     "rhm sweep --config sweep.yaml --num_workers": "several processes: tests/training runs them",
     "rhm sweep --config sweep.yaml --runs_per_gpu": "a GPU",
@@ -56,6 +54,7 @@ LISTED = {  # the beginning of a command -> why it is not run
 
 
 LISTED_PAGES = {  # pages whose commands are not run, but parsed
+    "CONTRIBUTING.md": "make, and a recipe that tests/recipes/test_recipe_helpers.py runs",
     "docs/scaling.md": "processes, clusters and GPUs: tests/training runs what it says on small sizes",
 }
 
@@ -79,6 +78,12 @@ def commands(page: str) -> list[str]:
     text = "\n".join(block.text for block in blocks(page) if block.language in ("bash", "console"))
     lines = text.replace("\\\n", " ").splitlines()
     return [line for line in (re.sub(r"(^|\s+)#\s.*$", "", line).strip() for line in lines) if line]
+
+
+def missing(command: str) -> list[str]:
+    """The files of the repository that a command names and that are not there."""
+    named = re.findall(r"(?:recipes|benchmarks|tests|docs)/[\w./-]+", command)
+    return [name for name in named if not (ROOT / name).exists()]
 
 
 def reason(page: str, command: str) -> str | None:

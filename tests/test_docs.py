@@ -3,12 +3,13 @@
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections import defaultdict
 
 import pytest
-from documented_page import ELSEWHERE, LISTED, LISTED_PAGES, PAGES, ROOT, blocks, commands, reason
+from documented_page import ELSEWHERE, LISTED, LISTED_PAGES, PAGES, ROOT, blocks, commands, missing, parse, reason
 
 
 TESTS = ROOT / "tests"
@@ -34,7 +35,22 @@ def test_every_block_of_a_page_runs(page, tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
+RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("recipes/*/README.md"))
+
+
+@pytest.mark.parametrize("page", RECIPES)
+def test_commands_of_recipes_name_what_is_there(page):
+    """They train for minutes to days; `tests/recipes/test_dry_runs.py` runs each script with each YAML file."""
+    for command in commands(page):
+        assert not missing(command), command
+        if command.startswith("rhm "):
+            parse(shlex.split(command)[1:])
+
+
 def test_all_pages_are_looked_at():
+    assert not [
+        command for page in PAGES for command in commands(page) if "figures" not in command and missing(command)
+    ]
     assert {"README.md", "docs/index.md", "docs/tutorial.md", "docs/cli.md"} <= set(PAGES)
     for page, test in ELSEWHERE.items():
         assert page in (TESTS / test).read_text().replace('" / "', "/"), page

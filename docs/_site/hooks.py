@@ -10,6 +10,7 @@ import importlib
 import inspect
 import posixpath
 import re
+from functools import cache
 from pathlib import Path
 
 from latex2mathml.converter import convert
@@ -36,17 +37,6 @@ REFERENCE = {  # page -> what it shows
     "training": "Runs and sweeps",
     "judging": "How a model is read and compared with a law",
 }
-METRICS = {  # of each metric the function behind it
-    "context_loss": "by_context.loss_by_context",
-    "effective_context": "agree.effective_context",
-    "grammaticality": "correctness.grammaticality",
-    "latent_probe": "probe.latent_probe",
-    "memorisation": "copies.memorisation",
-    "representation_probe": "similarity.representation_probe",
-    "rhm_kl": "kl.kl_divergence",
-    "synonym_sensitivity": "sensitivity.synonym_sensitivity",
-    "token_correlations": "measure.measure_correlations",
-}
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 FORMULA = re.compile(r"\$([^$\n]+)\$")
@@ -63,12 +53,13 @@ def pages_from_outside() -> dict[str, str]:
     return found
 
 
+@cache
 def documented(page: str) -> list[str]:
     """The full names that a page of the reference shows, from what the package exports."""
     if page == "metrics":
         from rhm_hf.metrics import metric_folders
 
-        return [f"rhm_hf.metrics.{name}.{METRICS[name]}" for name in metric_folders()]
+        return [name for metric in metric_folders() for name in _functions_of(metric)]
     module = importlib.import_module(f"rhm_hf.{page}")
     if page == "models":
         import rhm_hf
@@ -76,6 +67,14 @@ def documented(page: str) -> list[str]:
         names = [name for name, place in rhm_hf._EXPORTS.items() if place.startswith("models.")]
         return sorted(f"rhm_hf.{rhm_hf._EXPORTS[name]}.{name}" for name in names)
     return [f"rhm_hf.{page}.{name}" for name in module.__all__]
+
+
+def _functions_of(metric: str) -> list[str]:
+    """The functions of a metric's folder that its `evaluate` module calls."""
+    folder = f"rhm_hf.metrics.{metric}"
+    module = importlib.import_module(f"{folder}.{metric}")
+    functions = [value for value in vars(module).values() if inspect.isfunction(value)]
+    return [f"{f.__module__}.{f.__name__}" for f in functions if f.__module__.startswith(f"{folder}.")]
 
 
 def _reference(page: str) -> str:
