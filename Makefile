@@ -31,6 +31,7 @@ zoo: $(VENV)/.installed
 
 cards: $(VENV)/.installed
 	$(RUN) $(BIN)/python -m hub_cards.build
+	$(RUN) $(BIN)/python -m rhm_hf.drawing.play docs/play/index.html
 
 # The recipes with a figure, in the order they are run: representations reads the models of last_token,
 # forward_backward_trained those of diffusion_rhm. TEXT: a UTF-8 file, or a corpus of the Hub.

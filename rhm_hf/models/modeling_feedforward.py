@@ -19,6 +19,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .configuration_feedforward import FeedForwardConfig
 from .modeling_symbols import as_output, checked_ids, cross_entropy
+from .readable import ReadableWeights
 
 
 class PatchLayer(nn.Module):
@@ -50,7 +51,7 @@ class PatchLayer(nn.Module):
         return torch.einsum("bpi,poi->bpo", patches, weight) * self.scale
 
 
-class FeedForwardForSequenceClassification(PreTrainedModel):
+class FeedForwardForSequenceClassification(ReadableWeights, PreTrainedModel):
     """A feed-forward classifier; a family is its configuration's `patch_sizes`, `shared_filters` and `lazy`.
 
     The logits are W a / width, where a is the last layer averaged over the positions it has left.

@@ -12,13 +12,14 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from .configuration_law import LawConfig
+from .readable import ReadableWeights
 from .whole_prefix import WholePrefixGenerationMixin
 
 
 UNBOUNDED = 1024  # tokens that are generated at most where sentences have no longest
 
 
-class LawPreTrainedModel(PreTrainedModel):
+class LawPreTrainedModel(ReadableWeights, PreTrainedModel):
     """A model whose numbers are buffers, integer or float64, and never rounded."""
 
     config_class = LawConfig

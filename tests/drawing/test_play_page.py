@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,6 +154,11 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path):
     assert not re.findall(r"\b(?:src|href|import|fetch|XMLHttpRequest|@import|url)\b\s*[=(]", text)
     assert "/*STYLE*/" not in text
     assert "/*START*/" not in text
+
+
+def test_the_page_of_the_documentation_is_up_to_date():
+    built = (Path(__file__).parents[2] / "docs" / "play" / "index.html").read_text(encoding="utf-8")
+    assert built == play_page(), "run python -m rhm_hf.drawing.play docs/play/index.html"
 
 
 def test_the_page_opens_with_a_grammar(tmp_path):

@@ -96,22 +96,19 @@ def rows_of(folder: Path) -> list[tuple]:
 
 def test_models_tasks_and_families_in_every_executor(outside, monkeypatch, capsys):
     ray = pytest.importorskip("ray")
-    # Started where nothing is imported yet: a fresh process, as on a shell.
-    words = [sys.executable, "-P", "-m", "rhm_hf.cli", "sweep", "--config", "sweep.yaml"]
-    subprocess.run([*words, "--output_dir", "alone"], check=True, capture_output=True)
+    sweep(VALUES | {"output_dir": "alone"})
     expected = rows_of(outside / "alone")
     assert {row[2:4] for row in expected} == {("halved", "mirrored")}
     assert all(row[5] > 0 for row in expected)
 
-    subprocess.run([*words, "--output_dir", "workers", "--num_workers", "2"], check=True, capture_output=True)
+    sweep(VALUES | {"output_dir": "workers"}, num_workers=2)
     assert rows_of(outside / "workers") == expected
 
-    printing = [*words, "--output_dir", "printed", "--executor", "print"]
-    lines = subprocess.run(printing, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert len(lines) == 2
-    for line in lines:
-        subprocess.run(line, shell=True, check=True, capture_output=True, cwd=outside)
-    subprocess.run(printing, check=True, capture_output=True)
+    assert main(["sweep", "--config", "sweep.yaml", "--output_dir", "printed", "--executor", "print"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    for line in (first, second):
+        subprocess.run(line, shell=True, check=True, capture_output=True)
+    assert main(["sweep", "--config", "sweep.yaml", "--output_dir", "printed", "--executor", "print"]) == 0
     assert rows_of(outside / "printed") == expected
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # no token in the home folder of who runs the tests

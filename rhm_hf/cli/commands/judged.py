@@ -3,11 +3,10 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...grammar import Source
 from ..options import (
     BesideGrammar,
     Column,
@@ -24,6 +23,10 @@ from ..options import (
 )
 from ..output import Findings, publish
 from ..progress import counting, heavy, progress
+
+
+if TYPE_CHECKING:
+    from ...grammar import Source
 
 
 BLOCKS = 64  # of sentences: the differences of two models in them give the error of the mean difference
@@ -204,7 +207,7 @@ def _rows(sentences: str | None, split: str | None, column: str | None):
     return np.array(rows)
 
 
-def judged(judge: Callable[..., dict], read: Any, source: Source, rows: Any, options: dict) -> dict:
+def judged(judge: Callable[..., dict], read: Any, source: "Source", rows: Any, options: dict) -> dict:
     """A metric with its rows counted."""
     total = None
     if rows is not None:

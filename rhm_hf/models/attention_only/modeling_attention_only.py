@@ -18,6 +18,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutput, MaskedLMOutput
 
 from ..modeling_symbols import as_output, checked_ids, cross_entropy
+from ..readable import ReadableWeights
 from ..whole_prefix import WholePrefixGenerationMixin
 from .configuration_attention_only import AttentionOnlyConfig
 
@@ -50,7 +51,7 @@ class AttentionLayer(nn.Module):
         return self.output(mixed.transpose(1, 2).flatten(2))
 
 
-class AttentionOnlyPreTrainedModel(PreTrainedModel):
+class AttentionOnlyPreTrainedModel(ReadableWeights, PreTrainedModel):
     """The stack with its readout; subclasses say what a position sees."""
 
     config_class = AttentionOnlyConfig

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import MaskedLMOutput
 
+from ..readable import ReadableWeights
 from .configuration_hierarchical_unet import HierarchicalUNetConfig
 
 
@@ -37,7 +38,7 @@ class TimeEmbedding(nn.Module):
         return self.layers(features.to(self.layers[0].weight.dtype))
 
 
-class HierarchicalUNetForMaskedLM(PreTrainedModel):
+class HierarchicalUNetForMaskedLM(ReadableWeights, PreTrainedModel):
     """A U-Net whose down path climbs the tree of a grammar and whose up path descends it.
 
     Level ℓ has its own convolution with filter = stride = s going up the tree and a transposed one going down it, with
