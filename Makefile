@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test lint benchmark zoo cards figures figures-data site clean
+.PHONY: demo test lint benchmark gpu zoo cards figures figures-data site clean
 
 # Installed anew only when what is to be installed changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -24,6 +24,10 @@ lint: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed
 	$(RUN) $(BIN)/python -m benchmarks
+
+# Are the CUDA paths right, and how fast? Under 8 minutes on one GPU; writes runs/gpu.json.
+gpu: $(VENV)/.installed
+	$(RUN) $(BIN)/python -m benchmarks.gpu
 
 # Every architecture of the installed transformers against one forward for every prefix: about 20 minutes on one core.
 zoo: $(VENV)/.installed

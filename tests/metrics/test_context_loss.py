@@ -24,6 +24,7 @@ from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import position_entropies
 from rhm_hf.metrics.context_loss import fit_decay, log_spaced, loss_by_context, saturation
 from rhm_hf.metrics.context_loss import reader as reader_module
+from rhm_hf.metrics.context_loss.reader import Reader
 
 
 SYMBOLS, BOS = 3, 3
@@ -559,6 +560,29 @@ def test_lengths_are_spaced_evenly_in_their_logarithm():
     assert log_spaced(20) == [0, 1, 2, 3, 4, 6, 8, 11, 16, 20]
     assert log_spaced(16)[-2:] == [11, 16]
     assert log_spaced(1) == [0, 1]
+    assert log_spaced(413)[-4:] == [128, 181, 256, 413]  # 362 would cost nearly as much as 413
+    assert log_spaced(512)[-4:] == [181, 256, 362, 512]
+
+
+@pytest.mark.parametrize("scale", [0.1, 4.0])
+def test_lengths_are_refined_where_the_curve_bends_and_nothing_is_measured_twice(scale, monkeypatch):
+    """The coarse curve with its refinements is the one of all lengths, where both measured, and answers the same."""
+    model, tokens = gpt2(positions=300, scale=scale), [np.random.default_rng(0).integers(0, 10, 3000)]
+    read, passed = Reader.truncated, []
+    monkeypatch.setattr(
+        Reader, "truncated", lambda self, tokens, n: passed.extend(len(tokens) * [n]) or read(self, tokens, n)
+    )
+    found = loss_by_context(model, tokens, num_windows=24, max_context=299)
+    lengths = found["context_lengths"]
+    assert sorted(passed) == sorted(24 * lengths)
+    everything = loss_by_context(model, tokens, num_windows=24, max_context=299, context_lengths=log_spaced(299))
+    assert set(lengths) >= {n for n in everything["context_lengths"] if n <= 64 or n in (128, 299)}
+    columns = [everything["context_lengths"].index(n) for n in lengths]
+    for name in ("loss", "loss_stderr", "delta", "delta_stderr"):
+        np.testing.assert_allclose(found[name], np.array(everything[name])[columns], rtol=0, atol=1e-12)
+    for name in ("n_sat", "n_sat_relative") if scale > 1 else ():  # else a curve of noise, which bends nowhere
+        for part in ("", "_estimate", "_interval", "_status", "_windows"):
+            assert found[name + part] == everything[name + part]
 
 
 def test_evaluate_loads_the_metric_by_name_with_models_from_directories(tmp_path):

@@ -7,16 +7,19 @@ every n, each at targets of its own.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from rhm_hf.checks import check_integer
 from rhm_hf.judging.bare import evaluating, share_of_process
 
 from .approach import FEWEST_LENGTHS, fit_decay
+from .lengths import left_for_later, log_spaced, where_it_bends
 from .reader import Reader
 from .saturation import RELATIVE, Saturation, curve, differences, saturation
 from .windows import Documents, Windows, as_documents, default_context, random_windows, refuse_padding, whole_rows
@@ -64,7 +67,8 @@ def loss_by_context(
             end), but at most what the documents that hold half of all tokens have room for, and an eighth of the text.
             Documents shorter than N + 1 tokens are left out.
         context_lengths (`Sequence[int]`, *optional*): the n to report, N among them; by default 0, 1, 2, 3, 4, 6, 8,
-            11, 16, .. N, see [`log_spaced`].
+            11, 16, .. N, see [`log_spaced`]; above 64, paired, every other one of these, and the others only within
+            and beside the intervals that these give for n_sat and n_sat_relative.
         windows (`str`, *optional*, defaults to `"random"`): where windows of N + 1 tokens begin: at uniformly random
             places of the documents, or (`"rows"`) at the beginning of documents of one length, which are the windows.
             For sentences of a grammar: nothing then loses its place in the sentence.
@@ -121,14 +125,21 @@ def loss_by_context(
         paired = _paired(reader, paired, windows)
         length = _length(reader, documents, max_context, tokenizer, windows)
         lengths = _lengths(context_lengths, reader.first, length)
+        later = left_for_later(lengths) if paired and context_lengths is None else []
         if windows == "rows":
             chosen = whole_rows(documents)
         else:
             num_windows = check_integer("num_windows", num_windows, 1)
             chosen = random_windows(documents, length + 1, num_windows, seed)
-        sums, counts = _row_sums(
-            reader, documents, chosen, lengths, paired, windows == "rows", per, batch_size, accelerator
-        )
+        measured, unmeasured = [n for n in lengths if n not in later], later
+        with _progress(len(chosen.starts) * (sum(measured) if paired else length)) as advance:
+            of = reader, documents, chosen, length, paired, windows == "rows", per, batch_size, accelerator, advance
+            sums, counts = _row_sums(*of, measured)
+            while wanted := where_it_bends(measured, unmeasured, sums, counts, len(chosen.starts), seed):
+                advance.total += len(chosen.starts) * sum(wanted)
+                sums = torch.cat([sums, _row_sums(*of, wanted)[0]], 1)[:, np.argsort(measured + wanted)]
+                measured, unmeasured = sorted(measured + wanted), [n for n in unmeasured if n not in wanted]
+        lengths = measured
     rows = {"row_sums": sums, "row_counts": counts} if return_rows else {}
     return {
         **rows,
@@ -148,10 +159,16 @@ def loss_by_context(
     }
 
 
-def log_spaced(longest: int) -> list[int]:
-    """0, 1, 2, 3, 4, 6, 8, 11, 16, .. `longest`: powers of the square root of 2, rounded."""
-    powers = {round(2 ** (k / 2)) for k in range(2 * longest.bit_length() + 1)}
-    return sorted({0, longest, *(n for n in powers if n < longest)})
+def _progress(tokens: int) -> tqdm:
+    """One bar for all lengths, in a terminal: tokens of context."""
+    return tqdm(
+        total=tokens,
+        desc="loss by context",
+        unit="token",
+        unit_scale=True,
+        leave=False,
+        disable=not sys.stderr.isatty(),
+    )
 
 
 def _paired(reader: Reader, paired: bool | None, windows: str) -> bool:
@@ -206,10 +223,20 @@ def _lengths(context_lengths, first: int, length: int) -> list[int]:
 
 
 def _row_sums(
-    reader: Reader, documents: Documents, windows: Windows, lengths, paired, in_place, per, batch_size, accelerator
+    reader: Reader,
+    documents: Documents,
+    windows: Windows,
+    length: int,
+    paired: bool,
+    in_place: bool,
+    per: str,
+    batch_size: int | None,
+    accelerator,
+    bar: tqdm,
+    lengths: list[int],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Losses `(rows, lengths)` and targets, or their characters, `(rows,)`, summed over the windows of a row."""
-    width = lengths[-1] + 1
+    width = length + 1
     device = reader.model.device
     sums = torch.zeros(windows.num_rows, len(lengths), dtype=torch.float64, device=device)
     counts = torch.zeros(windows.num_rows, dtype=torch.float64, device=device)
@@ -229,13 +256,13 @@ def _row_sums(
         for i, n in enumerate(lengths):
             for _, tokens, rows in batches(width if in_place else n, 1):
                 sums[:, i].index_add_(0, rows, read(tokens, n))
+                bar.update(len(tokens) * n)
     else:
         columns = [n - reader.first for n in lengths]
         for _, tokens, rows in batches(width, width):
             sums.index_add_(0, rows, reader.one_pass(tokens)[:, columns])
-    units = _units(
-        documents, windows.starts[mine.start : mine.stop], lengths[-1] if paired else reader.first, width, per
-    )
+            bar.update(len(tokens) * length)
+    units = _units(documents, windows.starts[mine.start : mine.stop], length if paired else reader.first, width, per)
     rows = torch.from_numpy(windows.rows[mine.start : mine.stop]).to(device)
     counts.index_add_(0, rows, torch.from_numpy(units).to(device))
     if accelerator is not None and accelerator.num_processes > 1:

@@ -77,6 +77,7 @@ def saturation(
     tolerance: float = TOLERANCE,
     relative: bool = False,
     seed: int = 0,
+    count_windows: bool = True,
 ) -> Saturation:
     """n_sat of losses at several context lengths.
 
@@ -88,6 +89,7 @@ def saturation(
         tolerance (`float`, *optional*, defaults to 0.01): eps, nats; or
         relative (`bool`, *optional*, defaults to `False`): a share of the fitted fall L(first n) - L(N).
         seed (`int`, *optional*, defaults to 0): of the resampling.
+        count_windows (`bool`, *optional*, defaults to `True`): also how many windows would decide, where these do not.
     """
     tolerance = check_number("tolerance", tolerance, 0)
     check_integer("num_windows", num_windows, 1)
@@ -126,7 +128,7 @@ def saturation(
     if decides(*found):
         return Saturation(int(lengths[best]), interval, "decided", None)
     times = 2
-    while times <= MOST_TIMES and not decides(*ends(times)):
+    while count_windows and times <= MOST_TIMES and not decides(*ends(times)):
         times *= 2
     windows = None if times > MOST_TIMES or best == last else times * num_windows
     return Saturation(int(lengths[best]), interval, "context" if windows is None else "undecided", windows)
