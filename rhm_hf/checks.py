@@ -100,7 +100,10 @@ def shown(value: Any) -> str:
     """A value for a message: on one line, and cut where it is long."""
     if isinstance(value, int) and value.bit_length() > 400:
         return f"<integer of {value.bit_length()} bits>"
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # of an object that is not as it should be
+        text = object.__repr__(value)
     return text if len(text) <= 120 else f"{text[:100]}.. ({type(value).__name__})"
 
 
@@ -118,26 +121,38 @@ def checked(function: F) -> F:
     if inspect.isclass(function):
         function.__init__ = checked(function.__init__)
         return function
-    signature = inspect.signature(function)
+    parameters = inspect.signature(function).parameters
+    positional = [name for name, p in parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+    def checked_value(name: str, value: Any) -> Any:
+        hint = _hints_of(function).get(name)
+        return value if hint is None or value is parameters[name].default else check(name, value, hint)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError:
-            return function(*args, **kwargs)  # Python's own words for what is missing or too much
-        hints = _hints_of(function)
-        for name, value in bound.arguments.items():
-            if name in hints and value is not signature.parameters[name].default:
-                bound.arguments[name] = check(name, value, hints[name])
-        return function(*bound.args, **bound.kwargs)
+        known = map(checked_value, positional, args)
+        kwargs = {name: checked_value(name, value) for name, value in kwargs.items()}
+        return function(*known, *args[len(positional) :], **kwargs)  # Python says what is missing or too much
 
     call.is_checked = True
     return call
 
 
+def check_methods(owner: type) -> None:
+    """[`checked`], for the constructor and all public methods that a class defines itself."""
+    for name, method in list(vars(owner).items()):
+        if name.startswith("_") and name != "__init__":
+            continue
+        if isinstance(method, classmethod | staticmethod):
+            setattr(owner, name, type(method)(checked(method.__func__)))
+        elif inspect.isfunction(method):
+            setattr(owner, name, checked(method))
+
+
 def check(name: str, value: Any, hint: Any) -> Any:
     """The value as a type hint asks for it; raises a `ValueError` that names the argument."""
+    if type(value) is hint and hint in (int, bool):
+        return value  # most calls
     options = get_args(hint) if isinstance(hint, types.UnionType) or get_origin(hint) is Union else (hint,)
     if value is None and type(None) in options:
         return None
@@ -228,7 +243,7 @@ _PLURALS = {int: "integers", float: "numbers", str: "texts", bool: "flags", Any:
 
 @functools.cache
 def _hints_of(function: Callable) -> dict[str, Any]:
-    """The type hints of a function's parameters, ranges included; without those whose names exist for checkers only."""
+    """The type hints of a function's parameters, without those whose names exist for type checkers only."""
     hints = {}
     for name, parameter in inspect.signature(function).parameters.items():
         hint = parameter.annotation

@@ -20,7 +20,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from ..checks import check_integer
+from ..checks import check_integer, checked
 from .characters import Alphabet, CharEncoder, char_tokenizer
 
 
@@ -49,10 +49,12 @@ class CharText:
         """The documents, views of `ids`."""
         return [self.ids[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
 
+    @checked
     def first(self, characters: int) -> "CharText":
         """The first so many characters, of which there are at least as many; the last document may be cut."""
         return CharText(self.ids[:characters], np.append(self.offsets[self.offsets < characters], characters))
 
+    @checked
     def window_starts(self, length: int, stride: int) -> np.ndarray:
         """Where windows begin: at every `stride`-th character of each document; none crosses its end."""
         sizes = np.diff(self.offsets)
@@ -75,6 +77,7 @@ class CharCorpus:
     tokenizer: "PreTrainedTokenizerBase"  # noqa: F821  transformers is not needed to name it
     num_symbols: int
 
+    @checked
     def windows(self, context_length: int, stride: int | None = None) -> datasets.DatasetDict:
         """Windows of `context_length + 1` characters: a context and the last character, or inputs and shifted labels.
 
@@ -96,6 +99,7 @@ class CharCorpus:
         )
 
 
+@checked
 def char_corpus(
     source: "str | datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | None" = None,
     *,

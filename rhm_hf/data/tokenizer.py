@@ -8,12 +8,13 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..checks import MAX_VOCAB_SIZE, check_integer
+from ..checks import MAX_VOCAB_SIZE, check_integer, checked
 
 
 BOS_TOKEN, PAD_TOKEN, MASK_TOKEN = "<s>", "<pad>", "<mask>"
 
 
+@checked
 def rhm_tokenizer(num_symbols: int) -> PreTrainedTokenizerFast:
     """A tokenizer of sentences written as decimal numbers: `"3 1 4"` is `[3, 1, 4]`, and that is `" 3 1 4"`.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..checks import check_integer
+from ..checks import check_integer, checked
 from ..judging import accumulate, divergence
 from ..judging.compare import refuse_broken
 from .denoisers import as_denoiser
@@ -33,6 +33,7 @@ class DenoisingLoss:
         `ValueError`: for continuous time with another process.
     """
 
+    @checked
     def __init__(self, process: DiscreteDiffusion, steps: int | None = None):
         if steps is None and not isinstance(process, MaskedDiffusion):
             raise ValueError(
@@ -135,6 +136,7 @@ class DenoisingLoss:
         return self.steps * divergence(log_p.exp(), log_q, log_p).sum(1).clamp(min=0)
 
 
+@checked
 def stratified(uniforms: torch.Tensor) -> torch.Tensor:
     """The same numbers with a low-discrepancy first column: row i gets (u_0 + i / n) mod 1 of the first row's u_0.
 
@@ -147,6 +149,7 @@ def stratified(uniforms: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
+@checked
 def log_likelihood_bound(
     model: Any,
     process: DiscreteDiffusion,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..checks import check_integer, check_number
+from ..checks import check_integer, check_number, checked
 from ..grammar import Source
 from ..inference import log_prob
 from ..judging import accumulate, divergence, given_sentences, judged_sentences, read_rows
@@ -23,6 +23,7 @@ from .samplers import reveal_log_probs
 
 
 @torch.no_grad()
+@checked
 def one_step_kl(
     model: Any,
     grammar: Source,
@@ -91,6 +92,7 @@ def _times(uniforms: torch.Tensor, steps: int | None, t: float | None) -> torch.
 
 
 @torch.no_grad()
+@checked
 def revealing_law(
     model: Any,
     grammar: Source,
@@ -140,6 +142,7 @@ def revealing_law(
     }
 
 
+@checked
 def judge_samples(grammar: Source, samples: Any) -> dict[str, float]:
     """Fraction of grammatical samples and the log probability of those.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..checks import checked
 from ..grammar import NotSupported, Source
 from ..inference import log_prob, posteriors
 from .processes import as_time
@@ -55,6 +56,7 @@ class ExactDenoiser(Denoiser):
             length.
     """
 
+    @checked
     def __init__(
         self, grammar: Source, process: Any, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
     ):
@@ -100,6 +102,7 @@ class ModelDenoiser(Denoiser):
         `ValueError`: for a causal model, too few ids, or a Gaussian process.
     """
 
+    @checked
     def __init__(self, model: torch.nn.Module, process: Any):
         bare = getattr(model, "module", model)
         num_ids, needed = bare.config.get_text_config().vocab_size, process.num_symbols + 3
@@ -144,6 +147,7 @@ class ModelDenoiser(Denoiser):
         return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
 
 
+@checked
 def as_denoiser(model: Any, process: Any) -> Denoiser:
     """A denoiser as it is, a grammar's exact one, or a model's [`ModelDenoiser`]."""
     if isinstance(model, Denoiser):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import SEED_LIMIT, check_integer, check_number
+from ..checks import SEED_LIMIT, check_integer, check_number, checked
 from ..grammar import Source
 from ..inference import log_prob, parse, posteriors, sample_posterior
 from ..judging.sentences import refuse_varying
@@ -53,6 +53,7 @@ class ForwardBackward:
 
 
 @torch.no_grad()
+@checked
 def forward_backward(
     grammar: Source,
     process: Any,
@@ -148,6 +149,7 @@ def _covariance(changed: torch.Tensor) -> torch.Tensor:
     return spins.t() @ spins / (len(spins) - 1)
 
 
+@checked
 def susceptibility(covariance: torch.Tensor) -> float:
     """χ = sum_ij C_ij / sum_i C_ii of a covariance `(d, d)`: 1 where tokens change independently, d where together."""
     total = covariance.trace().item()
@@ -169,6 +171,7 @@ def _correlations(grammar, covariance: torch.Tensor) -> list[float | None]:
     return found
 
 
+@checked
 def crossing(times: Any, first: Any, second: Any) -> float | None:
     """Where two curves over the same times cross, interpolated: with the survival at two depths, the transition.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..checks import check_integer, check_number
+from ..checks import check_integer, check_number, checked
 from ..judging import read_rows
 from .schedules import Schedule, schedule_of
 
@@ -47,6 +47,7 @@ class DiscreteDiffusion:
         """pi, float64 `(states,)`: what replaces a token."""
         raise NotImplementedError
 
+    @checked
     def transition(self, s: float, t: float) -> torch.Tensor:
         """q(x_t | x_s) as a matrix, float64 `(states at s, states at t)`, for s < t."""
         start, end = checked_times(s, t)
@@ -75,6 +76,7 @@ class DiscreteDiffusion:
         """What [`DiscreteDiffusion.noise`] takes, float64 `(n, d)` on the CPU."""
         return torch.rand(tokens.shape, dtype=torch.float64, generator=generator)
 
+    @checked
     def noise(self, tokens: torch.Tensor, t: float | torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """Draws x_t from q(x_t | x_0).
 

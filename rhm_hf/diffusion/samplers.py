@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..checks import check_integer, check_number
+from ..checks import check_integer, check_number, checked
 from .denoisers import as_denoiser
 from .processes import DiscreteDiffusion, MaskedDiffusion, categorical, checked_symbols
 
@@ -23,6 +23,7 @@ LARGEST_SAMPLE = 2**31  # tokens of one call, 16 GiB
 
 
 @torch.no_grad()
+@checked
 def sample_ancestral(
     model: Any,
     process: DiscreteDiffusion,
@@ -59,6 +60,7 @@ def sample_ancestral(
 
 
 @torch.no_grad()
+@checked
 def denoise(
     model: Any,
     process: DiscreteDiffusion,
@@ -98,6 +100,7 @@ def _back(denoiser, process, noisy: torch.Tensor, t: float, steps: int, generato
 
 
 @torch.no_grad()
+@checked
 def sample_revealing(
     model: Any,
     process: MaskedDiffusion,
@@ -141,6 +144,7 @@ def sample_revealing(
 
 
 @torch.no_grad()
+@checked
 def reveal_log_probs(
     model: Any,
     process: MaskedDiffusion,

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..checks import check_integer
+from ..checks import check_integer, checked
 from .processes import as_time
 from .schedules import Schedule, schedule_of
 
@@ -20,6 +20,7 @@ class GaussianDiffusion:
 
     name = "gaussian"
 
+    @checked
     def __init__(self, num_symbols: int, schedule: str | Schedule = "linear"):
         self.num_symbols = check_integer("num_symbols", num_symbols, 2)
         self.schedule = schedule_of(schedule)
@@ -28,6 +29,7 @@ class GaussianDiffusion:
         """What [`GaussianDiffusion.noise`] takes, float64 `(n, d, v)`."""
         return torch.rand(*tokens.shape, self.num_symbols, dtype=torch.float64, generator=generator)
 
+    @checked
     def noise(self, tokens: torch.Tensor, t: float | torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """Draws z_t, float64 `(n, d, v)`, for tokens `(n, d)` from uniform numbers in [0, 1), `(n, d, v)`."""
         alpha = self.schedule.alpha(as_time(t, tokens)).unsqueeze(-1)
@@ -59,6 +61,7 @@ class EpsilonProcess:
 
     name = "epsilon"
 
+    @checked
     def __init__(self, num_symbols: int, schedule: str | Schedule = "linear"):
         self.num_symbols = check_integer("num_symbols", num_symbols, 2)
         self.schedule = schedule_of(schedule)
@@ -67,6 +70,7 @@ class EpsilonProcess:
         """None are needed: `(n, 0)`."""
         return torch.empty(len(tokens), 0, dtype=torch.float64)
 
+    @checked
     def noise(
         self, tokens: torch.Tensor, t: float | torch.Tensor | None = None, uniforms: torch.Tensor | None = None
     ) -> torch.Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import smallest_dtype
+from ..checks import check_methods, smallest_dtype
 from . import storage
 from .refusal import NotSupported
 from .sentences import sampling as sampling_module
@@ -46,6 +46,10 @@ class Source:
     is_equiprobable: bool = False  # only then is `unique` sampling possible
     num_sentences: int | float  # of positive probability; `math.inf` where nobody can count them
     entropy: float  # of a sentence, nats
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        check_methods(cls)  # of a family from outside too
 
     # What a family gives.
 
@@ -295,3 +299,6 @@ class Source:
                 "save the grammar again"
             )
         return source
+
+
+check_methods(Source)

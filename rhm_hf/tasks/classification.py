@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..checks import checked
 from ..grammar import NotSupported, Source
 from ..inference import posteriors
 from ..judging import Targets, compare, judged_columns
@@ -22,6 +23,7 @@ class Classification(Task):
     auto_classes = ("AutoModelForSequenceClassification",)
     reads_classes = True
 
+    @checked
     def __init__(
         self,
         num_symbols: int,

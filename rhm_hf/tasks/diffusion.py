@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..checks import checked
 from ..diffusion import (
     DenoisingLoss,
     ExactDenoiser,
@@ -48,6 +49,7 @@ class Diffusion(Task):
     auto_classes = ("AutoModelForMaskedLM",)
     options = ("kl_sentences", "process", "schedule", "diffusion_steps")
 
+    @checked
     def __init__(
         self,
         num_symbols: int,

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..checks import check_integer
+from ..checks import check_integer, checked
 from ..grammar import NotSupported, Source
 from ..inference import log_prob, next_token_probs
 from ..judging import Targets, compare, judged_columns
@@ -36,6 +36,7 @@ class LastToken(Task):
     auto_classes = ("AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModelForSequenceClassification")
     options = ("kl_sentences", "visible_tokens")
 
+    @checked
     def __init__(
         self,
         num_symbols: int,

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..checks import checked
 from ..grammar import Source
 from ..inference import block_posteriors, posteriors
 from ..judging import Targets, compare, judged_columns
@@ -29,6 +30,7 @@ class Masked(Task):
     auto_classes = ("AutoModelForMaskedLM",)
     options = ("kl_sentences", "mask_probability")
 
+    @checked
     def __init__(
         self,
         num_symbols: int,

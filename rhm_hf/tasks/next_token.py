@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..checks import checked
 from ..grammar import Source
 from ..judging import ModelIds, ModelReader, Sentences, compare_tokens
 from ..judging.bare import bare_model
@@ -23,6 +24,7 @@ class NextToken(Task):
     name = "next_token"
     auto_classes = ("AutoModelForCausalLM",)
 
+    @checked
     def __init__(
         self,
         num_symbols: int,

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable
 
+from ..checks import checked
 from ..grammar import GrammarParameters
 from .ensemble import check_plain
 
 
+@checked
 def denoising_map(parameters: GrammarParameters) -> Callable[[float], float]:
     """F, the map of belief p in the true symbol from one level to the next (2402.16991, mean field).
 
@@ -32,6 +34,7 @@ def _slopes(parameters: GrammarParameters) -> tuple[float, float]:
     return known, known * (v ** (s - 1) / m) ** 2 / v ** (s - 1)
 
 
+@checked
 def has_denoising_transition(parameters: GrammarParameters) -> bool:
     """Whether the class is known below some noise and lost above it: both p = 1 and p = 1/v attract.
 
@@ -42,6 +45,7 @@ def has_denoising_transition(parameters: GrammarParameters) -> bool:
     return parameters.vocab_size > 1 and max(_slopes(parameters)) < 1
 
 
+@checked
 def denoising_transition(parameters: GrammarParameters) -> tuple[float, float]:
     """The transition of the ε-process (belief 1 - ε + ε/v in the true token): ε* and its exponent ν.
 

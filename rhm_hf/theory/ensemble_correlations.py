@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from ..checks import check_integer, check_number
+from ..checks import check_integer, check_number, checked
 from ..grammar import GrammarParameters
 from .ensemble import LARGEST, check_plain, fraction_at, symbols_at
 
 
+@checked
 def token_correlation(parameters: GrammarParameters, level: int) -> float:
     """C~: RMS over symbol pairs of the correlation of two tokens whose lowest common ancestor is at level ℓ.
 
@@ -27,6 +28,7 @@ def token_correlation(parameters: GrammarParameters, level: int) -> float:
     return math.sqrt(_signal(parameters, level) / parameters.num_synonyms ** (2 * level - 1))
 
 
+@checked
 def tuple_correlation(parameters: GrammarParameters, level: int) -> float:
     """C~ of an s-tuple and a token with lowest common ancestor at level ℓ >= 2: C~^2 = (1-f) / (v^3 m^(2ℓ)).
 
@@ -41,6 +43,7 @@ def _signal(parameters: GrammarParameters, level: int) -> float:
     return (1 - fraction_at(parameters, level)) / (symbols_at(parameters, level) * parameters.vocab_size**2)
 
 
+@checked
 def correlation_of_rule_laws(parameters: GrammarParameters, squared_norms: Sequence[float]) -> float:
     """C~ for rules of any probabilities f_k: C~^2 = (q_ℓ/n - v^-s) / v^2 * prod_(j<ℓ) q_j^2, n symbols at level ℓ.
 
@@ -62,6 +65,7 @@ def correlation_of_rule_laws(parameters: GrammarParameters, squared_norms: Seque
     return math.sqrt(max(square, 0.0))
 
 
+@checked
 def correlation_exponent(parameters: GrammarParameters) -> float:
     """β in C~(t) ~ t^-β: ln m / ln s, and ln(1/q) / ln s where all levels have rules of unequal probabilities.
 
@@ -75,11 +79,13 @@ def correlation_exponent(parameters: GrammarParameters) -> float:
     return math.log(inverse) / math.log(parameters.tuple_size)
 
 
+@checked
 def dynamic_exponent(parameters: GrammarParameters) -> float:
     """z = 2β in t* ~ P^(1/z)."""
     return 2 * correlation_exponent(parameters)
 
 
+@checked
 def correlation_noise(parameters: GrammarParameters, num_sentences: float, tuples: bool = False) -> float:
     """C~ of P independent samples of uncorrelated symbols: (v^2 P)^(-1/2), for tuples (v^2 m P)^(-1/2).
 
@@ -95,6 +101,7 @@ def correlation_noise(parameters: GrammarParameters, num_sentences: float, tuple
     return 1 / math.sqrt(pairs * num_sentences)
 
 
+@checked
 def effective_context(parameters: GrammarParameters, num_sentences: float) -> int:
     """t*(P), tokens: the range up to which token correlations exceed the noise of P sentences.
 

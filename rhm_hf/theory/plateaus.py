@@ -2,11 +2,12 @@
 
 import math
 
-from ..checks import check_integer
+from ..checks import check_integer, checked
 from ..grammar import GrammarParameters
 from .ensemble import check_plain
 
 
+@checked
 def plateau(parameters: GrammarParameters, level: int) -> float:
     """L_ℓ, nats: a bound on the loss at the last token of the best model that sees its level-ℓ block.
 
@@ -30,6 +31,7 @@ def plateau(parameters: GrammarParameters, level: int) -> float:
     return math.log(limit) + math.log1p(_power(factor, level) * (start - limit) / limit)
 
 
+@checked
 def limiting_loss(parameters: GrammarParameters) -> float:
     """The plateau of an infinitely deep grammar, nats: the fixed point of the recursion of [`plateau`]."""
     check_plain(parameters, "limiting_loss")

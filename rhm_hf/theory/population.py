@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import SEED_LIMIT, check_integer
+from ..checks import SEED_LIMIT, check_integer, checked
 from ..grammar import GrammarParameters
 from .ensemble import check_plain
 
@@ -30,6 +30,7 @@ class RecoveryThreshold:
     values: np.ndarray
 
 
+@checked
 def recovery_threshold(
     parameters: GrammarParameters,
     noise: str = "masked",

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number
+from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number, checked
 from ..layered.random_rules import distinct_tuples, raw_stream
 from ..names import FLOAT
 from .expansions import Expansion, Factors, RuleList
@@ -51,6 +51,7 @@ class _Named:
         return match
 
 
+@checked
 @dataclass(frozen=True)
 class IsingParameters(_Named):
     """A binary broadcast process: every child has its parent's symbol with probability (1 + ρ) / 2 (2605.13687).
@@ -86,6 +87,7 @@ class IsingParameters(_Named):
         return f"ising-rho{self.correlation!r}-s{self.tuple_size}-L{self.depth}"
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "IsingParameters":
         """Parses a short name."""
         match = cls._match(name)
@@ -103,6 +105,7 @@ class IsingParameters(_Named):
         return [Factors(np.tile(matrix, (self.tuple_size, 1, 1))) for _ in range(self.depth)]
 
 
+@checked
 @dataclass(frozen=True)
 class ColouringParameters(_Named):
     """Random proper colourings of a tree with q colours: every child has one of the q - 1 others, equally likely.
@@ -136,6 +139,7 @@ class ColouringParameters(_Named):
         return f"colouring-q{self.vocab_size}-s{self.tuple_size}-L{self.depth}"
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "ColouringParameters":
         """Parses a short name."""
         return cls(*map(int, cls._match(name).groups()), rules_seed)
@@ -146,6 +150,7 @@ class ColouringParameters(_Named):
         return [Factors(np.tile(matrix, (self.tuple_size, 1, 1))) for _ in range(self.depth)]
 
 
+@checked
 @dataclass(frozen=True)
 class AmbiguousParameters(_Named):
     """The RHM without unambiguity: every symbol draws its m tuples by itself, so that symbols share some.
@@ -186,6 +191,7 @@ class AmbiguousParameters(_Named):
         return f"ambiguous-v{self.vocab_size}-m{self.num_synonyms}-s{self.tuple_size}-L{self.depth}"
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "AmbiguousParameters":
         """Parses a short name."""
         return cls(*map(int, cls._match(name).groups()), rules_seed)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import check_integer
+from ...checks import check_integer, checked
 from .. import registry
 from ..layered.grammar import Grammar
 from ..layered.parameters import GrammarParameters
@@ -17,6 +17,7 @@ from .chain_grammar import ChainGrammar
 EMISSION_LIMIT = 2**24  # entries of the laws of all nodes given the root
 
 
+@checked
 @dataclass(frozen=True)
 class FilteredParameters:
     """A grammar of an ensemble, filtered.
@@ -55,6 +56,7 @@ class FilteredParameters:
         return cls(base, cut_level)
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "FilteredParameters":
         """Parses a short name."""
         base, level = cls.names.fullmatch(name).groups()

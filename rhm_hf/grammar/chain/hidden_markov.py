@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number
+from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number, checked
 from .. import registry
 from ..layered.grammar import Grammar
 from ..layered.random_rules import raw_stream
@@ -19,6 +19,7 @@ TABLE_LIMIT = 2**24  # entries of the transitions, and of the emissions, of a hi
 _HMM = re.compile(rf"hmm-v(\d+)-h(\d+)-m(\d+)-d(\d+)-p({FLOAT})")
 
 
+@checked
 @dataclass(frozen=True)
 class HiddenMarkovParameters:
     """A hidden Markov source whose correlations decay exponentially: the control for the tree's power law.
@@ -79,6 +80,7 @@ class HiddenMarkovParameters:
         )
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "HiddenMarkovParameters":
         """Parses a short name."""
         match = _HMM.fullmatch(name)

@@ -5,13 +5,14 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ...checks import check_integer
+from ...checks import check_integer, checked
 from .. import registry
 from ..layered.parameters import GrammarParameters
 from ..layered.uneven import LayeredParameters
 from .placements import count_placements, sparse_suffix
 
 
+@checked
 @dataclass(frozen=True)
 class SparseParameters:
     """A grammar of an ensemble, with uninformative slots.
@@ -60,6 +61,7 @@ class SparseParameters:
         return cls(base, sparsity, "A" if placement is None else placement)
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "SparseParameters":
         """Parses a short name."""
         base, sparsity, placement = cls.names.fullmatch(name).groups()

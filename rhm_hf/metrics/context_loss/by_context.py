@@ -16,6 +16,7 @@ import torch
 from rhm_hf.checks import check_integer
 from rhm_hf.judging.bare import evaluating, share_of_process
 
+from ...checks import checked
 from .approach import FEWEST_LENGTHS, fit_decay
 from .reader import Reader
 from .saturation import RELATIVE, Saturation, curve, differences, saturation
@@ -30,6 +31,7 @@ DEFAULT_CONTEXT = 1024  # of models without a limit of their own
 
 
 @torch.no_grad()
+@checked
 def loss_by_context(
     model: "PreTrainedModel",
     input_ids: Any = None,

@@ -14,6 +14,7 @@ from rhm_hf.metrics.token_correlations.measure import default_distances, encode_
 from rhm_hf.statistics import compare_correlations, token_correlations
 from rhm_hf.statistics.pairs.agreement import TOLERANCE
 
+from ...checks import checked
 from .generation import BATCH, generate
 
 
@@ -25,6 +26,7 @@ SATURATION = tuple(
 LENGTH_DISTANCES = 4  # generated sequences are so many times as long as the largest distance, where they may be
 
 
+@checked
 def effective_context(
     corpus: Any,
     generated: Any = None,

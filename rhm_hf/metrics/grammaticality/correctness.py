@@ -15,10 +15,13 @@ from rhm_hf.judging import read_rows
 from rhm_hf.judging.sentences import known_symbols, pad_id, row_lengths
 from rhm_hf.statistics import Accumulator
 
+from ...checks import checked
+
 
 BATCH_TOKENS = 2**22  # tokens parsed together
 
 
+@checked
 def grammaticality(samples: Any, grammar: Source, *, per_position: bool = False) -> dict[str, Any]:
     """Fractions of correct rules of sentences, such as those that a model generated (Favero et al. 2502.12089).
 

@@ -15,7 +15,10 @@ from rhm_hf.judging.bare import evaluating
 from rhm_hf.judging.sentences import derivations_of, refuse_varying
 from rhm_hf.statistics import Accumulator
 
+from ...checks import checked
 
+
+@checked
 def latent_probe(
     model: torch.nn.Module,
     grammar: Source,

@@ -16,7 +16,10 @@ from rhm_hf.inference import parse
 from rhm_hf.judging import read_rows
 from rhm_hf.judging.sentences import known_symbols, pad_id, row_lengths
 
+from ...checks import checked
 
+
+@checked
 def memorisation(
     samples: Any,
     train: Any,

@@ -13,10 +13,13 @@ from rhm_hf.judging.bare import evaluating
 from rhm_hf.judging.sentences import refuse_varying
 from rhm_hf.statistics import Accumulator
 
+from ...checks import checked
+
 
 NODES = ("nearest", "all")
 
 
+@checked
 def representation_probe(
     model: torch.nn.Module,
     grammar: Source,

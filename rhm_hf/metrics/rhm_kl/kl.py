@@ -15,7 +15,10 @@ from rhm_hf.checks import SEED_LIMIT, check_integer, check_number
 from rhm_hf.grammar import Source
 from rhm_hf.judging import ModelIds, Sentences, compare_tokens, given_sentences, judged_sentences, read_model
 
+from ...checks import checked
 
+
+@checked
 def kl_divergence(
     model: torch.nn.Module,
     grammar: Source,

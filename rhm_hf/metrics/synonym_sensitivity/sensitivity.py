@@ -11,7 +11,10 @@ from rhm_hf.judging.bare import evaluating
 from rhm_hf.judging.sentences import refuse_varying
 from rhm_hf.statistics import Accumulator
 
+from ...checks import checked
 
+
+@checked
 def synonym_sensitivity(
     model: torch.nn.Module,
     grammar: Source,

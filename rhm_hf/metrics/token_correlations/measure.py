@@ -9,10 +9,13 @@ from rhm_hf.data.tokenizer import token_ids
 from rhm_hf.metrics.path_check import refuse_paths
 from rhm_hf.statistics import token_correlations
 
+from ...checks import checked
+
 
 DEFAULT_DISTANCES = 32
 
 
+@checked
 def measure_correlations(
     data: Any,
     *,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...checks import check_integer
+from ...checks import check_integer, checked
 from ..modeling_law import LawForCausalLM
 from .buffers import CountedLaw
 from .configuration_ngram import NGramConfig
@@ -24,6 +24,7 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
     config_class = NGramConfig
 
     @classmethod
+    @checked
     def fit(
         cls,
         input_ids: Any,

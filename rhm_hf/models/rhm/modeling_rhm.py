@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
+from ...checks import checked
 from ...grammar import NotSupported, Source
 from ...grammar.registry import rebuilt
 from ...inference import posteriors, prefix_probs
@@ -32,6 +33,7 @@ class RHMPreTrainedModel(LawPreTrainedModel):
         self.post_init()
 
     @classmethod
+    @checked
     def from_grammar(cls, grammar: Source, **config_kwargs: Any) -> "RHMPreTrainedModel":
         """The oracle of a source.
 
@@ -136,6 +138,7 @@ class _RHMBidirectional(RHMPreTrainedModel):
     """Oracles that read a whole sentence; every id that is no symbol (MASK above all) hides its token."""
 
     @classmethod
+    @checked
     def from_grammar(cls, grammar: Source, **config_kwargs: Any) -> "RHMPreTrainedModel":
         """See [`RHMPreTrainedModel.from_grammar`]; refuses families without posteriors."""
         grammar.laws.require("posteriors", f"an {cls.__name__}")
@@ -252,6 +255,7 @@ class RHMForSequenceClassification(_RHMBidirectional):
     """The exact posterior of the root given the tokens (those not hidden by MASK): the best possible classifier."""
 
     @classmethod
+    @checked
     def from_grammar(cls, grammar: Source, **config_kwargs: Any) -> "RHMPreTrainedModel":
         """See [`RHMPreTrainedModel.from_grammar`]; refuses sentences without classes."""
         if grammar.num_classes == 1 and not grammar.has_blocks:

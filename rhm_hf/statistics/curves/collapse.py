@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...checks import check_number
+from ...checks import check_number, checked
 from .endings import count_step_limited
 
 
@@ -35,6 +35,7 @@ class Collapse:
     num_step_limited: int | None = None
 
 
+@checked
 def collapse_quality(
     curves: Sequence[tuple],
     x_scales: Sequence[float],

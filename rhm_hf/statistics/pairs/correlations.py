@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...checks import check_integer
+from ...checks import check_integer, checked
 from ..intervals import check_confidence
 from .decay import (
     EffectiveContextCurve,
@@ -57,6 +57,7 @@ class TokenCorrelations:
     hold for text, whose pairs depend on each other, as long as blocks are much longer than that dependence.
     """
 
+    @checked
     def __init__(self, counts: PairCounts, population: int | None = None):
         self.counts, self.population = counts, population
         self.distances = np.array(counts.distances)
@@ -125,10 +126,12 @@ class TokenCorrelations:
         """I(x_i; x_(i+t)) in nats, the leading bias of finite counts removed: see [`PairLaw.mutual_information`]."""
         return np.array([law.mutual_information() for law in self._laws])
 
+    @checked
     def law(self, distance: int) -> PairLaw:
         """J_t and C_t themselves."""
         return self._laws[list(self.distances).index(distance)]
 
+    @checked
     def blocks(self, distance: int) -> BlockTable:
         """The counts by block that J_t is the sum of."""
         return self._tables[list(self.distances).index(distance)]
@@ -144,6 +147,7 @@ class TokenCorrelations:
         """
         return last_above(self.distances, self.signal, self.noise_floor**2)[0]
 
+    @checked
     def effective_context_interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """An interval of t*: up to where U exceeds floor^2 for sure, and up to where it may.
 
@@ -160,6 +164,7 @@ class TokenCorrelations:
         """Whether `effective_context` is only a lower bound: no measured distance falls below the noise."""
         return last_above(self.distances, self.signal, self.noise_floor**2)[1]
 
+    @checked
     def effective_context_curve(self, sizes: Iterable[float]) -> EffectiveContextCurve:
         """t*(P): the floor of P pairs against the signal of this whole corpus, and z in t* ~ P^(1/z).
 
@@ -180,6 +185,7 @@ class TokenCorrelations:
 
     # Decay.
 
+    @checked
     def fit(self, t_min: int | None = None, t_max: int | None = None, confidence: float = 0.95) -> PowerLawFit:
         """Fits C~ ~ t^-β to sqrt(U_t).
 
@@ -234,6 +240,7 @@ class TokenCorrelations:
         return {name: getattr(self, name).tolist() for name in [*names, "signal", "signal_stderr"]}
 
 
+@checked
 def token_correlations(
     tokens: Any,
     distances: Iterable[int],
@@ -284,6 +291,7 @@ def token_correlations(
     return TokenCorrelations(counts, population)
 
 
+@checked
 def prefix_contexts(
     tokens: Any,
     sizes: Iterable[int],

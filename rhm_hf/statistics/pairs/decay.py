@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...checks import checked
 from ..intervals import check_confidence, jackknife_interval, student, sub_ranges
 
 
@@ -86,6 +87,7 @@ def context_interval(
     return low, np.inf if is_bound else high
 
 
+@checked
 def context_curve(
     distances: np.ndarray,
     signal: np.ndarray,
