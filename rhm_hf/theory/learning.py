@@ -2,7 +2,7 @@
 
 import math
 
-from ..checks import check_integer, check_number
+from ..checks import check_integer, check_number, checked
 from ..grammar import GrammarParameters, SparseParameters
 from .ensemble import check_plain, fraction_at, power, ratio, symbols_at
 from .plateaus import excess_over_limit
@@ -11,11 +11,13 @@ from .plateaus import excess_over_limit
 DEEP = (None, "deep", "cnn", "transformer")  # architectures of classification that learn at n_c m^L
 
 
+@checked
 def grammatical_fraction(parameters: GrammarParameters) -> float:
     """f = m / v^(s-1), the fraction of s-tuples of symbols that are the right-hand side of a rule below the root."""
     return parameters.num_synonyms / parameters.vocab_size ** (parameters.tuple_size - 1)
 
 
+@checked
 def sample_complexity(
     parameters: GrammarParameters,
     level: int | None = None,
@@ -79,6 +81,7 @@ def _last_token(parameters: GrammarParameters, level: int, architecture: str | N
     return ratio(power(f"P_{level}", symbols, m, exponents[architecture]), 1 - fraction_at(parameters, level))
 
 
+@checked
 def sparse_sample_complexity(
     parameters: GrammarParameters | SparseParameters,
     sparsity: int | None = None,
@@ -116,6 +119,7 @@ def sparse_sample_complexity(
     raise ValueError(f"architecture={architecture!r} is unknown: it must be 'cnn' or 'lcn'")
 
 
+@checked
 def clustering_complexity(
     parameters: GrammarParameters, level: int, latent_level: int = 1, target_level: int = 0
 ) -> float:
@@ -137,6 +141,7 @@ def clustering_complexity(
     return ratio(found, 1 - fraction_at(parameters, level))
 
 
+@checked
 def learning_exponent(
     parameters: GrammarParameters, architecture: str = "transformer", level: int | None = None
 ) -> float:
@@ -164,6 +169,7 @@ def learning_exponent(
     return (math.log(above / below) if below > 0 else -math.log(factor)) / per_level
 
 
+@checked
 def language_exponent(gamma: float, beta: float) -> float:
     """α = γ / (2β) of any language (2602.07488): H_n - H_inf ~ n^-γ, correlations ~ n^-β."""
     if not beta > 0:
@@ -173,6 +179,7 @@ def language_exponent(gamma: float, beta: float) -> float:
     return gamma / (2 * beta)
 
 
+@checked
 def zipf_classification_exponent(a: float) -> float:
     """Classification error ~ P^(-a/(1+a)) where rules have probabilities ∝ k^-(1+a) (2505.07067)."""
     if check_number("a", a, 0) == 0:
