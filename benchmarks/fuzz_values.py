@@ -69,7 +69,7 @@ BAD = {
     Path: [True, 2.5, [], {}, ""],
     object: ["abc", True, 2.5, [], {}, object()],
 }
-DOUBTFUL = {int: [0, 1, 10**9, np.int64(1)], float: [0, -1, 1e300, np.float32(0.5)], list: [[]]}
+DOUBTFUL = {int: [0, 1, 10**12, np.int64(1)], float: [0, -1, 1e300, np.float32(0.5)], list: [[]]}
 DOUBTFUL[np.ndarray] = [[], [[]], [NAN], [INF], [-1], np.zeros((0, 2)), [[[[1]]]]]
 BAD_IDS = [
     "abc", {0: [0, 1, 1, 0]}, object(), NAN, 2.5, True,
@@ -78,8 +78,8 @@ BAD_IDS = [
     lambda: torch.zeros(1, 4), lambda: np.zeros((2, 4)),
 ]  # fmt: skip
 DOUBTFUL_IDS: list = [list, lambda: [[]]]
-IDS = {"tokens", "prefix", "input_ids", "samples", "train", "data", "corpus"}
-SIGNED = {"bos"}
+IDS = {"tokens", "input_ids", "samples", "train", "data", "corpus"}
+SIGNED = {"bos"}  # parameters that may be negative integers, or say so themselves
 BAD_BY_NAME: dict[str, list] = {
     "grammar": [True, 2.5, [], {}, object(), NAN],
     "parameters": ["v4", True, 2.5, [], {}, object()],
@@ -198,6 +198,7 @@ FOR_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "grammar.SparseGrammar.parse": {"tokens": sparse_rows},
     "grammar.SparseGrammar.placements": {"tokens": sparse_rows},
     "grammar.SparseGrammar.place": {"base_tokens": rows, "placements": lambda: sparse().placements(sparse().sample(4))},
+    "grammar.PCFG": {"rules": lambda: instance("PCFG").rules},
     "grammar.Grammar.index": {"tokens": lambda: rows()[0]},
     "grammar.Grammar.from_rules": {"rules": own_rules},
     "grammar.grammar_from_tensors": {"rules": own_rules},

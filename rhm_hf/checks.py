@@ -21,7 +21,8 @@ import numpy as np
 
 SEED_LIMIT = 2**63
 MAX_VOCAB_SIZE = 2**31 - 4  # ids are int32 at most, and BOS, PAD and MASK follow the symbols
-SIZE_LIMIT = 2**40  # of counts, which are sizes of something
+INTEGER_LIMIT = 2**63  # of any integer: counters, seeds and files hold no more
+SIZE_LIMIT = 2**32  # of counts that are loops or sizes of something
 MEMORY_LIMIT = 2**34  # bytes of what is built at once
 
 
@@ -33,7 +34,13 @@ class Range:
     maximum: float = math.inf
 
 
+@dataclass(frozen=True)
+class OwnCheck:
+    """Marks a type hint that only people read: the function checks the value itself, and can say more."""
+
+
 NonNegativeInt = Annotated[int, Range(0, SIZE_LIMIT)]
+NonNegativeIndex = Annotated[int, Range(0, INTEGER_LIMIT - 1)]  # of a place, which costs no memory
 PositiveInt = Annotated[int, Range(1, SIZE_LIMIT)]
 Seed = Annotated[int, Range(0, SEED_LIMIT - 1)]
 NonNegative = Annotated[float, Range(0)]
@@ -48,8 +55,9 @@ def smallest_dtype(num_symbols: int) -> np.dtype:
 
 def check_integer(name: str, value: Any, minimum: float, limit: int | None = None) -> int:
     """Returns `value` as a Python integer of `[minimum, limit)`, or raises a `ValueError` that names the argument."""
-    allowed = "an integer" + (f" >= {minimum}" if minimum > -math.inf else "")
-    allowed += f" and < {limit}" if limit is not None else ""
+    bounds = [f">= {minimum}"] if minimum > -INTEGER_LIMIT else []
+    bounds += [f"< {'2^63' if limit == INTEGER_LIMIT else limit}"] if limit is not None else []
+    allowed = " ".join(["an integer", " and ".join(bounds)])
     try:
         number = operator.index(value)  # takes numpy integers, refuses floats and strings
     except TypeError:
@@ -174,16 +182,18 @@ def _check_one(name: str, value: Any, hint: Any) -> Any:
     if kind is bool:
         return check_flag(name, value)
     if kind is int:
-        high = None if math.isinf(bounds.maximum) else int(bounds.maximum) + 1
-        return check_integer(name, value, bounds.minimum, high)
+        high = INTEGER_LIMIT if math.isinf(bounds.maximum) else int(bounds.maximum) + 1
+        return check_integer(name, value, max(bounds.minimum, -INTEGER_LIMIT), high)
     if kind is float:
         check_number(name, value, bounds.minimum, bounds.maximum)
         return value
     origin = get_origin(kind) or kind
+    if origin is Any:
+        return value
     if origin in _LISTS:
         return _check_list(name, value, get_args(kind))
     if origin is np.ndarray:
-        return _check_array(name, value)
+        return check_array(name, value)
     if origin is Callable:
         origin = None if callable(value) else collections.abc.Callable
     if inspect.isclass(origin) and not isinstance(value, origin):
@@ -206,7 +216,7 @@ def _check_list(name: str, value: Any, element: tuple) -> Any:
     return value
 
 
-def _check_array(name: str, value: Any) -> Any:
+def check_array(name: str, value: Any) -> Any:
     """Arrays, tensors and lists of numbers, all rows of one length; what numbers they may hold, the function knows."""
     if isinstance(value, list | tuple | range):
         try:
@@ -247,6 +257,8 @@ def _hints_of(function: Callable) -> dict[str, Any]:
     hints = {}
     for name, parameter in inspect.signature(function).parameters.items():
         hint = parameter.annotation
+        if "OwnCheck()" in repr(hint):
+            continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or hint in (parameter.empty, Any):
             continue
         if isinstance(hint, str):

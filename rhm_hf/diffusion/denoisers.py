@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..checks import checked
+from ..checks import checked, shown
 from ..grammar import NotSupported, Source
 from ..inference import log_prob, posteriors
 from .processes import as_time
@@ -61,6 +61,8 @@ class ExactDenoiser(Denoiser):
         self, grammar: Source, process: Any, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
     ):
         refuse_lengths(grammar, "the exact denoiser")
+        if not hasattr(process, "num_symbols"):
+            raise ValueError(f"process={shown(process)} has the wrong type: it must be a process of rhm_hf.diffusion")
         if process.num_symbols != grammar.vocab_size:
             raise ValueError(
                 f"process has num_symbols={process.num_symbols} and the grammar vocab_size={grammar.vocab_size}: make "
@@ -154,4 +156,8 @@ def as_denoiser(model: Any, process: Any) -> Denoiser:
         return model
     if isinstance(model, torch.nn.Module):
         return ModelDenoiser(model, process)
+    if not isinstance(model, Source):
+        raise ValueError(
+            f"model={shown(model)} has the wrong type: it must be a Denoiser, a model of transformers or a grammar"
+        )
     return ExactDenoiser(model, process)

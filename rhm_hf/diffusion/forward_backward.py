@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import SEED_LIMIT, check_integer, check_number, checked
+from ..checks import SEED_LIMIT, PositiveInt, Seed, check_integer, check_number, checked
 from ..grammar import Source
 from ..inference import log_prob, parse, posteriors, sample_posterior
 from ..judging.sentences import refuse_varying
@@ -49,7 +49,7 @@ class ForwardBackward:
     correlations: list[float | None]
     grammatical: float
     grammatical_stderr: float
-    num_sentences: int
+    num_sentences: PositiveInt
 
 
 @torch.no_grad()
@@ -58,10 +58,10 @@ def forward_backward(
     grammar: Source,
     process: Any,
     t: float,
-    num_sentences: int = 1024,
-    seed: int = 0,
+    num_sentences: PositiveInt = 1024,
+    seed: Seed = 0,
     model: Any = None,
-    steps: int = 100,
+    steps: PositiveInt = 100,
     progress: bool = False,
 ) -> ForwardBackward:
     """Noises fresh sentences to time t and denoises them.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..checks import check_integer, checked
+from ..checks import PositiveInt, Seed, check_integer, checked
 from ..grammar import Source
 from ..inference import next_token_probs
 from ..judging.sentences import fresh_sentences, judged_sentences
@@ -139,7 +139,7 @@ class ConditionalEntropies:
 
 @checked
 def conditional_entropies(
-    grammar: Source, lengths: Iterable[int] | None = None, num_sentences: int | None = None, seed: int = 0
+    grammar: Source, lengths: Iterable[int] | None = None, num_sentences: PositiveInt | None = None, seed: Seed = 0
 ) -> ConditionalEntropies:
     """Entropies of a token given the n tokens before it, for every context length n.
 

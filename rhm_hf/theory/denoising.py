@@ -4,12 +4,11 @@ import math
 from collections.abc import Callable
 
 from ..checks import checked
-from ..grammar import GrammarParameters
-from .ensemble import check_plain
+from .ensemble import Plain, check_plain
 
 
 @checked
-def denoising_map(parameters: GrammarParameters) -> Callable[[float], float]:
+def denoising_map(parameters: Plain) -> Callable[[float], float]:
     """F, the map of belief p in the true symbol from one level to the next (2402.16991, mean field).
 
     F(p) = [p^s + f' (m-1)/(mv-1) (1-p^s)] / [p^s + f' (1-p^s)] with f' = (mv-1)/(v^s-1).
@@ -27,7 +26,7 @@ def denoising_map(parameters: GrammarParameters) -> Callable[[float], float]:
     return belief_above
 
 
-def _slopes(parameters: GrammarParameters) -> tuple[float, float]:
+def _slopes(parameters: Plain) -> tuple[float, float]:
     """F' at p = 1 and at p = 1/v, the two fixed points that every grammar has."""
     v, m, s = parameters.vocab_size, parameters.num_synonyms, parameters.tuple_size
     known = s * m * (v - 1) / (v**s - 1)
@@ -35,7 +34,7 @@ def _slopes(parameters: GrammarParameters) -> tuple[float, float]:
 
 
 @checked
-def has_denoising_transition(parameters: GrammarParameters) -> bool:
+def has_denoising_transition(parameters: Plain) -> bool:
     """Whether the class is known below some noise and lost above it: both p = 1 and p = 1/v attract.
 
     F'(1) = s m (v-1) / (v^s-1) and F'(1/v) = s v^(s-1) (v-1) / (m (v^s-1)) must be below 1. With F'(1) >= 1 any noise
@@ -46,7 +45,7 @@ def has_denoising_transition(parameters: GrammarParameters) -> bool:
 
 
 @checked
-def denoising_transition(parameters: GrammarParameters) -> tuple[float, float]:
+def denoising_transition(parameters: Plain) -> tuple[float, float]:
     """The transition of the ε-process (belief 1 - ε + ε/v in the true token): ε* and its exponent ν.
 
     ε* is where the belief is the unstable fixed point p* of [`denoising_map`]; ν = ln s / ln F'(p*). For noise that

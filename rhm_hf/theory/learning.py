@@ -3,8 +3,8 @@
 import math
 
 from ..checks import check_integer, check_number, checked
-from ..grammar import GrammarParameters, SparseParameters
-from .ensemble import check_plain, fraction_at, power, ratio, symbols_at
+from ..grammar import SparseParameters
+from .ensemble import Plain, check_plain, fraction_at, power, ratio, symbols_at
 from .plateaus import excess_over_limit
 
 
@@ -12,14 +12,14 @@ DEEP = (None, "deep", "cnn", "transformer")  # architectures of classification t
 
 
 @checked
-def grammatical_fraction(parameters: GrammarParameters) -> float:
+def grammatical_fraction(parameters: Plain) -> float:
     """f = m / v^(s-1), the fraction of s-tuples of symbols that are the right-hand side of a rule below the root."""
     return parameters.num_synonyms / parameters.vocab_size ** (parameters.tuple_size - 1)
 
 
 @checked
 def sample_complexity(
-    parameters: GrammarParameters,
+    parameters: Plain,
     level: int | None = None,
     task: str = "last_token",
     architecture: str | None = None,
@@ -71,7 +71,7 @@ def sample_complexity(
     return power(f"P_{level}", symbols_at(parameters, level), m, exponents[task])
 
 
-def _last_token(parameters: GrammarParameters, level: int, architecture: str | None) -> float:
+def _last_token(parameters: Plain, level: int, architecture: str | None) -> float:
     exponents = {None: 2 * level - 1, "transformer": 2 * level - 1, "cnn": level + 1}
     if architecture not in exponents:
         raise ValueError(f"architecture={architecture!r} is unknown: last_token knows 'transformer' and 'cnn'")
@@ -83,7 +83,7 @@ def _last_token(parameters: GrammarParameters, level: int, architecture: str | N
 
 @checked
 def sparse_sample_complexity(
-    parameters: GrammarParameters | SparseParameters,
+    parameters: Plain | SparseParameters,
     sparsity: int | None = None,
     architecture: str = "cnn",
     constant: float = 1.0,
@@ -120,9 +120,7 @@ def sparse_sample_complexity(
 
 
 @checked
-def clustering_complexity(
-    parameters: GrammarParameters, level: int, latent_level: int = 1, target_level: int = 0
-) -> float:
+def clustering_complexity(parameters: Plain, level: int, latent_level: int = 1, target_level: int = 0) -> float:
     """Sentences at which tuples that are synonyms can be told by their correlations: v m^(2ℓ-k-j) / (1-f).
 
     Args:
@@ -142,9 +140,7 @@ def clustering_complexity(
 
 
 @checked
-def learning_exponent(
-    parameters: GrammarParameters, architecture: str = "transformer", level: int | None = None
-) -> float:
+def learning_exponent(parameters: Plain, architecture: str = "transformer", level: int | None = None) -> float:
     """α in L(P) - L_inf ~ P^-α of last-token prediction in an infinitely deep grammar.
 
     Args:

@@ -51,7 +51,6 @@ class _Named:
         return match
 
 
-@checked
 @dataclass(frozen=True)
 class IsingParameters(_Named):
     """A binary broadcast process: every child has its parent's symbol with probability (1 + ρ) / 2 (2605.13687).
@@ -105,7 +104,6 @@ class IsingParameters(_Named):
         return [Factors(np.tile(matrix, (self.tuple_size, 1, 1))) for _ in range(self.depth)]
 
 
-@checked
 @dataclass(frozen=True)
 class ColouringParameters(_Named):
     """Random proper colourings of a tree with q colours: every child has one of the q - 1 others, equally likely.
@@ -150,7 +148,6 @@ class ColouringParameters(_Named):
         return [Factors(np.tile(matrix, (self.tuple_size, 1, 1))) for _ in range(self.depth)]
 
 
-@checked
 @dataclass(frozen=True)
 class AmbiguousParameters(_Named):
     """The RHM without unambiguity: every symbol draws its m tuples by itself, so that symbols share some.

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import smallest_dtype
+from ...checks import NonNegativeIndex, NonNegativeInt, Seed, smallest_dtype
 from ..fixed_tree import FixedTree
 from ..layered import parsing
 from ..layered.grammar import Grammar
@@ -196,11 +196,11 @@ class ChainGrammar(FixedTree):
 
     def derivations(
         self,
-        num: int,
-        seed: int = 0,
+        num: NonNegativeInt,
+        seed: Seed = 0,
         split: str = "train",
         sampling: Any = None,
-        start: int = 0,
+        start: NonNegativeIndex = 0,
         disjoint: bool = False,
     ) -> list[np.ndarray]:
         """The derivations of the sentences of `sample`: entry ℓ = 0..L of shape `(num, nodes at level ℓ)`.

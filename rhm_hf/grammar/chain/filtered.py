@@ -2,22 +2,22 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from ...checks import check_integer, checked
+from ...checks import OwnCheck, check_integer, checked
 from .. import registry
 from ..layered.grammar import Grammar
 from ..layered.parameters import GrammarParameters
 from ..layered.uneven import LayeredParameters
+from ..names import Ensemble
 from .chain_grammar import ChainGrammar
 
 
 EMISSION_LIMIT = 2**24  # entries of the laws of all nodes given the root
 
 
-@checked
 @dataclass(frozen=True)
 class FilteredParameters:
     """A grammar of an ensemble, filtered.
@@ -106,7 +106,7 @@ class FilteredGrammar(ChainGrammar):
 
     family = "filtered"
 
-    def __init__(self, grammar: Grammar, level: int):
+    def __init__(self, grammar: Annotated[Grammar, OwnCheck()], level: int):
         if not isinstance(grammar, Grammar):
             raise ValueError(f"grammar={grammar!r} is no Grammar: make one with Grammar.from_name or from_rules")
         self.grammar, self.level = grammar, check_integer("level", level, 0, grammar.depth)
@@ -146,7 +146,7 @@ class FilteredGrammar(ChainGrammar):
 
     @classmethod
     def from_arrays(
-        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Ensemble | None = None
     ) -> "FilteredGrammar":
         """See [`Source.from_arrays`]."""
         base = None if parameters is None else parameters.base

@@ -11,7 +11,7 @@ from .. import registry
 from ..layered.grammar import Grammar
 from ..layered.random_rules import raw_stream
 from ..layered.validation import law
-from ..names import FLOAT
+from ..names import FLOAT, Ensemble
 from .chain_grammar import ChainGrammar
 
 
@@ -19,7 +19,6 @@ TABLE_LIMIT = 2**24  # entries of the transitions, and of the emissions, of a hi
 _HMM = re.compile(rf"hmm-v(\d+)-h(\d+)-m(\d+)-d(\d+)-p({FLOAT})")
 
 
-@checked
 @dataclass(frozen=True)
 class HiddenMarkovParameters:
     """A hidden Markov source whose correlations decay exponentially: the control for the tree's power law.
@@ -116,7 +115,9 @@ class HiddenMarkovSource(ChainGrammar):
 
     family = "hidden_markov"
 
-    def __init__(self, initial: Any, transitions: Any, emissions: Any, sentence_length: int, parameters: Any = None):
+    def __init__(
+        self, initial: Any, transitions: Any, emissions: Any, sentence_length: int, parameters: Ensemble | None = None
+    ):
         initial = law("initial", initial, (len(np.atleast_1d(initial)),))
         transitions = law("transitions", transitions, (len(initial), len(initial)))
         v = np.shape(emissions)[-1] if np.ndim(emissions) == 2 else 0
@@ -137,7 +138,7 @@ class HiddenMarkovSource(ChainGrammar):
 
     @classmethod
     def from_arrays(
-        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Ensemble | None = None
     ) -> "HiddenMarkovSource":
         """See [`Source.from_arrays`]."""
         names = ("initial", "transitions", "emissions")

@@ -26,7 +26,6 @@ _NAME = re.compile(
 )
 
 
-@checked
 @dataclass(frozen=True)
 class GrammarParameters:
     """Parameters of the Random Hierarchy Model (Cagnetta et al., arXiv 2307.02129).

@@ -15,7 +15,6 @@ from .random_rules import random_rules
 _LAYERED = re.compile(r"layered-c(\d+)-v(\d+(?:\.\d+)*)-m(\d+(?:\.\d+)*)-s(\d+(?:\.\d+)*)")
 
 
-@checked
 @dataclass(frozen=True)
 class LayeredParameters:
     """A layered grammar whose levels differ in their sizes; rules are random, unambiguous and equiprobable.

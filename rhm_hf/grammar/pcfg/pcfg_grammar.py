@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import check_integer
+from ...checks import NonNegativeIndex, NonNegativeInt, Seed, check_integer
+from ..names import Ensemble
 from ..sentences.keys import philox_key
 from ..source import Source
 from . import derivation_draws, foreign_rules, length_laws
@@ -131,7 +132,9 @@ class PCFG(Source):
         return {"terminals": list(self.terminals), "symbols": list(self.symbols)}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None) -> "PCFG":
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Ensemble | None = None
+    ) -> "PCFG":
         """See [`Source.from_arrays`]."""
         names = (settings["terminals"], settings["symbols"])
         return cls(checked_rules(*names, *(arrays[k] for k in ("lefts", "starts", "rights", "probs"))), parameters)
@@ -254,11 +257,11 @@ class PCFG(Source):
 
     def derivations(
         self,
-        num: int,
-        seed: int = 0,
+        num: NonNegativeInt,
+        seed: Seed = 0,
         split: str = "train",
         sampling: str | None = None,
-        start: int = 0,
+        start: NonNegativeIndex = 0,
         disjoint: bool = False,
     ) -> list[Tree]:
         """The derivations of the sentences of `sample` with these arguments, as they were drawn: one [`Tree`] each."""

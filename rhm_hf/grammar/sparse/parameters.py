@@ -12,7 +12,6 @@ from ..layered.uneven import LayeredParameters
 from .placements import count_placements, sparse_suffix
 
 
-@checked
 @dataclass(frozen=True)
 class SparseParameters:
     """A grammar of an ensemble, with uninformative slots.

@@ -24,7 +24,6 @@ SUM_TOLERANCE = 1e-9
 Choices = tuple[tuple[int, int], ...]
 
 
-@checked
 @dataclass(frozen=True)
 class TreeParameters:
     """An ensemble of layered trees whose nodes have varying numbers of children (arXiv 2602.06065).

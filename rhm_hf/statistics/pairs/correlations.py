@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...checks import check_integer, checked
+from ...checks import PositiveInt, check_array, check_integer, checked
 from ..intervals import check_confidence
 from .decay import (
     EffectiveContextCurve,
@@ -129,12 +129,17 @@ class TokenCorrelations:
     @checked
     def law(self, distance: int) -> PairLaw:
         """J_t and C_t themselves."""
-        return self._laws[list(self.distances).index(distance)]
+        return self._laws[self._index_of(distance)]
 
     @checked
     def blocks(self, distance: int) -> BlockTable:
         """The counts by block that J_t is the sum of."""
-        return self._tables[list(self.distances).index(distance)]
+        return self._tables[self._index_of(distance)]
+
+    def _index_of(self, distance: int) -> int:
+        if distance not in self.distances:
+            raise ValueError(f"distance={distance} was not counted: {self.distances.tolist()} were")
+        return self.distances.tolist().index(distance)
 
     # Effective context.
 
@@ -252,9 +257,9 @@ def token_correlations(
     center: str = "pooled",
     population: int | None = None,
     column: str = "input_ids",
-    num_blocks: int | None = None,
+    num_blocks: PositiveInt | None = None,
     sparse: bool | None = None,
-    num_threads: int = 1,
+    num_threads: PositiveInt = 1,
 ) -> TokenCorrelations:
     """Correlations of tokens at chosen distances.
 
@@ -297,8 +302,8 @@ def prefix_contexts(
     sizes: Iterable[int],
     distances: Iterable[int],
     vocab_size: int | None = None,
-    num_blocks: int = 4,
-    **kwargs,
+    num_blocks: PositiveInt = 4,
+    **kwargs: Any,
 ) -> EffectiveContextCurve:
     """t*(P) as someone measures it who has P tokens only: of the first P tokens, their signal against their noise.
 
@@ -313,7 +318,7 @@ def prefix_contexts(
             long blocks keep the halves of a short text independent.
     """
     if not isinstance(tokens, np.ndarray | torch.Tensor):
-        tokens = np.asarray(tokens)
+        tokens = check_array("tokens", tokens)
     sizes = np.array(sorted(check_integer("sizes", size, 2, len(tokens) + 1) for size in sizes))
     if not len(sizes):
         raise ValueError(f"sizes is empty: give one or more from 2 to what there is, {len(tokens)}")

@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from ...checks import checked
+from ...checks import PositiveInt, checked
 from .checked_ids import as_tensor, checked_array, checked_distances, compact_ids
 from .count_tables import DenseTables, Layout, Piece, SparseTables
 from .pair_laws import BlockTable
@@ -58,12 +58,12 @@ class PairCounts:
         anchor: str = "all",
         num_left: int | None = None,
         center: str = "pooled",
-        num_blocks: int = 32,
+        num_blocks: PositiveInt = 32,
         block_length: int = 2**14,
         start: int = 0,
         sparse: bool | None = None,
         device: torch.device | str = "cpu",
-        num_threads: int = 1,
+        num_threads: PositiveInt = 1,
     ):
         distances = checked_distances(distances)
         for name, value, least in (
@@ -327,7 +327,7 @@ class PairCounts:
 
     @classmethod
     @checked
-    def load(cls, file: str | Path, device: torch.device | str = "cpu", num_threads: int = 1) -> "PairCounts":
+    def load(cls, file: str | Path, device: torch.device | str = "cpu", num_threads: PositiveInt = 1) -> "PairCounts":
         """Reads what [`PairCounts.save`] wrote; counting goes on where it stopped."""
         with safe_open(str(file), "np") as opened:
             header = json.loads((opened.metadata() or {}).get("pair_counts", "{}"))
