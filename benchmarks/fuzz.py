@@ -1,9 +1,10 @@
-"""Every public signature with one bad value at a time: `python -m benchmarks.fuzz [NAME ..] [--examples N]`.
+"""Every public signature with one bad value at a time: `python -m benchmarks.fuzz [NAME ..]`.
 
-Functions come from the doors' `__all__`, methods from their classes, parameters and types from the hints; good values
-are found by a parameter's name in `benchmarks.fuzz_values`. A call with one bad value has to be refused with an error
-that names the argument. An *unclear* error (any other, or one without the name) and a value *accepted* that cannot mean
-anything are failures. Values that may be right in places (0, a large count) only have to end, or be refused clearly.
+Functions come from the doors' `__all__`, methods from their classes, parameters and types from the hints; good
+values are found by a parameter's name in `benchmarks.fuzz_values`. A call with one bad value has to be refused with an
+error that names the argument. An *unclear* error (any other, or one without the name) and a value *accepted* that
+cannot mean anything are failures. Values that may be right in places (0, a large count) only have to end, or be
+refused clearly.
 """
 
 import argparse
@@ -41,6 +42,7 @@ class Case:
         good (`tuple`): pairs of parameter and maker of a good value, for all that are given.
         parameter (`str`): the one that gets bad values.
         bad, doubtful (`tuple`): values that must be refused, and that may be.
+        kind (`type`, *optional*): `bool`, `int` or `float`, where it may be nothing else.
     """
 
     name: str
@@ -49,15 +51,16 @@ class Case:
     parameter: str
     bad: tuple[Any, ...]
     doubtful: tuple[Any, ...]
+    kind: Any = None
 
 
 def cases() -> list[Case]:
     """All parameters of all public functions, in a fixed order."""
-    return [case for name, function in public_functions() for case in _cases_of(name, function)]
+    return [case for name, function in public_functions() for case in cases_of(name, function)]
 
 
 def public_functions() -> Iterator[tuple[str, Callable]]:
-    """What people call: functions, constructors and methods of the doors, and the pure functions behind the metrics."""
+    """What people call: functions, constructors and methods of the doors, and the functions behind the metrics."""
     seen: set = set()
     for door in DOORS:
         module = importlib.import_module(f"rhm_hf.{door}")
@@ -89,11 +92,12 @@ def _methods(name: str, public: str, owner: type, seen: set) -> Iterator[tuple[s
             yield f"{name}.{method}", getattr(values.instance(public), method)
 
 
-def _cases_of(name: str, function: Callable) -> Iterator[Case]:
+def cases_of(name: str, function: Callable, good: dict | None = None) -> Iterator[Case]:
+    """The parameters of one function; `good` makes what it is called with, by default what `fuzz_values` knows."""
     parameters = [
         p for p in inspect.signature(function).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
-    good = values.good_arguments(name, parameters)
+    good = values.good_arguments(name, parameters) if good is None else good
     module = inspect.getmodule(inspect.unwrap(function.__init__ if inspect.isclass(function) else function))
     for parameter in parameters:
         hint = parameter.annotation
@@ -106,7 +110,9 @@ def _cases_of(name: str, function: Callable) -> Iterator[Case]:
         bad, doubtful = bad_values(name, parameter.name, hint, optional)
         if bad or doubtful:
             case = f"{name}({parameter.name})"
-            yield Case(case, function, tuple(good.items()), parameter.name, tuple(bad), tuple(doubtful))
+            kinds = {values.kind_of(option) for option in _options(hint) if option is not type(None)}
+            kind = kinds.pop() if len(kinds) == 1 else None
+            yield Case(case, function, tuple(good.items()), parameter.name, tuple(bad), tuple(doubtful), kind)
 
 
 def bad_values(name: str, parameter: str, hint: Any, optional: bool) -> tuple[list, list]:

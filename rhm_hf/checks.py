@@ -6,12 +6,13 @@ A range is part of the hint: `num: PositiveInt`, `t: Annotated[float, Range(0, 1
 """
 
 import collections.abc
+import contextlib
 import functools
 import inspect
 import math
 import operator
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -89,6 +90,17 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+@contextlib.contextmanager
+def naming(inner: str, outer: str) -> Iterator[None]:
+    """Errors of checks inside name the argument `inner` as its caller's caller does, `outer`."""
+    try:
+        yield
+    except ValueError as error:
+        if inner == outer or not str(error).startswith(inner):
+            raise
+        raise type(error)(outer + str(error)[len(inner) :]) from None
+
+
 def check_memory(what: str, num_bytes: float, remedy: str) -> None:
     """Raises a `ValueError` with the estimate where something would not fit, before it is built.
 
@@ -159,7 +171,7 @@ def check_methods(owner: type) -> None:
 
 def check(name: str, value: Any, hint: Any) -> Any:
     """The value as a type hint asks for it; raises a `ValueError` that names the argument."""
-    if type(value) is hint and hint in (int, bool):
+    if hint is int and type(value) is int and -INTEGER_LIMIT <= value < INTEGER_LIMIT:
         return value  # most calls
     options = get_args(hint) if isinstance(hint, types.UnionType) or get_origin(hint) is Union else (hint,)
     if value is None and type(None) in options:
@@ -229,6 +241,30 @@ def check_array(name: str, value: Any) -> Any:
         raise ValueError(f"{name}={shown(value)} has the wrong type: it must be an array or a list of numbers")
     if isinstance(array, np.ndarray) and array.dtype.kind not in "biuf":
         raise ValueError(f"{name}={shown(value)} has the wrong type: it must hold numbers, not {array.dtype}")
+    return value
+
+
+def check_ids(name: str, value: Any) -> Any:
+    """Ids of tokens in arrays or lists, in rows of any lengths: integers, no texts and no floats.
+
+    Other holders of rows, such as data sets, and iterators pass as they are; tensors come back as arrays.
+    """
+    if hasattr(value, "detach"):  # a tensor
+        value = value.detach().cpu().numpy()
+    is_text = isinstance(value, str | bytes)
+    if (
+        is_text
+        or isinstance(value, Mapping | type)
+        or not hasattr(value, "__iter__")
+        or getattr(value, "ndim", 1) == 0
+    ):
+        raise ValueError(f"{name}={shown(value)} has the wrong type: it must hold ids, in an array or in lists")
+    for part in [value] if isinstance(value, np.ndarray) else value if isinstance(value, list | tuple) else []:
+        array = np.asarray(part)
+        if array.size and array.dtype.kind not in "iu":
+            raise ValueError(f"{name} holds {array.dtype}: ids must be integers")
+        if array.size and (low := int(array.min())) < 0:
+            raise ValueError(f"{name} holds {low}: ids must be integers >= 0")
     return value
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .checks import check_integer, checked
+from .checks import check_integer, checked, naming
 from .grammar import Source
 from .grammar.laws.inputs import checked_dtype
 
@@ -97,7 +97,8 @@ def prefix_probs(
         `(probs, valid)` of shapes `(n, min(t + 1, d), v)` and `(n, min(t + 1, d))`; where lengths vary
         `(n, t + 1, v + 1)` and `(n, t + 1)`: after a complete sentence of the longest length END is certain.
     """
-    prefix = grammar.laws.checked(prefix, whole=False)
+    with naming("tokens", "prefix"):
+        prefix = grammar.laws.checked(prefix, whole=False)
     positions = prefix.shape[1] + 1
     if not grammar.lengths_vary:
         positions = min(positions, grammar.sentence_length)

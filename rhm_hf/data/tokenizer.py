@@ -8,14 +8,14 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..checks import MAX_VOCAB_SIZE, check_integer, checked
+from ..checks import MAX_VOCAB_SIZE, PositiveInt, check_integer, checked
 
 
 BOS_TOKEN, PAD_TOKEN, MASK_TOKEN = "<s>", "<pad>", "<mask>"
 
 
 @checked
-def rhm_tokenizer(num_symbols: int) -> PreTrainedTokenizerFast:
+def rhm_tokenizer(num_symbols: PositiveInt) -> PreTrainedTokenizerFast:
     """A tokenizer of sentences written as decimal numbers: `"3 1 4"` is `[3, 1, 4]`, and that is `" 3 1 4"`.
 
     Every symbol is written with a space before it, the first one too, so that pieces of a text join up: generation

@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 
+from rhm_hf.checks import checked
 from rhm_hf.grammar import Source
 from rhm_hf.inference import parse, prefix_probs
 from rhm_hf.judging import read_rows
 from rhm_hf.judging.sentences import known_symbols, pad_id, row_lengths
 from rhm_hf.statistics import Accumulator
-
-from ...checks import checked
 
 
 BATCH_TOKENS = 2**22  # tokens parsed together

@@ -6,14 +6,12 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from rhm_hf.checks import SEED_LIMIT, check_integer
+from rhm_hf.checks import SEED_LIMIT, NonNegativeInt, PositiveInt, Seed, check_integer, checked
 from rhm_hf.grammar import NotSupported, Source, redraw_rule, replace_symbol
 from rhm_hf.judging.activations import Activations, Standardiser, batches, known, sentences
 from rhm_hf.judging.bare import evaluating
 from rhm_hf.judging.sentences import refuse_varying
 from rhm_hf.statistics import Accumulator
-
-from ...checks import checked
 
 
 NODES = ("nearest", "all")
@@ -25,16 +23,16 @@ def representation_probe(
     grammar: Source,
     input_ids: Any = None,
     *,
-    num_sentences: int = 1024,
-    num_whitening: int | None = None,
-    seed: int = 0,
-    batch_size: int = 256,
+    num_sentences: PositiveInt = 1024,
+    num_whitening: PositiveInt | None = None,
+    seed: Seed = 0,
+    batch_size: PositiveInt = 256,
     nodes: str = "nearest",
     positions: str = "all",
     hide_last: bool = True,
     bos: str | int | bool = "auto",
     token_ids: Sequence[int] | None = None,
-    mask_token_id: int | None = None,
+    mask_token_id: NonNegativeInt | None = None,
 ) -> dict:
     """The representation probe of models that predict the last token (Cagnetta and Wyart, arXiv 2406.00048).
 
@@ -122,7 +120,7 @@ def representation_probe(
     }
 
 
-def whitening_seed(seed: int) -> int:
+def whitening_seed(seed: Seed) -> int:
     """Of the sentences that are whitened by: another than that of the sentences judged."""
     return (check_integer("seed", seed, 0, SEED_LIMIT) + SEED_LIMIT // 2) % SEED_LIMIT
 

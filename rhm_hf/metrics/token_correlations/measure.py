@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from rhm_hf.checks import PositiveInt, checked
 from rhm_hf.data.tokenizer import token_ids
 from rhm_hf.metrics.path_check import refuse_paths
 from rhm_hf.statistics import token_correlations
-
-from ...checks import checked
 
 
 DEFAULT_DISTANCES = 32
@@ -21,13 +20,13 @@ def measure_correlations(
     *,
     distances: Iterable[int] | None = None,
     tokenizer: Any = None,
-    vocab_size: int | None = None,
+    vocab_size: PositiveInt | None = None,
     anchor: str | None = None,
     center: str = "pooled",
-    t_min: int | None = None,
-    t_max: int | None = None,
-    population: int | None = None,
-    num_blocks: int | None = None,
+    t_min: PositiveInt | None = None,
+    t_max: PositiveInt | None = None,
+    population: PositiveInt | None = None,
+    num_blocks: PositiveInt | None = None,
     mutual_information: bool = False,
 ) -> dict[str, Any]:
     """Correlations of texts, or of token ids.
