@@ -120,6 +120,8 @@ def bad_values(name: str, parameter: str, hint: Any, optional: bool) -> tuple[li
     options = _options(hint)
     if parameter in values.IDS:
         bad, doubtful = list(values.BAD_IDS), list(values.DOUBTFUL_IDS)
+        if parameter in values.TEXTS_TOO:
+            bad.remove("abc")
     else:
         kinds = [values.kind_of(option) for option in options if option is not type(None)]
         if any(kind is None for kind in kinds):
@@ -141,7 +143,7 @@ def _options(hint: Any) -> tuple:
     return (hint,)
 
 
-def outcome(case: Case, value: Any) -> tuple[str, str]:
+def outcome(case: Case, value: Any, must_refuse: bool) -> tuple[str, str]:
     """`("refused" | "unclear" | "accepted", what was said)` of a call with this value in its place."""
     arguments = {name: make() for name, make in case.good}
     arguments[case.parameter] = value() if isinstance(value, types.FunctionType) else value
@@ -152,7 +154,9 @@ def outcome(case: Case, value: Any) -> tuple[str, str]:
             if isinstance(result, collections.abc.Iterator):
                 next(result, None)
     except CLEAR as error:
-        clear = isinstance(error, NotSupported) or re.search(rf"\b{case.parameter}\b", str(error)) is not None
+        # A value that is good by itself may go against another argument, and the message then names that one.
+        names = [case.parameter] if must_refuse else list(inspect.signature(case.function).parameters)
+        clear = isinstance(error, NotSupported) or any(re.search(rf"\b{name}\b", str(error)) for name in names)
         return ("refused" if clear else "unclear"), f"{type(error).__name__}: {error}"
     except Exception as error:
         return "unclear", f"{type(error).__name__}: {error}"
@@ -161,7 +165,7 @@ def outcome(case: Case, value: Any) -> tuple[str, str]:
 
 def failure(case: Case, value: Any, must_refuse: bool) -> str | None:
     """What is wrong with the answer to this value, or None."""
-    verdict, said = outcome(case, value)
+    verdict, said = outcome(case, value, must_refuse)
     if verdict == "refused" or (verdict == "accepted" and not must_refuse):
         return None
     return f"{case.name} with {shown(value)}: {verdict}: {said[:160]}"
@@ -191,7 +195,7 @@ def main() -> None:
             for value in given:
                 signal.alarm(LONGEST)
                 try:
-                    verdict, said = outcome(case, value)
+                    verdict, said = outcome(case, value, must_refuse)
                 except TooLong:
                     verdict, said = "hangs", ""
                 signal.alarm(0)

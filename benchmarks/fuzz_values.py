@@ -140,7 +140,6 @@ BAD_IDS = [
     lambda: [[0, 1], [0]],
     lambda: [[0.5, 1.0, 1.0, 0.0]],
     lambda: [[True] * 4],
-    lambda: [[10**9] * 4],
     lambda: [[-1, 0, 0, 0]],
     lambda: [["a", "b", "c", "d"]],
     lambda: [[[0, 1, 1, 0]]],
@@ -148,8 +147,9 @@ BAD_IDS = [
     lambda: torch.zeros(1, 4),
     lambda: np.zeros((2, 4)),
 ]
-DOUBTFUL_IDS: list = [list, lambda: [[]]]
-IDS = {"tokens", "input_ids", "samples", "train", "data", "corpus"}
+DOUBTFUL_IDS: list = [list, lambda: [[]], lambda: [[10**9] * 4]]
+TEXTS_TOO = {"corpus", "data"}  # parameters that take texts beside ids
+IDS = {"tokens", "input_ids", "train", "data", "corpus"}  # and "samples", which may hold what is no symbol
 SIGNED = {"bos"}  # parameters that may be negative integers, or say so themselves
 BAD_BY_NAME: dict[str, list] = {
     "grammar": [True, 2.5, [], {}, object(), NAN],

@@ -58,7 +58,7 @@ def check_integer(name: str, value: Any, minimum: float, limit: int | None = Non
     """Returns `value` as a Python integer of `[minimum, limit)`, or raises a `ValueError` that names the argument."""
     bounds = [f">= {minimum}"] if minimum > -INTEGER_LIMIT else []
     bounds += [f"< {'2^63' if limit == INTEGER_LIMIT else limit}"] if limit is not None else []
-    allowed = " ".join(["an integer", " and ".join(bounds)])
+    allowed = " ".join(["an integer", " and ".join(bounds)]).strip()
     try:
         number = operator.index(value)  # takes numpy integers, refuses floats and strings
     except TypeError:

@@ -48,8 +48,11 @@ def test_the_fuzz_sees_what_is_wrong():
             raise ValueError("that is wrong")
         return level
 
-    for function, verdict in ((lax, "accepted"), (vague, "unclear")):
-        case = next(fuzz.cases_of("here.function", function, {"level": int, "flag": bool}))
+    for function, good, verdict in (
+        (lax, {"level": int, "flag": bool}, "accepted"),
+        (vague, {"level": int}, "unclear"),
+    ):
+        case = next(fuzz.cases_of("here.function", function, good))
         assert verdict in fuzz.failure(case, True, must_refuse=True)
         assert fuzz.failure(case, 1, must_refuse=False) is None
     assert len(CASES) > 500
@@ -71,7 +74,7 @@ def test_public_functions_are_checked():
 def test_hints_are_read_as_they_are_written():
     assert check("n", 3, int | None) == 3
     assert check("n", None, int | None) is None
-    with pytest.raises(ValueError, match=r"n=2.5 has the wrong type: it must be True or False or an integer"):
+    with pytest.raises(ValueError, match=r"n=2.5 is not an integer"):
         check("n", 2.5, bool | int)
     with pytest.raises(ValueError, match=r"n\[1\]=2.5 is not an integer"):
         check("n", [1, 2.5], list[int])

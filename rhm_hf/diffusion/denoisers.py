@@ -61,8 +61,7 @@ class ExactDenoiser(Denoiser):
         self, grammar: Source, process: Any, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
     ):
         refuse_lengths(grammar, "the exact denoiser")
-        if not hasattr(process, "num_symbols"):
-            raise ValueError(f"process={shown(process)} has the wrong type: it must be a process of rhm_hf.diffusion")
+        check_process(process)
         if process.num_symbols != grammar.vocab_size:
             raise ValueError(
                 f"process has num_symbols={process.num_symbols} and the grammar vocab_size={grammar.vocab_size}: make "
@@ -106,6 +105,7 @@ class ModelDenoiser(Denoiser):
 
     @checked
     def __init__(self, model: torch.nn.Module, process: Any):
+        check_process(process)
         bare = getattr(model, "module", model)
         num_ids, needed = bare.config.get_text_config().vocab_size, process.num_symbols + 3
         if not hasattr(process, "mask_token_id"):
@@ -147,6 +147,12 @@ class ModelDenoiser(Denoiser):
         logits = self.model(input_ids=inputs, attention_mask=torch.ones_like(inputs), **extra).logits
         logits = logits[:, -noisy.shape[1] :, : self.process.num_symbols]
         return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
+
+
+def check_process(process: Any) -> None:
+    """Anything that hits tokens with noise: a discrete process, or a Gaussian one."""
+    if not (hasattr(process, "num_symbols") and hasattr(process, "noise") and hasattr(process, "evidence")):
+        raise ValueError(f"process={shown(process)} has the wrong type: it must be a process of rhm_hf.diffusion")
 
 
 @checked

@@ -16,7 +16,7 @@ from ..grammar import Source
 from ..inference import log_prob, parse, posteriors, sample_posterior
 from ..judging.sentences import refuse_varying
 from ..statistics import Accumulator
-from .denoisers import as_denoiser
+from .denoisers import as_denoiser, check_process
 from .samplers import denoise
 
 
@@ -87,6 +87,7 @@ def forward_backward(
     Raises:
         `ValueError`: for a grammar whose sentences differ in length, and a `t` outside (0, 1].
     """
+    check_process(process)
     if not check_number("t", t, 0, 1) > 0:
         raise ValueError(f"t={t} must be above 0, where nothing changes, and at most 1")
     refuse_varying(grammar, "forward_backward", "it asks which nodes of a level survive")

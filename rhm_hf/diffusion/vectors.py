@@ -3,7 +3,7 @@
 import torch
 
 from ..checks import check_integer, checked
-from .processes import as_time
+from .processes import as_time, check_dtype
 from .schedules import Schedule, schedule_of
 
 
@@ -32,6 +32,7 @@ class GaussianDiffusion:
     @checked
     def noise(self, tokens: torch.Tensor, t: float | torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """Draws z_t, float64 `(n, d, v)`, for tokens `(n, d)` from uniform numbers in [0, 1), `(n, d, v)`."""
+        check_dtype(tokens)
         alpha = self.schedule.alpha(as_time(t, tokens)).unsqueeze(-1)
         normal = torch.special.ndtri(uniforms.double().clamp(min=2.0**-54))  # 0 would be at minus infinity
         return (
@@ -75,6 +76,7 @@ class EpsilonProcess:
         self, tokens: torch.Tensor, t: float | torch.Tensor | None = None, uniforms: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The tokens themselves."""
+        check_dtype(tokens)
         return tokens
 
     def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:

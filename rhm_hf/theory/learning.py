@@ -14,6 +14,7 @@ DEEP = (None, "deep", "cnn", "transformer")  # architectures of classification t
 @checked
 def grammatical_fraction(parameters: Plain) -> float:
     """f = m / v^(s-1), the fraction of s-tuples of symbols that are the right-hand side of a rule below the root."""
+    check_plain(parameters, "grammatical_fraction", ("zipf_exponent", "uncorrelated"))
     return parameters.num_synonyms / parameters.vocab_size ** (parameters.tuple_size - 1)
 
 

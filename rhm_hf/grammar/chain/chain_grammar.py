@@ -228,7 +228,7 @@ class ChainGrammar(FixedTree):
         levels, failure = parsing.parsed_levels(self.blocks, tokens.reshape(-1, self.blocks.sentence_length))
         if failure is not None:
             parsing.refuse(self, tokens, failure[0] // self.num_blocks, failure[1])
-        return [level.reshape(len(tokens), -1) for level in levels]
+        return [level.reshape(len(tokens), level.size // max(1, len(tokens))) for level in levels]
 
     def _states(self, symbols: np.ndarray, numbers) -> np.ndarray:
         """States `(num, 1)` or `(num, J)` given the blocks' symbols; `numbers(start, num)` are uniform."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from ...checks import OwnCheck, check_integer, checked
+from ...checks import OwnCheck, check, check_integer, checked
 from .. import registry
 from ..layered.grammar import Grammar
 from ..layered.parameters import GrammarParameters
@@ -41,6 +41,7 @@ class FilteredParameters:
     keyword_names: ClassVar[tuple[str, ...]] = ("cut_level",)
 
     def __post_init__(self):
+        check("base", self.base, Ensemble)
         if not isinstance(self.base, GrammarParameters | LayeredParameters):
             raise ValueError(
                 f"cut_level={self.cut_level!r} of {self.base.name}: only a grammar with rules at every level can be "

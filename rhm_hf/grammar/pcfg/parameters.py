@@ -26,6 +26,7 @@ def gallery() -> dict[str, str]:
     return {name[:-4]: files[name].read_text(encoding="utf-8") for name in sorted(files) if name.endswith(".cfg")}
 
 
+@checked
 @dataclass(frozen=True)
 class PCFGParameters:
     """A general grammar that has a name: one of the gallery, or one of an ensemble.

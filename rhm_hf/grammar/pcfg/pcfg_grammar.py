@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import NonNegativeIndex, NonNegativeInt, Seed, check_integer
+from ...checks import NonNegativeIndex, NonNegativeInt, Seed, check_ids, check_integer, check_memory
 from ..names import Ensemble
 from ..sentences.keys import philox_key
 from ..source import Source
@@ -228,7 +228,9 @@ class PCFG(Source):
 
     def length_law(self, longest: int) -> np.ndarray:
         """P(a sentence has n tokens), n = 0 .. longest, exact: float64 `(longest + 1,)`."""
-        return length_laws.length_law(self.binary, check_integer("longest", longest, 0))
+        longest = check_integer("longest", longest, 0)
+        check_memory(f"longest={longest}", 64 * longest, "ask for shorter sentences")
+        return length_laws.length_law(self.binary, longest)
 
     @cached_property
     def _length_moments(self) -> tuple[float, float]:
@@ -288,6 +290,9 @@ class PCFG(Source):
 
     def decode(self, tokens: np.ndarray) -> str:
         """The terminals of a sentence up to its padding, with spaces between them."""
+        tokens = np.asarray(check_ids("tokens", tokens))
+        if tokens.ndim != 1:
+            raise ValueError(f"tokens has shape {tokens.shape}: it must be one sentence, (length,)")
         return " ".join(self.terminals[t] for t in tokens if t < self.vocab_size)
 
     @cached_property

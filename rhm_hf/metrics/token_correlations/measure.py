@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rhm_hf.checks import PositiveInt, checked
+from rhm_hf.checks import PositiveInt, check_ids, checked
 from rhm_hf.data.tokenizer import token_ids
 from rhm_hf.metrics.path_check import refuse_paths
 from rhm_hf.statistics import token_correlations
@@ -54,6 +54,8 @@ def measure_correlations(
     Raises:
         `ValueError`: for empty text, text shorter than a distance, or one distinct token.
     """
+    if not is_text(data) and not hasattr(data, "ids"):
+        check_ids("data", data)
     if is_text(data):
         data, known_size = encode_texts([data] if isinstance(data, str) else list(data), tokenizer)
         vocab_size = known_size if vocab_size is None else vocab_size

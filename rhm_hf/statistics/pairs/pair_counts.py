@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from ...checks import PositiveInt, checked
+from ...checks import NonNegativeInt, PositiveInt, checked
 from .checked_ids import as_tensor, checked_array, checked_distances, compact_ids
 from .count_tables import DenseTables, Layout, Piece, SparseTables
 from .pair_laws import BlockTable
@@ -149,7 +149,7 @@ class PairCounts:
         return self
 
     @checked
-    def add_documents(self, documents: Iterable[Any], block: int | None = None) -> "PairCounts":
+    def add_documents(self, documents: Iterable[Any], block: NonNegativeInt | None = None) -> "PairCounts":
         """Counts documents of any lengths, each an array or list of tokens; windows never cross their borders.
 
         Args:
