@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .checks import check_integer
+from .checks import check_integer, checked, naming
 from .grammar import Source
 from .grammar.laws.inputs import checked_dtype
 
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 
+@checked
 def next_token_probs(
     grammar: Source,
     tokens: Any,
@@ -70,6 +71,7 @@ def next_token_probs(
     return (probs, valid) if return_valid else probs
 
 
+@checked
 def next_token_log_probs(
     grammar: Source, tokens: Any, **kwargs: Any
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
@@ -78,6 +80,7 @@ def next_token_log_probs(
     return (result[0].log_(), result[1]) if isinstance(result, tuple) else result.log_()
 
 
+@checked
 def prefix_probs(
     grammar: Source,
     prefix: Any,
@@ -94,13 +97,15 @@ def prefix_probs(
         `(probs, valid)` of shapes `(n, min(t + 1, d), v)` and `(n, min(t + 1, d))`; where lengths vary
         `(n, t + 1, v + 1)` and `(n, t + 1)`: after a complete sentence of the longest length END is certain.
     """
-    prefix = grammar.laws.checked(prefix, whole=False)
+    with naming("tokens", "prefix"):
+        prefix = grammar.laws.checked(prefix, whole=False)
     positions = prefix.shape[1] + 1
     if not grammar.lengths_vary:
         positions = min(positions, grammar.sentence_length)
     return grammar.laws.token_laws(prefix, positions, context_level, context_length, checked_dtype(dtype))
 
 
+@checked
 def log_prob(grammar: Source, tokens: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
     """Log probability of whole sentences in nats, that of their END included where lengths vary.
 
@@ -115,6 +120,7 @@ def log_prob(grammar: Source, tokens: Any, dtype: torch.dtype | None = None) -> 
     return grammar.laws.log_prob(grammar.laws.checked(tokens), checked_dtype(dtype))
 
 
+@checked
 def parse(grammar: Source, tokens: Any) -> list[torch.Tensor]:
     """The levels that tokens determine, on a fixed tree.
 
@@ -130,6 +136,7 @@ def parse(grammar: Source, tokens: Any) -> list[torch.Tensor]:
     return grammar.laws.parse(grammar.laws.checked(tokens))
 
 
+@checked
 def most_probable_parse(grammar: Source, tokens: Any) -> Any:
     """The likeliest derivation of every sentence: the parse where there is one only.
 
@@ -143,6 +150,7 @@ def most_probable_parse(grammar: Source, tokens: Any) -> Any:
     return grammar.laws.most_probable_parse(grammar.laws.checked(tokens))
 
 
+@checked
 def posteriors(
     grammar: Source,
     tokens: Any = None,
@@ -175,6 +183,7 @@ def posteriors(
     return grammar.laws.posteriors(tokens, mask, evidence, dtype, return_log_evidence)
 
 
+@checked
 def block_posteriors(
     grammar: Source,
     tokens: Any,
@@ -204,6 +213,7 @@ def block_posteriors(
     return grammar.laws.block_posteriors(tokens, mask, levels, checked_dtype(dtype))
 
 
+@checked
 def sample_posterior(
     grammar: Source,
     tokens: Any = None,
@@ -221,6 +231,7 @@ def sample_posterior(
     return grammar.laws.sample_posterior(tokens, mask, evidence, generator)
 
 
+@checked
 def causal_posteriors(grammar: Source, tokens: Any, dtype: torch.dtype | None = None) -> Any:
     """The laws of all open ancestors of every token given the tokens up to it, in one pass.
 
@@ -238,6 +249,7 @@ def causal_posteriors(grammar: Source, tokens: Any, dtype: torch.dtype | None = 
     return grammar.laws.causal_posteriors(grammar.laws.checked(tokens, whole=False), checked_dtype(dtype))
 
 
+@checked
 def node_marginals(grammar: Source, level: int) -> torch.Tensor:
     """The law of every node of a level given nothing.
 
@@ -251,6 +263,7 @@ def node_marginals(grammar: Source, level: int) -> torch.Tensor:
     return grammar.laws.node_marginals(_level(grammar, level))
 
 
+@checked
 def plateau(grammar: Source, level: int) -> float:
     """Entropy per token when each token is predicted from the tokens to its left in its own level-`level` block.
 
@@ -270,6 +283,7 @@ def plateau(grammar: Source, level: int) -> float:
     return grammar.laws.plateau(_level(grammar, level))
 
 
+@checked
 def position_entropies(grammar: Source, level: int) -> torch.Tensor:
     """H(x_i | the tokens to its left in its own level-`level` block) for every position i; see [`plateau`].
 

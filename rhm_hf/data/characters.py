@@ -9,7 +9,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..checks import smallest_dtype
+from ..checks import checked, smallest_dtype
 from .tokenizer import BOS_TOKEN, MASK_TOKEN, PAD_TOKEN
 
 
@@ -19,6 +19,7 @@ SURROGATES = range(0xD800, 0xE000)  # no characters by themselves; they count as
 CHUNK = 2**16  # characters encoded at a time: they stay in the cache
 
 
+@checked
 def char_tokenizer(characters: Sequence[str]) -> PreTrainedTokenizerFast:
     """A tokenizer whose tokens are single characters: `decode(encode(text)) == text`, line ends and blanks included.
 
@@ -71,6 +72,7 @@ class CharEncoder:
         `ValueError`: if its tokens are not single characters.
     """
 
+    @checked
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         special = set(tokenizer.all_special_tokens)
         vocabulary = {token: i for token, i in tokenizer.get_vocab().items() if token not in special}

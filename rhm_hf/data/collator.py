@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..checks import checked
 
+
+@checked
 @dataclass
 class RHMCollator:
     """Prepends BOS to sentences of symbols and makes int64 tensors, for the stock `Trainer` or any loop.

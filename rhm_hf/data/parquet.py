@@ -9,6 +9,7 @@ import datasets
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from ..checks import checked
 from ..grammar import Source
 from . import facts
 from .provenance import describe, grammar_of, parsed, resolve_grammar
@@ -18,6 +19,7 @@ MAX_LINE_BYTES = 2**20  # of the line in the card that says which grammar it is;
 MAX_FILE_BYTES = 500 * 10**6  # of Arrow data; Hub repositories are read best in files of this order
 
 
+@checked
 def export_parquet(dataset: datasets.DatasetDict | datasets.Dataset, folder: str | Path, grammar: Any = None) -> Path:
     """Writes `data/<split>-00000-of-0000N.parquet`, `grammar/` and `README.md`, the card with its YAML, into a folder.
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from ..checks import checked
 from ..grammar import Grammar, Source
 from ..grammar.registry import (
     from_parameters,
@@ -40,6 +41,7 @@ def describe(grammar: Source, **settings: Any) -> str:
     return json.dumps({"grammar": line, **settings})
 
 
+@checked
 def grammar_of(dataset: Any) -> Source:
     """The grammar that made a dataset.
 
@@ -65,6 +67,7 @@ def grammar_of(dataset: Any) -> Source:
     return _rebuilt(records[0])
 
 
+@checked
 def resolve_grammar(grammar: Any) -> Source:
     """The grammar that an argument `grammar=` stands for.
 

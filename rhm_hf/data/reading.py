@@ -7,7 +7,10 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
+from ..checks import checked
 
+
+@checked
 def tokens_of(dataset: datasets.Dataset, column: str = "input_ids") -> np.ndarray:
     """A column of symbols as one array, without the detour through Python lists or int64.
 
@@ -78,6 +81,7 @@ def dataset_tokens(dataset: Any, column: str) -> Any:
     ]
 
 
+@checked
 def checksum(dataset: datasets.Dataset, column: str = "input_ids", lengths_vary: bool = False) -> str:
     """SHA-256, in hexadecimal, of a column's symbols row after row, each little-endian in its storage type.
 

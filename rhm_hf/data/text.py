@@ -20,7 +20,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from ..checks import check_integer
+from ..checks import NonNegativeInt, PositiveInt, check_integer, checked
 from .characters import Alphabet, CharEncoder, char_tokenizer
 
 
@@ -49,11 +49,13 @@ class CharText:
         """The documents, views of `ids`."""
         return [self.ids[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
 
-    def first(self, characters: int) -> "CharText":
+    @checked
+    def first(self, characters: NonNegativeInt) -> "CharText":
         """The first so many characters, of which there are at least as many; the last document may be cut."""
         return CharText(self.ids[:characters], np.append(self.offsets[self.offsets < characters], characters))
 
-    def window_starts(self, length: int, stride: int) -> np.ndarray:
+    @checked
+    def window_starts(self, length: PositiveInt, stride: PositiveInt) -> np.ndarray:
         """Where windows begin: at every `stride`-th character of each document; none crosses its end."""
         sizes = np.diff(self.offsets)
         counts = np.where(sizes >= length, 1 + (sizes - length) // stride, 0)
@@ -75,7 +77,8 @@ class CharCorpus:
     tokenizer: "PreTrainedTokenizerBase"  # noqa: F821  transformers is not needed to name it
     num_symbols: int
 
-    def windows(self, context_length: int, stride: int | None = None) -> datasets.DatasetDict:
+    @checked
+    def windows(self, context_length: PositiveInt, stride: PositiveInt | None = None) -> datasets.DatasetDict:
         """Windows of `context_length + 1` characters: a context and the last character, or inputs and shifted labels.
 
         Args:
@@ -96,15 +99,16 @@ class CharCorpus:
         )
 
 
+@checked
 def char_corpus(
     source: "str | datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | None" = None,
     *,
     text_file: "str | Path | Iterable[str | Path] | Mapping | None" = None,
     text_column: str = "text",
     tokenizer: Any = None,
-    max_vocab_size: int | None = None,
+    max_vocab_size: PositiveInt | None = None,
     min_count: int = 1,
-    train_characters: int | None = None,
+    train_characters: PositiveInt | None = None,
     test_fraction: float | None = None,
 ) -> CharCorpus:
     """Reads text as characters.
@@ -246,7 +250,7 @@ def _translated(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return out
 
 
-def resplit(splits: dict, train_characters: int | None, test_fraction: float | None) -> dict[str, CharText]:
+def resplit(splits: dict, train_characters: PositiveInt | None, test_fraction: float | None) -> dict[str, CharText]:
     """One split into `train` and `test`: see [`char_corpus`]."""
     if train_characters is None and test_fraction is None:
         return splits
@@ -275,7 +279,7 @@ def _selected(text: CharText, chosen: np.ndarray) -> CharText:
     return CharText(text.ids[np.repeat(chosen, sizes)], np.append(0, np.cumsum(sizes[chosen])))
 
 
-def _window_rows(name: str, text: CharText, length: int, stride: int) -> datasets.Dataset:
+def _window_rows(name: str, text: CharText, length: PositiveInt, stride: PositiveInt) -> datasets.Dataset:
     starts = text.window_starts(length, stride)
     if not len(starts):
         raise ValueError(

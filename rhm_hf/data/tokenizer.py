@@ -9,14 +9,15 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..checks import MAX_VOCAB_SIZE, check_integer
+from ..checks import MAX_VOCAB_SIZE, PositiveInt, check_integer, checked
 from ..grammar import Source
 
 
 BOS_TOKEN, PAD_TOKEN, MASK_TOKEN = "<s>", "<pad>", "<mask>"
 
 
-def rhm_tokenizer(num_symbols: int | Source) -> PreTrainedTokenizerFast:
+@checked
+def rhm_tokenizer(num_symbols: PositiveInt | Source) -> PreTrainedTokenizerFast:
     """A tokenizer of sentences written as decimal numbers: `"3 1 4"` is `[3, 1, 4]`, and that is `" 3 1 4"`.
 
     Where a grammar has `terminals`, symbols are written as these: `rhm_tokenizer(grammar_of(dataset))` reads and

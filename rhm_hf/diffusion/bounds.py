@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..checks import check_integer
+from ..checks import PositiveInt, check_integer, checked
 from ..judging import accumulate, divergence
 from ..judging.compare import refuse_broken
 from .denoisers import as_denoiser
@@ -33,7 +33,8 @@ class DenoisingLoss:
         `ValueError`: for continuous time with another process.
     """
 
-    def __init__(self, process: DiscreteDiffusion, steps: int | None = None):
+    @checked
+    def __init__(self, process: DiscreteDiffusion, steps: PositiveInt | None = None):
         if steps is None and not isinstance(process, MaskedDiffusion):
             raise ValueError(
                 f"steps=None with {process!r}: the continuous-time loss is that of masked diffusion; give steps=, the "
@@ -135,6 +136,7 @@ class DenoisingLoss:
         return self.steps * divergence(log_p.exp(), log_q, log_p).sum(1).clamp(min=0)
 
 
+@checked
 def stratified(uniforms: torch.Tensor) -> torch.Tensor:
     """The same numbers with a low-discrepancy first column: row i gets (u_0 + i / n) mod 1 of the first row's u_0.
 
@@ -147,14 +149,15 @@ def stratified(uniforms: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
+@checked
 def log_likelihood_bound(
     model: Any,
     process: DiscreteDiffusion,
     tokens: Any,
-    steps: int | None = None,
-    num_samples: int = 1,
+    steps: PositiveInt | None = None,
+    num_samples: PositiveInt = 1,
     generator: torch.Generator | None = None,
-    batch_size: int = 512,
+    batch_size: PositiveInt = 512,
 ) -> dict[str, float]:
     """An upper bound on a diffusion model's negative log likelihood, averaged over sentences.
 
@@ -210,7 +213,7 @@ def log_likelihood_bound(
     }
 
 
-def _numbers(rows: torch.Tensor, loss: DenoisingLoss, num_samples: int, generator) -> Iterator[torch.Tensor]:
+def _numbers(rows: torch.Tensor, loss: DenoisingLoss, num_samples: PositiveInt, generator) -> Iterator[torch.Tensor]:
     for _ in range(num_samples):
         shape = (len(rows), loss.num_uniforms(rows.shape[1]))
         yield stratified(torch.rand(shape, dtype=torch.float64, generator=generator))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..checks import check_integer, check_number
+from ..checks import PositiveInt, Seed, check_integer, check_number, checked
 from ..grammar import Source
 from ..inference import log_prob
 from ..judging import accumulate, divergence, given_sentences, judged_sentences, read_rows
@@ -23,15 +23,16 @@ from .samplers import reveal_log_probs
 
 
 @torch.no_grad()
+@checked
 def one_step_kl(
     model: Any,
     grammar: Source,
     process: DiscreteDiffusion,
     tokens: Any,
-    steps: int | None = None,
+    steps: PositiveInt | None = None,
     t: float | None = None,
     generator: torch.Generator | None = None,
-    batch_size: int = 512,
+    batch_size: PositiveInt = 512,
 ) -> dict[str, float]:
     """KL from the exact law of one sampling step to the model's, at noisy states x_t of given sentences.
 
@@ -84,21 +85,22 @@ def one_step_kl(
     return result | {"num_infinite": int(found["denoiser_kl"].num_infinite), "num_sentences": len(tokens)}
 
 
-def _times(uniforms: torch.Tensor, steps: int | None, t: float | None) -> torch.Tensor:
+def _times(uniforms: torch.Tensor, steps: PositiveInt | None, t: float | None) -> torch.Tensor:
     if t is not None:
         return torch.full_like(uniforms, t)
     return 1 - uniforms if steps is None else ((uniforms * steps).floor() + 1) / steps
 
 
 @torch.no_grad()
+@checked
 def revealing_law(
     model: Any,
     grammar: Source,
     process: MaskedDiffusion,
-    tokens_per_step: int = 1,
+    tokens_per_step: PositiveInt = 1,
     order: str | torch.Tensor = "random",
-    num_sentences: int = 4096,
-    seed: int = 0,
+    num_sentences: PositiveInt = 4096,
+    seed: Seed = 0,
 ) -> dict[str, float]:
     """The law of [`sample_revealing`] against the grammar's: its KL and its fraction of grammatical sentences.
 
@@ -140,6 +142,7 @@ def revealing_law(
     }
 
 
+@checked
 def judge_samples(grammar: Source, samples: Any) -> dict[str, float]:
     """Fraction of grammatical samples and the log probability of those.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..checks import checked, shown
 from ..grammar import NotSupported, Source
 from ..inference import log_prob, posteriors
 from .processes import as_time
@@ -55,10 +56,12 @@ class ExactDenoiser(Denoiser):
             length.
     """
 
+    @checked
     def __init__(
         self, grammar: Source, process: Any, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
     ):
         refuse_lengths(grammar, "the exact denoiser")
+        check_process(process)
         if process.num_symbols != grammar.vocab_size:
             raise ValueError(
                 f"process has num_symbols={process.num_symbols} and the grammar vocab_size={grammar.vocab_size}: make "
@@ -100,7 +103,9 @@ class ModelDenoiser(Denoiser):
         `ValueError`: for a causal model, too few ids, or a Gaussian process.
     """
 
+    @checked
     def __init__(self, model: torch.nn.Module, process: Any):
+        check_process(process)
         bare = getattr(model, "module", model)
         num_ids, needed = bare.config.get_text_config().vocab_size, process.num_symbols + 3
         if not hasattr(process, "mask_token_id"):
@@ -144,10 +149,21 @@ class ModelDenoiser(Denoiser):
         return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
 
 
+def check_process(process: Any) -> None:
+    """Anything that hits tokens with noise: a discrete process, or a Gaussian one."""
+    if not (hasattr(process, "num_symbols") and hasattr(process, "noise") and hasattr(process, "evidence")):
+        raise ValueError(f"process={shown(process)} has the wrong type: it must be a process of rhm_hf.diffusion")
+
+
+@checked
 def as_denoiser(model: Any, process: Any) -> Denoiser:
     """A denoiser as it is, a grammar's exact one, or a model's [`ModelDenoiser`]."""
     if isinstance(model, Denoiser):
         return model
     if isinstance(model, torch.nn.Module):
         return ModelDenoiser(model, process)
+    if not isinstance(model, Source):
+        raise ValueError(
+            f"model={shown(model)} has the wrong type: it must be a Denoiser, a model of transformers or a grammar"
+        )
     return ExactDenoiser(model, process)

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import SEED_LIMIT, check_integer, check_number
+from ..checks import SEED_LIMIT, PositiveInt, Seed, check_integer, check_number, checked
 from ..grammar import Source
 from ..inference import log_prob, parse, posteriors, sample_posterior
 from ..judging.sentences import refuse_varying
 from ..statistics import Accumulator
-from .denoisers import as_denoiser
+from .denoisers import as_denoiser, check_process
 from .samplers import denoise
 
 
@@ -49,18 +49,19 @@ class ForwardBackward:
     correlations: list[float | None]
     grammatical: float
     grammatical_stderr: float
-    num_sentences: int
+    num_sentences: PositiveInt
 
 
 @torch.no_grad()
+@checked
 def forward_backward(
     grammar: Source,
     process: Any,
     t: float,
-    num_sentences: int = 1024,
-    seed: int = 0,
+    num_sentences: PositiveInt = 1024,
+    seed: Seed = 0,
     model: Any = None,
-    steps: int = 100,
+    steps: PositiveInt = 100,
     progress: bool = False,
 ) -> ForwardBackward:
     """Noises fresh sentences to time t and denoises them.
@@ -86,6 +87,7 @@ def forward_backward(
     Raises:
         `ValueError`: for a grammar whose sentences differ in length, and a `t` outside (0, 1].
     """
+    check_process(process)
     if not check_number("t", t, 0, 1) > 0:
         raise ValueError(f"t={t} must be above 0, where nothing changes, and at most 1")
     refuse_varying(grammar, "forward_backward", "it asks which nodes of a level survive")
@@ -148,6 +150,7 @@ def _covariance(changed: torch.Tensor) -> torch.Tensor:
     return spins.t() @ spins / (len(spins) - 1)
 
 
+@checked
 def susceptibility(covariance: torch.Tensor) -> float:
     """χ = sum_ij C_ij / sum_i C_ii of a covariance `(d, d)`: 1 where tokens change independently, d where together."""
     total = covariance.trace().item()
@@ -169,6 +172,7 @@ def _correlations(grammar, covariance: torch.Tensor) -> list[float | None]:
     return found
 
 
+@checked
 def crossing(times: Any, first: Any, second: Any) -> float | None:
     """Where two curves over the same times cross, interpolated: with the survival at two depths, the transition.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..checks import check_integer, check_number
+from ..checks import PositiveInt, check_integer, check_number, checked
 from ..judging import read_rows
 from .schedules import Schedule, schedule_of
 
@@ -31,7 +31,8 @@ class DiscreteDiffusion:
 
     name = ""
 
-    def __init__(self, num_symbols: int, schedule: str | Schedule = "linear"):
+    @checked
+    def __init__(self, num_symbols: PositiveInt, schedule: str | Schedule = "linear"):
         self.num_symbols = check_integer("num_symbols", num_symbols, 2)
         self.schedule = schedule_of(schedule)
         self.mask_token_id = num_symbols + 2
@@ -47,6 +48,7 @@ class DiscreteDiffusion:
         """pi, float64 `(states,)`: what replaces a token."""
         raise NotImplementedError
 
+    @checked
     def transition(self, s: float, t: float) -> torch.Tensor:
         """q(x_t | x_s) as a matrix, float64 `(states at s, states at t)`, for s < t."""
         start, end = checked_times(s, t)
@@ -75,6 +77,7 @@ class DiscreteDiffusion:
         """What [`DiscreteDiffusion.noise`] takes, float64 `(n, d)` on the CPU."""
         return torch.rand(tokens.shape, dtype=torch.float64, generator=generator)
 
+    @checked
     def noise(self, tokens: torch.Tensor, t: float | torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """Draws x_t from q(x_t | x_0).
 
@@ -86,6 +89,7 @@ class DiscreteDiffusion:
         Returns:
             int64 ids `(n, d)`, MASK = v + 2 among them.
         """
+        check_dtype(tokens)
         hit = 1 - self.schedule.alpha(as_time(t, tokens))
         return torch.where(uniforms < hit, self._replacements(uniforms / hit), tokens.long())
 
@@ -231,6 +235,12 @@ def checked_times(
         raise ValueError(f"s={s} and t={t} must satisfy 0 <= s < t <= 1: 0 is data, 1 is noise")
     like = torch.empty(0) if like is None else like
     return as_time(s, like), as_time(t, like)
+
+
+def check_dtype(tokens: torch.Tensor) -> None:
+    """Symbols are integers."""
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise ValueError(f"tokens has dtype {tokens.dtype}: symbols must be integers")
 
 
 def checked_symbols(name: str, tokens: Any, process: DiscreteDiffusion) -> torch.Tensor:

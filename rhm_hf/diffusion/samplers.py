@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..checks import check_integer, check_number
+from ..checks import PositiveInt, check_integer, check_number, checked
 from .denoisers import as_denoiser
 from .processes import DiscreteDiffusion, MaskedDiffusion, categorical, checked_symbols
 
@@ -23,14 +23,15 @@ LARGEST_SAMPLE = 2**31  # tokens of one call, 16 GiB
 
 
 @torch.no_grad()
+@checked
 def sample_ancestral(
     model: Any,
     process: DiscreteDiffusion,
     num: int,
     length: int,
-    steps: int,
+    steps: PositiveInt,
     generator: torch.Generator | None = None,
-    batch_size: int = BATCH,
+    batch_size: PositiveInt = BATCH,
     progress: bool = False,
 ) -> torch.Tensor:
     """Samples by T steps of p(x_s | x_t) from the prior, all tokens of a step independent (D3PM, MDLM).
@@ -59,12 +60,13 @@ def sample_ancestral(
 
 
 @torch.no_grad()
+@checked
 def denoise(
     model: Any,
     process: DiscreteDiffusion,
     noisy: torch.Tensor,
     t: float,
-    steps: int,
+    steps: PositiveInt,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> torch.Tensor:
@@ -86,7 +88,7 @@ def denoise(
         return _back(denoiser, process, noisy, t, steps, generator, bar)
 
 
-def _back(denoiser, process, noisy: torch.Tensor, t: float, steps: int, generator, bar) -> torch.Tensor:
+def _back(denoiser, process, noisy: torch.Tensor, t: float, steps: PositiveInt, generator, bar) -> torch.Tensor:
     for k in range(steps, 0, -1):
         if not process.uncertain(noisy).any():
             break  # nothing is left to be said
@@ -98,15 +100,16 @@ def _back(denoiser, process, noisy: torch.Tensor, t: float, steps: int, generato
 
 
 @torch.no_grad()
+@checked
 def sample_revealing(
     model: Any,
     process: MaskedDiffusion,
     num: int,
     length: int,
-    tokens_per_step: int = 1,
+    tokens_per_step: PositiveInt = 1,
     order: str | torch.Tensor = "random",
     generator: torch.Generator | None = None,
-    batch_size: int = BATCH,
+    batch_size: PositiveInt = BATCH,
     progress: bool = False,
 ) -> torch.Tensor:
     """Samples by revealing k hidden tokens a step, each from its own law given the visible ones.
@@ -141,14 +144,15 @@ def sample_revealing(
 
 
 @torch.no_grad()
+@checked
 def reveal_log_probs(
     model: Any,
     process: MaskedDiffusion,
-    tokens: torch.Tensor,
-    tokens_per_step: int = 1,
+    tokens: Any,
+    tokens_per_step: PositiveInt = 1,
     order: str | torch.Tensor = "random",
     generator: torch.Generator | None = None,
-    batch_size: int = BATCH,
+    batch_size: PositiveInt = BATCH,
 ) -> torch.Tensor:
     """The exact log probability that [`sample_revealing`] reaches given sentences along one order of revealing.
 
@@ -196,7 +200,7 @@ def _next(denoiser, process, ids: torch.Tensor, ranks: torch.Tensor | None, k: i
     return law.gather(1, chosen.unsqueeze(2).expand(-1, -1, law.shape[2])), chosen
 
 
-def _check_revealing(process, tokens_per_step: int, order, num: int, length: int) -> str | torch.Tensor:
+def _check_revealing(process, tokens_per_step: PositiveInt, order, num: int, length: int) -> str | torch.Tensor:
     """The order: its name, or ranks as float64 `(num, length)`."""
     check_integer("tokens_per_step", tokens_per_step, 1)
     if not isinstance(process, MaskedDiffusion):
@@ -227,7 +231,7 @@ def _bar(calls: int, progress: bool) -> tqdm:
     return tqdm(total=calls, desc="sampling", unit="call", leave=False, disable=not (progress and sys.stderr.isatty()))
 
 
-def _sizes(num: int, length: int, batch_size: int) -> Iterator[int]:
+def _sizes(num: int, length: int, batch_size: PositiveInt) -> Iterator[int]:
     num, length = check_integer("num", num, 0), check_integer("length", length, 1)
     if num * length > LARGEST_SAMPLE:
         raise ValueError(

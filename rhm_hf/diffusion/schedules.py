@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..checks import checked
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -33,12 +35,14 @@ class Schedule:
         return -self.slope(t) / (1 - self.alpha(t))
 
 
+@checked
 @dataclass(frozen=True)
 class LinearSchedule(Schedule):
     """alpha = 1 - t, the schedule of absorbing diffusion (D3PM 2107.03006; MD4 2406.04329)."""
 
     name = "linear"
 
+    @checked
     def alpha(self, t: torch.Tensor):
         return 1 - t
 
@@ -49,6 +53,7 @@ class LinearSchedule(Schedule):
         return 1 - alpha
 
 
+@checked
 @dataclass(frozen=True)
 class CosineSchedule(Schedule):
     """alpha = 1 - cos(pi (1 - t) / 2), slow at first (MD4 2406.04329; MaskGIT)."""
@@ -68,6 +73,7 @@ class CosineSchedule(Schedule):
         return math.pi / 2 / torch.tan(math.pi / 2 * t)
 
 
+@checked
 @dataclass(frozen=True)
 class LogLinearSchedule(Schedule):
     """alpha = 1 - (1 - floor) t: total noise sigma = -log alpha of SEDD (2310.16834) and MDLM (2406.07524).

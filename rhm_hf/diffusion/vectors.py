@@ -2,8 +2,8 @@
 
 import torch
 
-from ..checks import check_integer
-from .processes import as_time
+from ..checks import check_integer, checked
+from .processes import as_time, check_dtype
 from .schedules import Schedule, schedule_of
 
 
@@ -20,6 +20,7 @@ class GaussianDiffusion:
 
     name = "gaussian"
 
+    @checked
     def __init__(self, num_symbols: int, schedule: str | Schedule = "linear"):
         self.num_symbols = check_integer("num_symbols", num_symbols, 2)
         self.schedule = schedule_of(schedule)
@@ -28,8 +29,10 @@ class GaussianDiffusion:
         """What [`GaussianDiffusion.noise`] takes, float64 `(n, d, v)`."""
         return torch.rand(*tokens.shape, self.num_symbols, dtype=torch.float64, generator=generator)
 
+    @checked
     def noise(self, tokens: torch.Tensor, t: float | torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """Draws z_t, float64 `(n, d, v)`, for tokens `(n, d)` from uniform numbers in [0, 1), `(n, d, v)`."""
+        check_dtype(tokens)
         alpha = self.schedule.alpha(as_time(t, tokens)).unsqueeze(-1)
         normal = torch.special.ndtri(uniforms.double().clamp(min=2.0**-54))  # 0 would be at minus infinity
         return (
@@ -59,6 +62,7 @@ class EpsilonProcess:
 
     name = "epsilon"
 
+    @checked
     def __init__(self, num_symbols: int, schedule: str | Schedule = "linear"):
         self.num_symbols = check_integer("num_symbols", num_symbols, 2)
         self.schedule = schedule_of(schedule)
@@ -67,10 +71,12 @@ class EpsilonProcess:
         """None are needed: `(n, 0)`."""
         return torch.empty(len(tokens), 0, dtype=torch.float64)
 
+    @checked
     def noise(
         self, tokens: torch.Tensor, t: float | torch.Tensor | None = None, uniforms: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The tokens themselves."""
+        check_dtype(tokens)
         return tokens
 
     def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:

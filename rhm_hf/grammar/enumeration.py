@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from ..checks import checked
 from .source import Source
 
 
 ENUMERATION_LIMIT = 2**22  # tokens of all sentences together
 
 
+@checked
 def enumerate_sentences(grammar: Source) -> tuple[np.ndarray, np.ndarray]:
     """Every sentence of positive probability with its probability, row i being `grammar.sentence(i)` in a grammar.
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..checks import NonNegativeIndex, NonNegativeInt, Seed
 from .source import Source
 
 
@@ -51,11 +52,11 @@ class FixedTree(Source):
 
     def derivations(
         self,
-        num: int,
-        seed: int = 0,
+        num: NonNegativeInt,
+        seed: Seed = 0,
         split: str = "train",
         sampling: str | None = None,
-        start: int = 0,
+        start: NonNegativeIndex = 0,
         disjoint: bool = False,
     ) -> list[np.ndarray]:
         """The derivations of the sentences of `sample`: entry ℓ = 0..L of shape `(num, nodes at level ℓ)`, 0 the
@@ -64,11 +65,11 @@ class FixedTree(Source):
 
     def classes(
         self,
-        num: int,
-        seed: int = 0,
+        num: NonNegativeInt,
+        seed: Seed = 0,
         split: str = "train",
         sampling: str | None = None,
-        start: int = 0,
+        start: NonNegativeIndex = 0,
         disjoint: bool = False,
     ) -> np.ndarray:
         """The root's symbols of the same sentences: int64 `(num,)`."""

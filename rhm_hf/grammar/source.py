@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import smallest_dtype
+from ..checks import NonNegativeIndex, NonNegativeInt, Seed, check_memory, check_methods, smallest_dtype
 from . import storage
+from .names import Ensemble
 from .refusal import NotSupported
 from .sentences import sampling as sampling_module
 
@@ -47,6 +48,10 @@ class Source:
     num_sentences: int | float  # of positive probability; `math.inf` where nobody can count them
     entropy: float  # of a sentence, nats
 
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        check_methods(cls)  # of a family from outside too
+
     # What a family gives.
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -58,12 +63,14 @@ class Source:
         raise NotImplementedError
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None) -> "Source":
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Ensemble | None = None
+    ) -> "Source":
         """The source of `arrays()` and `settings()`; checks them, as they may come from a file."""
         raise NotImplementedError
 
     @classmethod
-    def drawn_from(cls, parameters: Any) -> "Source":
+    def drawn_from(cls, parameters: Ensemble) -> "Source":
         """The source that `parameters.rules_seed` picks from the ensemble of `parameters`."""
         raise NotImplementedError
 
@@ -181,11 +188,11 @@ class Source:
 
     def classes(
         self,
-        num: int,
-        seed: int = 0,
+        num: NonNegativeInt,
+        seed: Seed = 0,
         split: str = "train",
         sampling: str | None = None,
-        start: int = 0,
+        start: NonNegativeIndex = 0,
         disjoint: bool = False,
     ) -> np.ndarray:
         """The root's symbols of the sentences of `sample` with these arguments: int64 `(num,)`."""
@@ -231,11 +238,11 @@ class Source:
 
     def sample(
         self,
-        num: int,
-        seed: int = 0,
+        num: NonNegativeInt,
+        seed: Seed = 0,
         split: str = "train",
         sampling: str | None = None,
-        start: int = 0,
+        start: NonNegativeIndex = 0,
         disjoint: bool = False,
         return_lengths: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
@@ -243,8 +250,14 @@ class Source:
 
         With `return_lengths` also their numbers of tokens, int64 `(num,)`.
         """
+        self._check_size(num)
         tokens = sampling_module.sample(self, num, seed, split, sampling, start, disjoint)
         return (tokens, self.lengths_of(tokens)) if return_lengths else tokens
+
+    def _check_size(self, num: int, levels: int = 1) -> None:
+        """Refuses sentences that no memory holds before they are drawn."""
+        num_bytes = num * levels * (self.max_length or 1) * self.token_dtype.itemsize
+        check_memory(f"num={num} sentences of {self.name}", num_bytes, "draw them in parts, with start=")
 
     def lengths_of(self, tokens: np.ndarray) -> np.ndarray:
         """The numbers of tokens of padded rows `(num, width)`: those before the first PAD, int64 `(num,)`."""
@@ -254,11 +267,11 @@ class Source:
 
     def derivations(
         self,
-        num: int,
-        seed: int = 0,
+        num: NonNegativeInt,
+        seed: Seed = 0,
         split: str = "train",
         sampling: str | None = None,
-        start: int = 0,
+        start: NonNegativeIndex = 0,
         disjoint: bool = False,
     ) -> list:
         """The drawn derivations of the same sentences: levels on a fixed tree, one tree a sentence elsewhere."""
@@ -320,3 +333,6 @@ class Source:
                 "save the grammar again"
             )
         return source
+
+
+check_methods(Source)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import check_integer
+from ..checks import check_integer, naming
 from ..grammar import NotSupported, Source, enumerate_sentences
 from ..grammar.enumeration import can_enumerate
 from ..inference import log_prob, sample_posterior
@@ -102,7 +102,9 @@ def given_sentences(source: Source, input_ids: Any, name: str = "input_ids") -> 
             "padding begins"
         )
     found = _sentences(source, tokens, np.ones(len(tokens)))
-    if (wrong := torch.isinf(log_prob(source, found.tokens))).any():
+    with naming("tokens", name):
+        wrong = torch.isinf(log_prob(source, found.tokens))
+    if wrong.any():
         first = int(wrong.nonzero()[0, 0])
         sentence = found.tokens[first, : found.lengths[first]].tolist()
         raise ValueError(

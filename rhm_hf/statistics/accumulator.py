@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..checks import checked
+
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -22,6 +24,7 @@ class Accumulator:
         device (`torch.device`, *optional*): where the sums live.
     """
 
+    @checked
     def __init__(self, shape: tuple[int, ...] = (), device: torch.device | str | None = None):
         # One tensor, so that one reduction merges everything; the order is that of _FIELDS.
         self.state = torch.zeros((len(_FIELDS), *shape), dtype=torch.float64, device=device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..checks import check_integer
+from ..checks import PositiveInt, Seed, check_integer, checked
 from ..grammar import Source
 from ..inference import next_token_probs
 from ..judging.sentences import fresh_sentences, judged_sentences
@@ -19,6 +19,7 @@ NUM_SENTENCES = 1024  # by default, where there are too many to visit all
 CHUNK_ENTRIES = 2**22
 
 
+@checked
 def joint_law(grammar: Source, i: int, j: int) -> np.ndarray:
     """P(x_i = a, x_j = b), exact.
 
@@ -38,6 +39,7 @@ def joint_law(grammar: Source, i: int, j: int) -> np.ndarray:
     return grammar.laws.pair_law(i, j)
 
 
+@checked
 def tuple_joint_law(grammar: Source, node: int, position: int, level: int = 1) -> np.ndarray:
     """P(node `node` of level `level` uses rule r, x_position = b), exact.
 
@@ -58,6 +60,7 @@ def tuple_joint_law(grammar: Source, node: int, position: int, level: int = 1) -
     return grammar.laws.tuple_law(node, position, level)
 
 
+@checked
 def exact_correlation(
     grammar: Source,
     distances: Iterable[int] | None = None,
@@ -134,8 +137,9 @@ class ConditionalEntropies:
         return self.stderr[:, -1]
 
 
+@checked
 def conditional_entropies(
-    grammar: Source, lengths: Iterable[int] | None = None, num_sentences: int | None = None, seed: int = 0
+    grammar: Source, lengths: Iterable[int] | None = None, num_sentences: PositiveInt | None = None, seed: Seed = 0
 ) -> ConditionalEntropies:
     """Entropies of a token given the n tokens before it, for every context length n.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..checks import NonNegativeInt, PositiveInt, checked
 from ..grammar import NotSupported, Source
 from ..inference import posteriors
 from ..judging import Targets, compare, judged_columns
@@ -22,13 +23,14 @@ class Classification(Task):
     auto_classes = ("AutoModelForSequenceClassification",)
     reads_classes = True
 
+    @checked
     def __init__(
         self,
-        num_symbols: int,
-        length: int,
+        num_symbols: PositiveInt,
+        length: PositiveInt,
         grammar: Source | None = None,
         auto_class: str | None = None,
-        kl_sentences: int = 2048,
+        kl_sentences: NonNegativeInt = 2048,
     ):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         if grammar is None:
@@ -62,7 +64,7 @@ class Classification(Task):
         return posteriors(self.grammar, tokens=tokens, mask=torch.zeros_like(tokens, dtype=torch.bool))[-1][None]
 
     def judge(
-        self, model: torch.nn.Module, accelerator: Any = None, batch_size: int | None = None
+        self, model: torch.nn.Module, accelerator: Any = None, batch_size: PositiveInt | None = None
     ) -> dict[str, float]:
         """`kl`, `kl_stderr`, `entropy` (nats per sentence), `accuracy` and `bayes_accuracy`, and `error_gap`, how much
         more often than the exact posterior the model's first guess is wrong."""

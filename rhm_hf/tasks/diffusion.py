@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..checks import NonNegativeInt, PositiveInt, checked
 from ..diffusion import (
     DenoisingLoss,
     ExactDenoiser,
@@ -48,16 +49,17 @@ class Diffusion(Task):
     auto_classes = ("AutoModelForMaskedLM",)
     options = ("kl_sentences", "process", "schedule", "diffusion_steps")
 
+    @checked
     def __init__(
         self,
-        num_symbols: int,
-        length: int,
+        num_symbols: PositiveInt,
+        length: PositiveInt,
         grammar: Source | None = None,
         auto_class: str | None = None,
-        kl_sentences: int = 2048,
+        kl_sentences: NonNegativeInt = 2048,
         process: str = "masked",
         schedule: str = "linear",
-        diffusion_steps: int | None = None,
+        diffusion_steps: PositiveInt | None = None,
     ):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         if self.lengths_vary:
@@ -120,7 +122,7 @@ class Diffusion(Task):
         return Targets(sentences, exact, (), self.process.uncertain(noisy), noise)
 
     def judge(
-        self, model: torch.nn.Module, accelerator: Any = None, batch_size: int | None = None
+        self, model: torch.nn.Module, accelerator: Any = None, batch_size: PositiveInt | None = None
     ) -> dict[str, float]:
         """The exact denoiser beside the model, at the same noisy states of fresh sentences, and what it samples.
 
@@ -142,7 +144,7 @@ class Diffusion(Task):
             found = self._compare(denoiser, accelerator, batch_size)
             return found | (self._sampled(denoiser, accelerator) if self.samples else {})
 
-    def _compare(self, denoiser, accelerator, batch_size: int | None) -> dict[str, float]:
+    def _compare(self, denoiser, accelerator, batch_size: PositiveInt | None) -> dict[str, float]:
         device, targets = denoiser.device, self.judged
         mine = share_of_process(len(targets.sentences), accelerator)
         exact = targets.laws_of(mine)[0]

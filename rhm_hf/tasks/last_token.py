@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..checks import check_integer
+from ..checks import NonNegativeInt, PositiveInt, check_integer, checked
 from ..grammar import NotSupported, Source
 from ..inference import log_prob, next_token_probs
 from ..judging import Targets, compare, judged_columns
@@ -36,14 +36,15 @@ class LastToken(Task):
     auto_classes = ("AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModelForSequenceClassification")
     options = ("kl_sentences", "visible_tokens")
 
+    @checked
     def __init__(
         self,
-        num_symbols: int,
-        length: int,
+        num_symbols: PositiveInt,
+        length: PositiveInt,
         grammar: Source | None = None,
         auto_class: str | None = None,
-        kl_sentences: int = 2048,
-        visible_tokens: int | None = None,
+        kl_sentences: NonNegativeInt = 2048,
+        visible_tokens: NonNegativeInt | None = None,
     ):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         visible = length - 1 if visible_tokens is None else visible_tokens
@@ -132,7 +133,7 @@ class LastToken(Task):
         return torch.stack(logs, 1).softmax(1)
 
     def judge(
-        self, model: torch.nn.Module, accelerator: Any = None, batch_size: int | None = None
+        self, model: torch.nn.Module, accelerator: Any = None, batch_size: PositiveInt | None = None
     ) -> dict[str, float]:
         """`kl`, `kl_stderr`, `entropy` (nats), `accuracy` and `bayes_accuracy` of the last token given what the model
         sees, and `kl_level_0`, .., the KL to the best law that knows the token's own block of that level only."""

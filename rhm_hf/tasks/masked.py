@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..checks import NonNegativeInt, PositiveInt, checked
 from ..grammar import Source
 from ..inference import block_posteriors, posteriors
 from ..judging import Targets, compare, judged_columns
@@ -29,13 +30,14 @@ class Masked(Task):
     auto_classes = ("AutoModelForMaskedLM",)
     options = ("kl_sentences", "mask_probability")
 
+    @checked
     def __init__(
         self,
-        num_symbols: int,
-        length: int,
+        num_symbols: PositiveInt,
+        length: PositiveInt,
         grammar: Source | None = None,
         auto_class: str | None = None,
-        kl_sentences: int = 2048,
+        kl_sentences: NonNegativeInt = 2048,
         mask_probability: float = 0.15,
     ):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
@@ -104,7 +106,7 @@ class Masked(Task):
         return torch.cat([block_posteriors(self.grammar, tokens, hidden, self._levels), whole])
 
     def judge(
-        self, model: torch.nn.Module, accelerator: Any = None, batch_size: int | None = None
+        self, model: torch.nn.Module, accelerator: Any = None, batch_size: PositiveInt | None = None
     ) -> dict[str, float]:
         """`kl`, `kl_stderr`, `entropy` (nats per hidden token), `accuracy` and `bayes_accuracy`, and `kl_level_0`, ..,
         the KL to the best law that sees the token's own block of that level only."""

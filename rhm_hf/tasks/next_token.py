@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..checks import NonNegativeInt, PositiveInt, checked
 from ..grammar import Source
 from ..judging import ModelIds, ModelReader, Sentences, compare_tokens
 from ..judging.bare import bare_model
@@ -23,13 +24,14 @@ class NextToken(Task):
     name = "next_token"
     auto_classes = ("AutoModelForCausalLM",)
 
+    @checked
     def __init__(
         self,
-        num_symbols: int,
-        length: int,
+        num_symbols: PositiveInt,
+        length: PositiveInt,
         grammar: Source | None = None,
         auto_class: str | None = None,
-        kl_sentences: int = 2048,
+        kl_sentences: NonNegativeInt = 2048,
     ):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         self.context_length = length + 1
@@ -65,7 +67,7 @@ class NextToken(Task):
         return self.judged_sentences(ALL_SENTENCES_LIMIT)
 
     def judge(
-        self, model: torch.nn.Module, accelerator: Any = None, batch_size: int | None = None
+        self, model: torch.nn.Module, accelerator: Any = None, batch_size: PositiveInt | None = None
     ) -> dict[str, float]:
         """`kl` and `kl_stderr` (nats per token), `entropy` (of the law, exact, nats per token), `kl_last` and
         `kl_last_stderr`, the KL of the last token alone. Where lengths vary END counts as a token, `entropy` is that

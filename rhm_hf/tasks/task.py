@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..checks import NonNegativeInt, PositiveInt
 from ..grammar import Source
 from ..judging.sentences import KEPT_SENTENCES_LIMIT, Sentences, fresh_sentences, judged_sentences, row_lengths
 
@@ -46,11 +47,11 @@ class Task:
 
     def __init__(
         self,
-        num_symbols: int,
-        length: int,
+        num_symbols: PositiveInt,
+        length: PositiveInt,
         grammar: Source | None = None,
         auto_class: str | None = None,
-        kl_sentences: int = 2048,
+        kl_sentences: NonNegativeInt = 2048,
     ):
         self.grammar, self.kl_sentences = grammar, kl_sentences
         self.num_symbols, self.length = num_symbols, length
@@ -125,7 +126,7 @@ class Task:
         return torch.stack([total.double(), right.double(), (targets != IGNORED).sum().double()])
 
     def judge(
-        self, model: torch.nn.Module, accelerator: Any = None, batch_size: int | None = None
+        self, model: torch.nn.Module, accelerator: Any = None, batch_size: PositiveInt | None = None
     ) -> dict[str, float]:
         """The exact comparison of a model with the law of the rows, over fresh sentences that no run trains on.
 

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable
 
-from ..grammar import GrammarParameters
-from .ensemble import check_plain
+from ..checks import checked
+from .ensemble import Plain, check_plain
 
 
-def denoising_map(parameters: GrammarParameters) -> Callable[[float], float]:
+@checked
+def denoising_map(parameters: Plain) -> Callable[[float], float]:
     """F, the map of belief p in the true symbol from one level to the next (2402.16991, mean field).
 
     F(p) = [p^s + f' (m-1)/(mv-1) (1-p^s)] / [p^s + f' (1-p^s)] with f' = (mv-1)/(v^s-1).
@@ -25,14 +26,15 @@ def denoising_map(parameters: GrammarParameters) -> Callable[[float], float]:
     return belief_above
 
 
-def _slopes(parameters: GrammarParameters) -> tuple[float, float]:
+def _slopes(parameters: Plain) -> tuple[float, float]:
     """F' at p = 1 and at p = 1/v, the two fixed points that every grammar has."""
     v, m, s = parameters.vocab_size, parameters.num_synonyms, parameters.tuple_size
     known = s * m * (v - 1) / (v**s - 1)
     return known, known * (v ** (s - 1) / m) ** 2 / v ** (s - 1)
 
 
-def has_denoising_transition(parameters: GrammarParameters) -> bool:
+@checked
+def has_denoising_transition(parameters: Plain) -> bool:
     """Whether the class is known below some noise and lost above it: both p = 1 and p = 1/v attract.
 
     F'(1) = s m (v-1) / (v^s-1) and F'(1/v) = s v^(s-1) (v-1) / (m (v^s-1)) must be below 1. With F'(1) >= 1 any noise
@@ -42,7 +44,8 @@ def has_denoising_transition(parameters: GrammarParameters) -> bool:
     return parameters.vocab_size > 1 and max(_slopes(parameters)) < 1
 
 
-def denoising_transition(parameters: GrammarParameters) -> tuple[float, float]:
+@checked
+def denoising_transition(parameters: Plain) -> tuple[float, float]:
     """The transition of the ε-process (belief 1 - ε + ε/v in the true token): ε* and its exponent ν.
 
     ε* is where the belief is the unstable fixed point p* of [`denoising_map`]; ν = ln s / ln F'(p*). For noise that

@@ -2,10 +2,13 @@
 
 import math
 import sys
+from typing import Annotated
 
+from ..checks import OwnCheck
 from ..grammar import GrammarParameters
 
 
+Plain = Annotated[GrammarParameters, OwnCheck()]  # refused by `check_plain`, which says where else to go
 LARGEST = math.log(sys.float_info.max)
 DEPARTURES = (  # of an ensemble from the plain one, and what they are called
     ("zipf_exponent", "rules of unequal probabilities"),

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from ..checks import check_integer, check_number
-from ..grammar import GrammarParameters
-from .ensemble import LARGEST, check_plain, fraction_at, symbols_at
+from ..checks import check_integer, check_number, checked
+from .ensemble import LARGEST, Plain, check_plain, fraction_at, symbols_at
 
 
-def token_correlation(parameters: GrammarParameters, level: int) -> float:
+@checked
+def token_correlation(parameters: Plain, level: int) -> float:
     """C~: RMS over symbol pairs of the correlation of two tokens whose lowest common ancestor is at level ℓ.
 
     C~^2 = (1-f) / (v^3 m^(2ℓ-1)) on average over grammars, where rules are equiprobable, and that of
@@ -27,7 +27,8 @@ def token_correlation(parameters: GrammarParameters, level: int) -> float:
     return math.sqrt(_signal(parameters, level) / parameters.num_synonyms ** (2 * level - 1))
 
 
-def tuple_correlation(parameters: GrammarParameters, level: int) -> float:
+@checked
+def tuple_correlation(parameters: Plain, level: int) -> float:
     """C~ of an s-tuple and a token with lowest common ancestor at level ℓ >= 2: C~^2 = (1-f) / (v^3 m^(2ℓ)).
 
     RMS over tokens and the v m grammatical tuples. At the root one v is n_c and f is n_c m / v^s.
@@ -37,11 +38,12 @@ def tuple_correlation(parameters: GrammarParameters, level: int) -> float:
     return math.sqrt(_signal(parameters, level) / parameters.num_synonyms ** (2 * level))
 
 
-def _signal(parameters: GrammarParameters, level: int) -> float:
+def _signal(parameters: Plain, level: int) -> float:
     return (1 - fraction_at(parameters, level)) / (symbols_at(parameters, level) * parameters.vocab_size**2)
 
 
-def correlation_of_rule_laws(parameters: GrammarParameters, squared_norms: Sequence[float]) -> float:
+@checked
+def correlation_of_rule_laws(parameters: Plain, squared_norms: Sequence[float]) -> float:
     """C~ for rules of any probabilities f_k: C~^2 = (q_ℓ/n - v^-s) / v^2 * prod_(j<ℓ) q_j^2, n symbols at level ℓ.
 
     Args:
@@ -62,7 +64,8 @@ def correlation_of_rule_laws(parameters: GrammarParameters, squared_norms: Seque
     return math.sqrt(max(square, 0.0))
 
 
-def correlation_exponent(parameters: GrammarParameters) -> float:
+@checked
+def correlation_exponent(parameters: Plain) -> float:
     """β in C~(t) ~ t^-β: ln m / ln s, and ln(1/q) / ln s where all levels have rules of unequal probabilities.
 
     q = sum_k f_k^2. Unequal probabilities at one level only change amplitudes.
@@ -75,12 +78,14 @@ def correlation_exponent(parameters: GrammarParameters) -> float:
     return math.log(inverse) / math.log(parameters.tuple_size)
 
 
-def dynamic_exponent(parameters: GrammarParameters) -> float:
+@checked
+def dynamic_exponent(parameters: Plain) -> float:
     """z = 2β in t* ~ P^(1/z)."""
     return 2 * correlation_exponent(parameters)
 
 
-def correlation_noise(parameters: GrammarParameters, num_sentences: float, tuples: bool = False) -> float:
+@checked
+def correlation_noise(parameters: Plain, num_sentences: float, tuples: bool = False) -> float:
     """C~ of P independent samples of uncorrelated symbols: (v^2 P)^(-1/2), for tuples (v^2 m P)^(-1/2).
 
     Args:
@@ -95,7 +100,8 @@ def correlation_noise(parameters: GrammarParameters, num_sentences: float, tuple
     return 1 / math.sqrt(pairs * num_sentences)
 
 
-def effective_context(parameters: GrammarParameters, num_sentences: float) -> int:
+@checked
+def effective_context(parameters: Plain, num_sentences: float) -> int:
     """t*(P), tokens: the range up to which token correlations exceed the noise of P sentences.
 
     The correlation at level ℓ equals the noise at P_ℓ = v m^(2ℓ-1) / (1-f), so t* = s^ℓ - 1 for the largest such ℓ.

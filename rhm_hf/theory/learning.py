@@ -2,22 +2,25 @@
 
 import math
 
-from ..checks import check_integer, check_number
-from ..grammar import GrammarParameters, SparseParameters
-from .ensemble import check_plain, fraction_at, power, ratio, symbols_at
+from ..checks import check_integer, check_number, checked
+from ..grammar import SparseParameters
+from .ensemble import Plain, check_plain, fraction_at, power, ratio, symbols_at
 from .plateaus import excess_over_limit
 
 
 DEEP = (None, "deep", "cnn", "transformer")  # architectures of classification that learn at n_c m^L
 
 
-def grammatical_fraction(parameters: GrammarParameters) -> float:
+@checked
+def grammatical_fraction(parameters: Plain) -> float:
     """f = m / v^(s-1), the fraction of s-tuples of symbols that are the right-hand side of a rule below the root."""
+    check_plain(parameters, "grammatical_fraction", ("zipf_exponent", "uncorrelated"))
     return parameters.num_synonyms / parameters.vocab_size ** (parameters.tuple_size - 1)
 
 
+@checked
 def sample_complexity(
-    parameters: GrammarParameters,
+    parameters: Plain,
     level: int | None = None,
     task: str = "last_token",
     architecture: str | None = None,
@@ -69,7 +72,7 @@ def sample_complexity(
     return power(f"P_{level}", symbols_at(parameters, level), m, exponents[task])
 
 
-def _last_token(parameters: GrammarParameters, level: int, architecture: str | None) -> float:
+def _last_token(parameters: Plain, level: int, architecture: str | None) -> float:
     exponents = {None: 2 * level - 1, "transformer": 2 * level - 1, "cnn": level + 1}
     if architecture not in exponents:
         raise ValueError(f"architecture={architecture!r} is unknown: last_token knows 'transformer' and 'cnn'")
@@ -79,8 +82,9 @@ def _last_token(parameters: GrammarParameters, level: int, architecture: str | N
     return ratio(power(f"P_{level}", symbols, m, exponents[architecture]), 1 - fraction_at(parameters, level))
 
 
+@checked
 def sparse_sample_complexity(
-    parameters: GrammarParameters | SparseParameters,
+    parameters: Plain | SparseParameters,
     sparsity: int | None = None,
     architecture: str = "cnn",
     constant: float = 1.0,
@@ -116,9 +120,8 @@ def sparse_sample_complexity(
     raise ValueError(f"architecture={architecture!r} is unknown: it must be 'cnn' or 'lcn'")
 
 
-def clustering_complexity(
-    parameters: GrammarParameters, level: int, latent_level: int = 1, target_level: int = 0
-) -> float:
+@checked
+def clustering_complexity(parameters: Plain, level: int, latent_level: int = 1, target_level: int = 0) -> float:
     """Sentences at which tuples that are synonyms can be told by their correlations: v m^(2ℓ-k-j) / (1-f).
 
     Args:
@@ -137,9 +140,8 @@ def clustering_complexity(
     return ratio(found, 1 - fraction_at(parameters, level))
 
 
-def learning_exponent(
-    parameters: GrammarParameters, architecture: str = "transformer", level: int | None = None
-) -> float:
+@checked
+def learning_exponent(parameters: Plain, architecture: str = "transformer", level: int | None = None) -> float:
     """α in L(P) - L_inf ~ P^-α of last-token prediction in an infinitely deep grammar.
 
     Args:
@@ -164,6 +166,7 @@ def learning_exponent(
     return (math.log(above / below) if below > 0 else -math.log(factor)) / per_level
 
 
+@checked
 def language_exponent(gamma: float, beta: float) -> float:
     """α = γ / (2β) of any language (2602.07488): H_n - H_inf ~ n^-γ, correlations ~ n^-β."""
     if not beta > 0:
@@ -173,6 +176,7 @@ def language_exponent(gamma: float, beta: float) -> float:
     return gamma / (2 * beta)
 
 
+@checked
 def zipf_classification_exponent(a: float) -> float:
     """Classification error ~ P^(-a/(1+a)) where rules have probabilities ∝ k^-(1+a) (2505.07067)."""
     if check_number("a", a, 0) == 0:

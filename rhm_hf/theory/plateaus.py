@@ -2,12 +2,12 @@
 
 import math
 
-from ..checks import check_integer
-from ..grammar import GrammarParameters
-from .ensemble import check_plain
+from ..checks import check_integer, checked
+from .ensemble import Plain, check_plain
 
 
-def plateau(parameters: GrammarParameters, level: int) -> float:
+@checked
+def plateau(parameters: Plain, level: int) -> float:
     """L_ℓ, nats: a bound on the loss at the last token of the best model that sees its level-ℓ block.
 
     L_ℓ = log N_ℓ with N_0 = v, N_ℓ = 1 + (v-1)(m N_(ℓ-1) - 1) / (v^s - 1), the mean number of tokens that fit the
@@ -30,13 +30,14 @@ def plateau(parameters: GrammarParameters, level: int) -> float:
     return math.log(limit) + math.log1p(_power(factor, level) * (start - limit) / limit)
 
 
-def limiting_loss(parameters: GrammarParameters) -> float:
+@checked
+def limiting_loss(parameters: Plain) -> float:
     """The plateau of an infinitely deep grammar, nats: the fixed point of the recursion of [`plateau`]."""
     check_plain(parameters, "limiting_loss")
     return math.log(_fixed_point(parameters)[0])
 
 
-def excess_over_limit(parameters: GrammarParameters, level: int) -> tuple[float, float, float]:
+def excess_over_limit(parameters: Plain, level: int) -> tuple[float, float, float]:
     """L_ℓ - L_inf and L_(ℓ+1) - L_inf of an infinitely deep grammar, without cancellation, and N's factor a level."""
     limit, factor = _fixed_point(parameters)
     share = (parameters.vocab_size - limit) / limit
@@ -44,7 +45,7 @@ def excess_over_limit(parameters: GrammarParameters, level: int) -> tuple[float,
     return above, below, factor
 
 
-def _fixed_point(parameters: GrammarParameters) -> tuple[float, float]:
+def _fixed_point(parameters: Plain) -> tuple[float, float]:
     """N_inf, and q in N_ℓ - N_inf = q^ℓ (N_0 - N_inf): the recursion is linear."""
     v, m, s = parameters.vocab_size, parameters.num_synonyms, parameters.tuple_size
     if v == 1:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import SEED_LIMIT, check_integer
-from ..grammar import GrammarParameters
-from .ensemble import check_plain
+from ..checks import SEED_LIMIT, PositiveInt, check_integer, checked
+from .ensemble import Plain, check_plain
 
 
 NOISES = ("masked", "uniform", "epsilon")
@@ -30,11 +29,12 @@ class RecoveryThreshold:
     values: np.ndarray
 
 
+@checked
 def recovery_threshold(
-    parameters: GrammarParameters,
+    parameters: Plain,
     noise: str = "masked",
-    num_sequences: int = 20,
-    population: int = 64,
+    num_sequences: PositiveInt = 20,
+    population: PositiveInt = 64,
     tolerance: float = 5e-4,
     seed: int = 0,
 ) -> RecoveryThreshold:

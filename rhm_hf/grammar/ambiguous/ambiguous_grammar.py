@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import NonNegativeIndex, NonNegativeInt, Seed
 from .. import registry
 from ..fixed_tree import FixedTree
+from ..layered.parsing import checked_tokens
+from ..names import Ensemble
 from ..refusal import NotSupported
 from ..sentences.keys import philox_key
 from ..sentences.sampling import MAX_ATTEMPTS, numbers_of
@@ -40,14 +43,16 @@ class AmbiguousGrammar(FixedTree):
     sentence_length: int = 0
     parsed_depth = 0  # tokens determine themselves alone
 
-    def __init__(self, levels: list[Expansion], root_probs: Any = None, *, vocab_size: int, parameters: Any = None):
+    def __init__(
+        self, levels: list[Expansion], root_probs: Any = None, *, vocab_size: int, parameters: Ensemble | None = None
+    ):
         self.levels, self.root_probs = checked_expansions(levels, root_probs, vocab_size)
         self.vocab_size, self.parameters = vocab_size, parameters
         self.depth = len(self.levels)
         self.sentence_length = math.prod(level.tuple_size for level in self.levels)
 
     @classmethod
-    def drawn_from(cls, parameters: Any) -> "AmbiguousGrammar":
+    def drawn_from(cls, parameters: Ensemble) -> "AmbiguousGrammar":
         """See [`Source.drawn_from`]; the classes are equally probable."""
         return cls(parameters.draw_levels(), vocab_size=parameters.vocab_size, parameters=parameters)
 
@@ -187,15 +192,15 @@ class AmbiguousGrammar(FixedTree):
 
     def parse(self, tokens: np.ndarray) -> list[np.ndarray]:
         """The levels that tokens determine: the tokens alone."""
-        return [np.asarray(tokens)]
+        return [checked_tokens(self, tokens)]
 
     def derivations(
         self,
-        num: int,
-        seed: int = 0,
+        num: NonNegativeInt,
+        seed: Seed = 0,
         split: str = "train",
         sampling: str | None = None,
-        start: int = 0,
+        start: NonNegativeIndex = 0,
         disjoint: bool = False,
     ) -> list[np.ndarray]:
         """The derivations from which the sentences of `sample` were drawn: entry ℓ = 0..L, `(num, nodes)`."""
@@ -227,7 +232,7 @@ class AmbiguousGrammar(FixedTree):
 
     @classmethod
     def from_arrays(
-        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Ensemble | None = None
     ) -> "AmbiguousGrammar":
         """See [`Source.from_arrays`]."""
         levels: list[Expansion] = [

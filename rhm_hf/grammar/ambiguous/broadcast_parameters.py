@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number
+from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number, checked
 from ..layered.random_rules import distinct_tuples, raw_stream
 from ..names import FLOAT
 from .expansions import Expansion, Factors, RuleList
@@ -86,6 +86,7 @@ class IsingParameters(_Named):
         return f"ising-rho{self.correlation!r}-s{self.tuple_size}-L{self.depth}"
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "IsingParameters":
         """Parses a short name."""
         match = cls._match(name)
@@ -136,6 +137,7 @@ class ColouringParameters(_Named):
         return f"colouring-q{self.vocab_size}-s{self.tuple_size}-L{self.depth}"
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "ColouringParameters":
         """Parses a short name."""
         return cls(*map(int, cls._match(name).groups()), rules_seed)
@@ -186,6 +188,7 @@ class AmbiguousParameters(_Named):
         return f"ambiguous-v{self.vocab_size}-m{self.num_synonyms}-s{self.tuple_size}-L{self.depth}"
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "AmbiguousParameters":
         """Parses a short name."""
         return cls(*map(int, cls._match(name).groups()), rules_seed)

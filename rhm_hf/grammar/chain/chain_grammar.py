@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import smallest_dtype
+from ...checks import NonNegativeIndex, NonNegativeInt, Seed, smallest_dtype
 from ..fixed_tree import FixedTree
 from ..layered import parsing
 from ..layered.grammar import Grammar
@@ -196,11 +196,11 @@ class ChainGrammar(FixedTree):
 
     def derivations(
         self,
-        num: int,
-        seed: int = 0,
+        num: NonNegativeInt,
+        seed: Seed = 0,
         split: str = "train",
         sampling: Any = None,
-        start: int = 0,
+        start: NonNegativeIndex = 0,
         disjoint: bool = False,
     ) -> list[np.ndarray]:
         """The derivations of the sentences of `sample`: entry ℓ = 0..L of shape `(num, nodes at level ℓ)`.
@@ -228,7 +228,7 @@ class ChainGrammar(FixedTree):
         levels, failure = parsing.parsed_levels(self.blocks, tokens.reshape(-1, self.blocks.sentence_length))
         if failure is not None:
             parsing.refuse(self, tokens, failure[0] // self.num_blocks, failure[1])
-        return [level.reshape(len(tokens), -1) for level in levels]
+        return [level.reshape(len(tokens), level.size // max(1, len(tokens))) for level in levels]
 
     def _states(self, symbols: np.ndarray, numbers) -> np.ndarray:
         """States `(num, 1)` or `(num, J)` given the blocks' symbols; `numbers(start, num)` are uniform."""

@@ -2,15 +2,16 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from ...checks import check_integer
+from ...checks import OwnCheck, check, check_integer, checked
 from .. import registry
 from ..layered.grammar import Grammar
 from ..layered.parameters import GrammarParameters
 from ..layered.uneven import LayeredParameters
+from ..names import Ensemble
 from .chain_grammar import ChainGrammar
 
 
@@ -40,6 +41,7 @@ class FilteredParameters:
     keyword_names: ClassVar[tuple[str, ...]] = ("cut_level",)
 
     def __post_init__(self):
+        check("base", self.base, Ensemble)
         if not isinstance(self.base, GrammarParameters | LayeredParameters):
             raise ValueError(
                 f"cut_level={self.cut_level!r} of {self.base.name}: only a grammar with rules at every level can be "
@@ -55,6 +57,7 @@ class FilteredParameters:
         return cls(base, cut_level)
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "FilteredParameters":
         """Parses a short name."""
         base, level = cls.names.fullmatch(name).groups()
@@ -104,7 +107,7 @@ class FilteredGrammar(ChainGrammar):
 
     family = "filtered"
 
-    def __init__(self, grammar: Grammar, level: int):
+    def __init__(self, grammar: Annotated[Grammar, OwnCheck()], level: int):
         if not isinstance(grammar, Grammar):
             raise ValueError(f"grammar={grammar!r} is no Grammar: make one with Grammar.from_name or from_rules")
         self.grammar, self.level = grammar, check_integer("level", level, 0, grammar.depth)
@@ -144,7 +147,7 @@ class FilteredGrammar(ChainGrammar):
 
     @classmethod
     def from_arrays(
-        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Ensemble | None = None
     ) -> "FilteredGrammar":
         """See [`Source.from_arrays`]."""
         base = None if parameters is None else parameters.base

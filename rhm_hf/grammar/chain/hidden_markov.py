@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number
+from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number, checked
 from .. import registry
 from ..layered.grammar import Grammar
 from ..layered.random_rules import raw_stream
 from ..layered.validation import law
-from ..names import FLOAT
+from ..names import FLOAT, Ensemble
 from .chain_grammar import ChainGrammar
 
 
@@ -79,6 +79,7 @@ class HiddenMarkovParameters:
         )
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "HiddenMarkovParameters":
         """Parses a short name."""
         match = _HMM.fullmatch(name)
@@ -114,7 +115,9 @@ class HiddenMarkovSource(ChainGrammar):
 
     family = "hidden_markov"
 
-    def __init__(self, initial: Any, transitions: Any, emissions: Any, sentence_length: int, parameters: Any = None):
+    def __init__(
+        self, initial: Any, transitions: Any, emissions: Any, sentence_length: int, parameters: Ensemble | None = None
+    ):
         initial = law("initial", initial, (len(np.atleast_1d(initial)),))
         transitions = law("transitions", transitions, (len(initial), len(initial)))
         v = np.shape(emissions)[-1] if np.ndim(emissions) == 2 else 0
@@ -135,7 +138,7 @@ class HiddenMarkovSource(ChainGrammar):
 
     @classmethod
     def from_arrays(
-        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Ensemble | None = None
     ) -> "HiddenMarkovSource":
         """See [`Source.from_arrays`]."""
         names = ("initial", "transitions", "emissions")

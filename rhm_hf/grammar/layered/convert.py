@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import checked
 from .grammar import Grammar
 
 
+@checked
 def grammar_from_tensors(
     rules: Any,
     rule_probs: Any = None,

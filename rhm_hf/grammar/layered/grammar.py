@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import registry
 from ..fixed_tree import FixedTree
+from ..names import Ensemble
 from ..source import Source
 from . import indexing, parsing, subtrees, validation
 from .parameters import GrammarParameters
@@ -34,7 +35,9 @@ class Grammar(FixedTree):
     family = "layered"
     laws_class = "rhm_hf.grammar.layered.laws.layered_laws:LayeredLaws"
 
-    def __init__(self, rules: Any, rule_probs: Any, root_probs: Any, vocab_size: int, parameters: Any = None):
+    def __init__(
+        self, rules: Any, rule_probs: Any, root_probs: Any, vocab_size: int, parameters: Ensemble | None = None
+    ):
         # Checked input only; the class methods check. Arrays are frozen: laws are cached per grammar.
         self.rules = tuple(_frozen(r, np.int32) for r in rules)
         self.rule_probs = tuple(_frozen(p, np.float64) for p in rule_probs)
@@ -99,7 +102,7 @@ class Grammar(FixedTree):
         return cls(rules, probs, np.full(len(rules[0]), 1 / len(rules[0])), vocab_size, parameters)
 
     @classmethod
-    def uniform(cls, rules: Any, vocab_size: int, parameters: Any = None) -> "Grammar":
+    def uniform(cls, rules: Any, vocab_size: int, parameters: Ensemble | None = None) -> "Grammar":
         """Checked rules with equal probabilities, and equally probable classes."""
         probs = [np.full(r.shape[:2], 1 / r.shape[1]) for r in rules]
         return cls(rules, probs, np.full(len(rules[0]), 1 / len(rules[0])), vocab_size, parameters)
@@ -186,7 +189,9 @@ class Grammar(FixedTree):
         return {"vocab_size": self.vocab_size}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None) -> "Grammar":
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Ensemble | None = None
+    ) -> "Grammar":
         """See [`Source.from_arrays`]."""
         generations = range(sum(name.startswith("rules.") for name in arrays))
         rules, probs = ([arrays[f"{name}.{g}"] for g in generations] for name in ("rules", "rule_probs"))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...checks import SEED_LIMIT, check_integer, smallest_dtype
+from ...checks import SEED_LIMIT, check_integer, checked, smallest_dtype
 from ..fixed_tree import FixedTree
 from ..refusal import NotSupported
 
@@ -22,6 +22,7 @@ from ..refusal import NotSupported
 LAWS = ("uniform", "conditional")
 
 
+@checked
 def replace_symbol(
     grammar: FixedTree,
     levels: Sequence[np.ndarray],
@@ -83,6 +84,7 @@ def replace_symbol(
     return levels
 
 
+@checked
 def redraw_rule(
     grammar: FixedTree, levels: Sequence[np.ndarray], level: int, node: int | None = None, seed: int = 0
 ) -> list[np.ndarray]:
@@ -137,6 +139,7 @@ def redraw_rule(
     return levels
 
 
+@checked
 def exchange_synonyms(grammar: FixedTree, levels: Sequence[np.ndarray], level: int, seed: int = 0) -> list[np.ndarray]:
     """Exchanges all tuples at a level for synonyms: the P_ℓ of synonymic sensitivity (arXiv 2307.02129).
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number
+from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number, checked
 from ..names import FLOAT
 from .random_rules import random_rules
 
@@ -156,6 +156,7 @@ class GrammarParameters:
         return name
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "GrammarParameters":
         """Parses a short name: `GrammarParameters.from_name("v16-m4-s2-L3-c8-zipf1.0@1")`."""
         match = _NAME.fullmatch(name) if isinstance(name, str) else None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer
+from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, checked
 from .random_rules import random_rules
 
 
@@ -80,6 +80,7 @@ class LayeredParameters:
         return f"layered-c{self.num_classes}-v{v}-m{m}-s{s}"
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "LayeredParameters":
         """Parses a short name."""
         match = _LAYERED.fullmatch(name)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import SEED_LIMIT, check_integer
+from ...checks import SEED_LIMIT, check_integer, checked
 from ..sentences.keys import philox_key
 from .production_rules import Rules, make_rules, rules_from_text
 
@@ -26,6 +26,7 @@ def gallery() -> dict[str, str]:
     return {name[:-4]: files[name].read_text(encoding="utf-8") for name in sorted(files) if name.endswith(".cfg")}
 
 
+@checked
 @dataclass(frozen=True)
 class PCFGParameters:
     """A general grammar that has a name: one of the gallery, or one of an ensemble.
@@ -99,6 +100,7 @@ class PCFGParameters:
         return f"pcfg-v{self.vocab_size}-m{self.num_rules}-s{'.'.join(map(str, self.tuple_sizes))}-L{self.depth}"
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "PCFGParameters":
         """Parses a short name."""
         match = _DRAWN.fullmatch(name)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import check_integer
+from ...checks import NonNegativeIndex, NonNegativeInt, Seed, check_ids, check_integer, check_memory
+from ..names import Ensemble
 from ..sentences.keys import philox_key
 from ..source import Source
 from . import derivation_draws, foreign_rules, length_laws
@@ -131,7 +132,9 @@ class PCFG(Source):
         return {"terminals": list(self.terminals), "symbols": list(self.symbols)}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None) -> "PCFG":
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Ensemble | None = None
+    ) -> "PCFG":
         """See [`Source.from_arrays`]."""
         names = (settings["terminals"], settings["symbols"])
         return cls(checked_rules(*names, *(arrays[k] for k in ("lefts", "starts", "rights", "probs"))), parameters)
@@ -225,7 +228,9 @@ class PCFG(Source):
 
     def length_law(self, longest: int) -> np.ndarray:
         """P(a sentence has n tokens), n = 0 .. longest, exact: float64 `(longest + 1,)`."""
-        return length_laws.length_law(self.binary, check_integer("longest", longest, 0))
+        longest = check_integer("longest", longest, 0)
+        check_memory(f"longest={longest}", 64 * longest, "ask for shorter sentences")
+        return length_laws.length_law(self.binary, longest)
 
     @cached_property
     def _length_moments(self) -> tuple[float, float]:
@@ -254,11 +259,11 @@ class PCFG(Source):
 
     def derivations(
         self,
-        num: int,
-        seed: int = 0,
+        num: NonNegativeInt,
+        seed: Seed = 0,
         split: str = "train",
         sampling: str | None = None,
-        start: int = 0,
+        start: NonNegativeIndex = 0,
         disjoint: bool = False,
     ) -> list[Tree]:
         """The derivations of the sentences of `sample` with these arguments, as they were drawn: one [`Tree`] each."""
@@ -285,6 +290,9 @@ class PCFG(Source):
 
     def decode(self, tokens: np.ndarray) -> str:
         """The terminals of a sentence up to its padding, with spaces between them."""
+        tokens = np.asarray(check_ids("tokens", tokens))
+        if tokens.ndim != 1:
+            raise ValueError(f"tokens has shape {tokens.shape}: it must be one sentence, (length,)")
         return " ".join(self.terminals[t] for t in tokens if t < self.vocab_size)
 
     @cached_property

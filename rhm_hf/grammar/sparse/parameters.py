@@ -5,10 +5,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ...checks import check_integer
+from ...checks import check, check_integer, checked
 from .. import registry
 from ..layered.parameters import GrammarParameters
 from ..layered.uneven import LayeredParameters
+from ..names import Ensemble
 from .placements import count_placements, sparse_suffix
 
 
@@ -38,6 +39,7 @@ class SparseParameters:
     keyword_names: ClassVar[tuple[str, ...]] = ("sparsity", "placement")
 
     def __post_init__(self):
+        check("base", self.base, Ensemble)
         object.__setattr__(self, "sparsity", check_integer("sparsity", self.sparsity, 1))
         if not isinstance(self.base, GrammarParameters | LayeredParameters):
             raise ValueError(
@@ -60,6 +62,7 @@ class SparseParameters:
         return cls(base, sparsity, "A" if placement is None else placement)
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "SparseParameters":
         """Parses a short name."""
         base, sparsity, placement = cls.names.fullmatch(name).groups()

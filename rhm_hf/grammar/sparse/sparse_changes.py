@@ -8,11 +8,12 @@ unrelated sentences. Random numbers are raw numbers of Philox keyed by seed and 
 
 import numpy as np
 
-from ...checks import SEED_LIMIT, check_integer
+from ...checks import SEED_LIMIT, check_integer, checked
 from ..layered.interventions import pick
 from .sparse_grammar import SparseGrammar
 
 
+@checked
 def displace(grammar: SparseGrammar, tokens: np.ndarray, level: int, seed: int = 0) -> np.ndarray:
     """Redraws where the children of all level-`level` nodes lie; symbols and placements of other levels stay.
 
@@ -36,6 +37,7 @@ def displace(grammar: SparseGrammar, tokens: np.ndarray, level: int, seed: int =
     return grammar.place(grammar.informative(tokens), placements)
 
 
+@checked
 def replace_synonyms(grammar: SparseGrammar, tokens: np.ndarray, level: int, seed: int = 0) -> np.ndarray:
     """Writes all level-`level` nodes by another rule of the same symbol; all placements stay.
 

@@ -12,15 +12,17 @@ tool; `vocab_size`, which counts it, is one more than the base grammar's. The ro
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from ...checks import check_integer
+from ...checks import OwnCheck, check_integer
 from .. import registry
 from ..fixed_tree import FixedTree
 from ..layered.grammar import Grammar
+from ..layered.parsing import checked_tokens
 from ..layered.prefix_tree import PrefixTree
+from ..names import Ensemble
 from . import placed_parsing
 from .parameters import SparseParameters
 from .placements import Placements, sparse_suffix
@@ -47,7 +49,7 @@ class SparseGrammar(FixedTree):
     family = "sparse"
     laws_class = "rhm_hf.grammar.sparse.laws.sparse_laws:SparseLaws"
 
-    def __init__(self, base: Grammar, sparsity: int = 1, placement: str = "A"):
+    def __init__(self, base: Annotated[Grammar, OwnCheck()], sparsity: int = 1, placement: str = "A"):
         if not isinstance(base, Grammar):
             raise ValueError(f"base={base!r} is no Grammar: make one with Grammar.from_name or Grammar.from_rules")
         self.base, self.placement = base, placement
@@ -128,7 +130,7 @@ class SparseGrammar(FixedTree):
 
     @classmethod
     def from_arrays(
-        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Ensemble | None = None
     ) -> "SparseGrammar":
         """See [`Source.from_arrays`]."""
         of_base = None if parameters is None else parameters.base
@@ -276,8 +278,12 @@ class SparseGrammar(FixedTree):
 
     def informative(self, tokens: np.ndarray) -> np.ndarray:
         """The base sentences `(num, base.sentence_length)` of sentences that [`SparseGrammar.parse`] accepts."""
-        tokens = np.asarray(tokens)
+        tokens = checked_tokens(self, tokens)
         kept = tokens[tokens != self.empty_at(0)]
+        if len(kept) != len(tokens) * self.base.sentence_length:
+            raise ValueError(
+                f"tokens: every sentence of {self.name} has {self.base.sentence_length} informative tokens"
+            )
         return kept.reshape(-1, self.base.sentence_length).astype(self.base.token_dtype)
 
     def place(self, base_tokens: np.ndarray, placements: list[np.ndarray]) -> np.ndarray:

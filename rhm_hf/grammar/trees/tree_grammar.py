@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import NonNegativeIndex, NonNegativeInt, Seed
 from .. import registry
+from ..names import Ensemble
 from ..refusal import NotSupported
 from ..source import Source
 from .tree_counts import count_derivations, derivation_entropy, expected_symbols, length_bounds, length_laws
@@ -54,7 +56,7 @@ class TreeGrammar(Source):
         rule_probs: Any = None,
         root_probs: Any = None,
         vocab_size: int | None = None,
-        parameters: Any = None,
+        parameters: Ensemble | None = None,
     ):
         checked = checked_trees(rules, rule_probs, root_probs, vocab_size)
         self.rules, self.rule_probs, self.root_probs, self.vocab_size = checked
@@ -201,11 +203,11 @@ class TreeGrammar(Source):
 
     def derivations(
         self,
-        num: int,
-        seed: int = 0,
+        num: NonNegativeInt,
+        seed: Seed = 0,
         split: str = "train",
         sampling: str | None = None,
-        start: int = 0,
+        start: NonNegativeIndex = 0,
         disjoint: bool = False,
     ) -> list[Tree]:
         """The trees from which the sentences of `sample` were drawn: what tokens alone do not determine."""
@@ -214,11 +216,11 @@ class TreeGrammar(Source):
 
     def classes(
         self,
-        num: int,
-        seed: int = 0,
+        num: NonNegativeInt,
+        seed: Seed = 0,
         split: str = "train",
         sampling: str | None = None,
-        start: int = 0,
+        start: NonNegativeIndex = 0,
         disjoint: bool = False,
     ) -> np.ndarray:
         """The root's symbols of the same sentences: int64 `(num,)`."""
@@ -245,7 +247,7 @@ class TreeGrammar(Source):
 
     @classmethod
     def from_arrays(
-        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Any = None
+        cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], parameters: Ensemble | None = None
     ) -> "TreeGrammar":
         """See [`Source.from_arrays`]."""
         rules = [[arrays[f"rules_{g}_{k}"] for k in level] for g, level in enumerate(settings["arities"])]

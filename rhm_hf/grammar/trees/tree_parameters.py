@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number
+from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number, checked
 from ..names import FLOAT
 
 
@@ -107,6 +107,7 @@ class TreeParameters:
         return tuple(checked)
 
     @classmethod
+    @checked
     def from_fraction(cls, vocab_size: int, fraction: float, depth: int, rules_seed: int = 0) -> "TreeParameters":
         """The paper's ensemble: m2 = f v binary and m3 = f v^2 ternary rules per symbol, used equally often.
 
@@ -146,6 +147,7 @@ class TreeParameters:
         ]
 
     @classmethod
+    @checked
     def from_name(cls, name: str, rules_seed: int = 0) -> "TreeParameters":
         """Parses a short name."""
         match = _NAME.fullmatch(name)

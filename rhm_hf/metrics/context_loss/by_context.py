@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from rhm_hf.checks import check_integer
+from rhm_hf.checks import NonNegativeInt, PositiveInt, Seed, check_integer, checked
 from rhm_hf.judging.bare import evaluating, share_of_process
 
 from .approach import FEWEST_LENGTHS, fit_decay
@@ -33,23 +33,24 @@ DEFAULT_CONTEXT = 1024  # of models without a limit of their own
 
 
 @torch.no_grad()
+@checked
 def loss_by_context(
     model: "PreTrainedModel",
     input_ids: Any = None,
     *,
     texts: str | Sequence[str] | None = None,
     tokenizer: "PreTrainedTokenizerFast | None" = None,
-    max_context: int | None = None,
+    max_context: PositiveInt | None = None,
     context_lengths: Sequence[int] | None = None,
     windows: str = "random",
     paired: bool | None = None,
-    num_windows: int = 512,
+    num_windows: PositiveInt = 512,
     per: str = "token",
-    seed: int = 0,
+    seed: Seed = 0,
     fit_range: tuple[int, int] | None = None,
     bos: str | int | bool = "auto",
-    mask_token_id: int | None = None,
-    batch_size: int | None = None,
+    mask_token_id: NonNegativeInt | None = None,
+    batch_size: PositiveInt | None = None,
     accelerator: "Accelerator | None" = None,
     return_rows: bool = False,
 ) -> dict:
@@ -210,7 +211,7 @@ def _length(reader: Reader, documents: Documents, max_context, tokenizer, window
     return length
 
 
-def _lengths(context_lengths, first: int, length: int) -> list[int]:
+def _lengths(context_lengths, first: int, length: PositiveInt) -> list[int]:
     if context_lengths is None:
         return [n for n in log_spaced(length) if n >= first]
     lengths = sorted({check_integer("context_lengths", n, 0) for n in context_lengths} | {length})
@@ -285,9 +286,9 @@ def _summary(
     sums: torch.Tensor,
     counts: torch.Tensor,
     fit_range: tuple[int, int] | None,
-    seed: int,
+    seed: Seed,
     documents: Documents,
-    num_windows: int,
+    num_windows: PositiveInt,
     comparable: bool,
 ) -> dict:
     loss, loss_stderr = curve(sums, counts)

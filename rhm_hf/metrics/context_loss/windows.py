@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rhm_hf.checks import check_ids
 from rhm_hf.data import CharText
 from rhm_hf.metrics.path_check import refuse_paths
 
@@ -67,12 +68,13 @@ def as_documents(input_ids: Any = None, texts: str | Sequence[str] | None = None
             raise ValueError("texts= needs tokenizer=, the model's own")
         parts, characters = zip(*[_tokenised(text, tokenizer) for text in _texts(texts)], strict=True)
         return Documents(np.concatenate(parts), _offsets(parts), np.concatenate(characters))
-    if isinstance(input_ids, torch.Tensor):
-        input_ids = input_ids.cpu().numpy()
+    input_ids = check_ids("input_ids", input_ids)
     one = len(input_ids) > 0 and np.ndim(input_ids[0]) == 0
     parts = [np.asarray(input_ids)] if one else [np.asarray(part) for part in input_ids]
     if any(part.ndim != 1 for part in parts):
         raise ValueError("input_ids must be a sequence of ids or a sequence of such sequences, one for a document")
+    if not sum(map(len, parts)):
+        raise ValueError("input_ids is empty: there is no token to predict")
     parts = [part for part in parts if len(part)] or [np.empty(0, dtype=np.int64)]
     return Documents(np.concatenate(parts), _offsets(parts), None)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rhm_hf.checks import check_integer
+from rhm_hf.checks import NonNegativeInt, PositiveInt, Seed, check_ids, check_integer, checked
 from rhm_hf.data import CharText
 from rhm_hf.data.reading import dataset_tokens
 from rhm_hf.metrics.context_loss import loss_by_context
@@ -25,6 +25,7 @@ SATURATION = tuple(
 LENGTH_DISTANCES = 4  # generated sequences are so many times as long as the largest distance, where they may be
 
 
+@checked
 def effective_context(
     corpus: Any,
     generated: Any = None,
@@ -32,16 +33,16 @@ def effective_context(
     model: Any = None,
     tokenizer: Any = None,
     distances: Iterable[int] | None = None,
-    vocab_size: int | None = None,
-    num_tokens: int = 2**18,
-    length: int | None = None,
-    prompt_length: int | None = None,
-    seed: int = 0,
+    vocab_size: PositiveInt | None = None,
+    num_tokens: PositiveInt = 2**18,
+    length: PositiveInt | None = None,
+    prompt_length: NonNegativeInt | None = None,
+    seed: Seed = 0,
     bos: str | int | bool = "auto",
-    batch_size: int = BATCH,
+    batch_size: PositiveInt = BATCH,
     tolerance: float = TOLERANCE,
     loss_context: bool = True,
-    num_windows: int = 512,
+    num_windows: PositiveInt = 512,
 ) -> dict[str, Any]:
     """Up to which distance correlations of a generated text agree with those of a corpus.
 
@@ -87,6 +88,9 @@ def effective_context(
     """
     if (generated is None) == (model is None):
         raise ValueError("generated= and model=: give one of the two")
+    for name, text in (("corpus", corpus), ("generated", generated)):
+        if text is not None and not isinstance(text, CharText | str) and not is_text(text):
+            check_ids(name, text)
     ids, known_size = _ids(corpus, tokenizer)
     is_rows, symbols = _is_rows(ids), _distinct(ids)
     context = dict.fromkeys((*SATURATION, "n_max"))
@@ -197,7 +201,14 @@ def _distances(distances: Iterable[int] | None, longest: int) -> list[int]:
     return list(default_distances(longest)) if distances is None else sorted(distances)
 
 
-def _sizes(reader: Reader, ids: Any, tokenizer: Any, distances, length: int | None, prompt_length: int | None) -> dict:
+def _sizes(
+    reader: Reader,
+    ids: Any,
+    tokenizer: Any,
+    distances,
+    length: PositiveInt | None,
+    prompt_length: NonNegativeInt | None,
+) -> dict:
     """The distances, the length of generated sequences and of their prompts."""
     if reader.masked:
         raise ValueError(f"model is a {type(reader.model).__name__}: only causal models generate; pass generated=")
@@ -220,7 +231,7 @@ def _sizes(reader: Reader, ids: Any, tokenizer: Any, distances, length: int | No
     return {"distances": distances, "length": length, "prompt_length": prompt_length}
 
 
-def _prompts(ids: Any, prompt_length: int, count: int, seed: int) -> np.ndarray:
+def _prompts(ids: Any, prompt_length: NonNegativeInt, count: int, seed: Seed) -> np.ndarray:
     """Stretches of the corpus `(count, prompt_length)`: beginnings of rows, or from anywhere within documents."""
     rng = np.random.default_rng(seed)
     if _is_rows(ids):

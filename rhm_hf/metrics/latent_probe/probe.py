@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rhm_hf.checks import SEED_LIMIT, check_integer, check_number
+from rhm_hf.checks import SEED_LIMIT, NonNegativeInt, PositiveInt, Seed, check_integer, check_number, checked
 from rhm_hf.grammar import Source
 from rhm_hf.inference import node_marginals
 from rhm_hf.judging import given_sentences
@@ -16,21 +16,22 @@ from rhm_hf.judging.sentences import derivations_of, refuse_varying
 from rhm_hf.statistics import Accumulator
 
 
+@checked
 def latent_probe(
     model: torch.nn.Module,
     grammar: Source,
     input_ids: Any = None,
     *,
-    num_train: int = 4096,
-    num_sentences: int = 1024,
-    seed: int = 0,
+    num_train: PositiveInt = 4096,
+    num_sentences: PositiveInt = 1024,
+    seed: Seed = 0,
     regularisation: float = 1e-3,
-    batch_size: int = 256,
+    batch_size: PositiveInt = 256,
     positions: str = "all",
     hide_last: bool = False,
     bos: str | int | bool = "auto",
     token_ids: Sequence[int] | None = None,
-    mask_token_id: int | None = None,
+    mask_token_id: NonNegativeInt | None = None,
 ) -> dict:
     """Accuracy of linear probes for the symbol of every node of the derivation, from every layer of a model.
 
@@ -105,7 +106,7 @@ def latent_probe(
     }
 
 
-def _derivations(grammar: Source, input_ids, num_sentences: int, seed: int) -> list[np.ndarray]:
+def _derivations(grammar: Source, input_ids, num_sentences: PositiveInt, seed: Seed) -> list[np.ndarray]:
     """Derivations of the sentences given, or of fresh independent ones."""
     if input_ids is None:
         return grammar.derivations(num_sentences, seed=seed, split="evaluation", sampling="iid")

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from rhm_hf.checks import SEED_LIMIT, check_integer, smallest_dtype
+from rhm_hf.checks import SEED_LIMIT, PositiveInt, Seed, check_integer, checked, smallest_dtype
 from rhm_hf.grammar import Source
 from rhm_hf.inference import parse
 from rhm_hf.judging import read_rows
 from rhm_hf.judging.sentences import known_symbols, pad_id, row_lengths
 
 
+@checked
 def memorisation(
     samples: Any,
     train: Any,
     grammar: Source | None = None,
     *,
-    num_nearest: int = 1024,
-    seed: int = 0,
+    num_nearest: PositiveInt = 1024,
+    seed: Seed = 0,
 ) -> dict[str, Any]:
     """What generated sentences have in common with a training set.
 

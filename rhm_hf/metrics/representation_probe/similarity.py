@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from rhm_hf.checks import SEED_LIMIT, check_integer
+from rhm_hf.checks import SEED_LIMIT, NonNegativeInt, PositiveInt, Seed, check_integer, checked
 from rhm_hf.grammar import NotSupported, Source, redraw_rule, replace_symbol
 from rhm_hf.judging.activations import Activations, Standardiser, batches, known, sentences
 from rhm_hf.judging.bare import evaluating
@@ -17,21 +17,22 @@ from rhm_hf.statistics import Accumulator
 NODES = ("nearest", "all")
 
 
+@checked
 def representation_probe(
     model: torch.nn.Module,
     grammar: Source,
     input_ids: Any = None,
     *,
-    num_sentences: int = 1024,
-    num_whitening: int | None = None,
-    seed: int = 0,
-    batch_size: int = 256,
+    num_sentences: PositiveInt = 1024,
+    num_whitening: PositiveInt | None = None,
+    seed: Seed = 0,
+    batch_size: PositiveInt = 256,
     nodes: str = "nearest",
     positions: str = "all",
     hide_last: bool = True,
     bos: str | int | bool = "auto",
     token_ids: Sequence[int] | None = None,
-    mask_token_id: int | None = None,
+    mask_token_id: NonNegativeInt | None = None,
 ) -> dict:
     """The representation probe of models that predict the last token (Cagnetta and Wyart, arXiv 2406.00048).
 
@@ -119,7 +120,7 @@ def representation_probe(
     }
 
 
-def whitening_seed(seed: int) -> int:
+def whitening_seed(seed: Seed) -> int:
     """Of the sentences that are whitened by: another than that of the sentences judged."""
     return (check_integer("seed", seed, 0, SEED_LIMIT) + SEED_LIMIT // 2) % SEED_LIMIT
 

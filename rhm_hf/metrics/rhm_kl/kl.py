@@ -11,24 +11,25 @@ from typing import Any
 
 import torch
 
-from rhm_hf.checks import SEED_LIMIT, check_integer, check_number
+from rhm_hf.checks import SEED_LIMIT, NonNegativeInt, PositiveInt, Seed, check_integer, check_number, checked
 from rhm_hf.grammar import Source
 from rhm_hf.judging import ModelIds, Sentences, compare_tokens, given_sentences, judged_sentences, read_model
 
 
+@checked
 def kl_divergence(
     model: torch.nn.Module,
     grammar: Source,
     input_ids: Any = None,
     *,
-    num_sentences: int = 4096,
-    seed: int = 0,
-    batch_size: int | None = None,
+    num_sentences: PositiveInt = 4096,
+    seed: Seed = 0,
+    batch_size: PositiveInt | None = None,
     bos: str | int | bool = "auto",
     token_ids: Sequence[int] | None = None,
     mask_probability: float = 0.15,
-    mask_seed: int = 0,
-    mask_token_id: int | None = None,
+    mask_seed: Seed = 0,
+    mask_token_id: NonNegativeInt | None = None,
     accelerator: Any = None,
     split: str | Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> dict:
@@ -113,7 +114,7 @@ def _length(grammar: Source) -> int | None:
     return None if grammar.lengths_vary else grammar.sentence_length + 1
 
 
-def _masks(sentences: Sentences, probability: float, seed: int) -> torch.Tensor:
+def _masks(sentences: Sentences, probability: float, seed: Seed) -> torch.Tensor:
     """Which tokens are hidden: each with the given probability, at least one a sentence; a function of the seed."""
     if not check_number("mask_probability", probability, 0, 1) > 0:
         raise ValueError(f"mask_probability={probability} must be above 0 and at most 1")

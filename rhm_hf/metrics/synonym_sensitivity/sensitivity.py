@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from rhm_hf.checks import NonNegativeInt, PositiveInt, Seed, checked
 from rhm_hf.grammar import Source, exchange_synonyms
 from rhm_hf.judging.activations import Activations, batches, known, sentences
 from rhm_hf.judging.bare import evaluating
@@ -12,19 +13,20 @@ from rhm_hf.judging.sentences import refuse_varying
 from rhm_hf.statistics import Accumulator
 
 
+@checked
 def synonym_sensitivity(
     model: torch.nn.Module,
     grammar: Source,
     input_ids: Any = None,
     *,
-    num_sentences: int = 1024,
-    seed: int = 0,
-    batch_size: int = 256,
+    num_sentences: PositiveInt = 1024,
+    seed: Seed = 0,
+    batch_size: PositiveInt = 256,
     positions: str = "all",
     hide_last: bool = False,
     bos: str | int | bool = "auto",
     token_ids: Sequence[int] | None = None,
-    mask_token_id: int | None = None,
+    mask_token_id: NonNegativeInt | None = None,
 ) -> dict:
     """Sensitivity of every layer to synonyms of every level (Cagnetta et al., arXiv 2307.02129):
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from rhm_hf.checks import PositiveInt, check_ids, checked
 from rhm_hf.data.tokenizer import token_ids
 from rhm_hf.metrics.path_check import refuse_paths
 from rhm_hf.statistics import token_correlations
@@ -13,18 +14,19 @@ from rhm_hf.statistics import token_correlations
 DEFAULT_DISTANCES = 32
 
 
+@checked
 def measure_correlations(
     data: Any,
     *,
     distances: Iterable[int] | None = None,
     tokenizer: Any = None,
-    vocab_size: int | None = None,
+    vocab_size: PositiveInt | None = None,
     anchor: str | None = None,
     center: str = "pooled",
-    t_min: int | None = None,
-    t_max: int | None = None,
-    population: int | None = None,
-    num_blocks: int | None = None,
+    t_min: PositiveInt | None = None,
+    t_max: PositiveInt | None = None,
+    population: PositiveInt | None = None,
+    num_blocks: PositiveInt | None = None,
     mutual_information: bool = False,
 ) -> dict[str, Any]:
     """Correlations of texts, or of token ids.
@@ -52,6 +54,8 @@ def measure_correlations(
     Raises:
         `ValueError`: for empty text, text shorter than a distance, or one distinct token.
     """
+    if not is_text(data) and not hasattr(data, "ids"):
+        check_ids("data", data)
     if is_text(data):
         data, known_size = encode_texts([data] if isinstance(data, str) else list(data), tokenizer)
         vocab_size = known_size if vocab_size is None else vocab_size

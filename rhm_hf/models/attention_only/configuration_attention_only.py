@@ -1,6 +1,6 @@
 """Configuration of the attention-only stacks."""
 
-from ...checks import check_integer
+from ...checks import check_integer, checked
 from ..configuration_symbols import SymbolsConfig
 
 
@@ -20,6 +20,7 @@ class AttentionOnlyConfig(SymbolsConfig):
 
     model_type = "attention_only"
 
+    @checked
     def __init__(self, num_attention_heads: int = 8, initializer_range: float = 1.0, **kwargs):
         self.num_attention_heads = check_integer("num_attention_heads", num_attention_heads, 1)
         self.initializer_range = initializer_range

@@ -1,5 +1,6 @@
 """Configuration of the fully connected network."""
 
+from ...checks import checked
 from ..configuration_feedforward import FeedForwardConfig
 
 
@@ -19,6 +20,7 @@ class FullyConnectedConfig(FeedForwardConfig):
 
     model_type = "fully_connected"
 
+    @checked
     def __init__(self, lazy: bool = False, **kwargs):
         self.lazy = lazy
         super().__init__(**kwargs)

@@ -1,6 +1,6 @@
 """Configuration of the hierarchical convolutional network."""
 
-from ...checks import check_integer
+from ...checks import check_integer, checked
 from ..configuration_feedforward import FeedForwardConfig
 
 
@@ -22,6 +22,7 @@ class HierarchicalCNNConfig(FeedForwardConfig):
 
     model_type = "hierarchical_cnn"
 
+    @checked
     def __init__(self, filter_size: int = 2, **kwargs):
         self.filter_size = check_integer("filter_size", filter_size, 1)
         super().__init__(**kwargs)

@@ -2,6 +2,8 @@
 
 from transformers import PretrainedConfig
 
+from ...checks import checked
+
 
 class HierarchicalUNetConfig(PretrainedConfig):
     """Configuration of [`HierarchicalUNetForMaskedLM`].
@@ -23,6 +25,7 @@ class HierarchicalUNetConfig(PretrainedConfig):
 
     model_type = "hierarchical_unet"
 
+    @checked
     def __init__(
         self,
         vocab_size: int = 19,

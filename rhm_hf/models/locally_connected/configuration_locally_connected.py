@@ -1,5 +1,6 @@
 """Configuration of the hierarchical network without weight sharing."""
 
+from ...checks import checked
 from ..hierarchical_cnn.configuration_hierarchical_cnn import HierarchicalCNNConfig
 
 
@@ -9,6 +10,7 @@ class LocallyConnectedConfig(HierarchicalCNNConfig):
     model_type = "locally_connected"
     shared_filters = False
 
+    @checked
     def __init__(self, filter_size: int = 2, **kwargs):
         super().__init__(
             filter_size, **kwargs

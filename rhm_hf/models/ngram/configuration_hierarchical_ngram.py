@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...checks import checked
 from ..rhm.configuration_rhm import RHMConfig
 from .smoothing import check_smoothing
 
@@ -19,6 +20,7 @@ class HierarchicalNGramConfig(RHMConfig):
 
     model_type = "hierarchical_ngram"
 
+    @checked
     def __init__(
         self,
         smoothing: str = "kneser_ney",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...checks import checked
 from ..configuration_law import LawConfig
 from .smoothing import check_smoothing
 
@@ -27,6 +28,7 @@ class NGramConfig(LawConfig):
 
     model_type = "ngram"
 
+    @checked
     def __init__(
         self,
         num_symbols: int = 2,

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ...checks import checked
 from ...grammar import Grammar
 from ...grammar.layered.laws.rule_tables import tables_for
 from ...grammar.layered.laws.token_laws import read_prefix
@@ -29,6 +30,7 @@ class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
     config_class = HierarchicalNGramConfig
 
     @classmethod
+    @checked
     def fit(
         cls,
         input_ids: Any,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...checks import check_integer
+from ...checks import check_integer, checked
 from ..modeling_law import LawForCausalLM
 from .buffers import CountedLaw
 from .configuration_ngram import NGramConfig
@@ -26,6 +26,7 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
     config_class = NGramConfig
 
     @classmethod
+    @checked
     def fit(
         cls,
         input_ids: Any,

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any
 
-from ...checks import check_integer
+from ...checks import check_integer, checked
 from ...grammar import Source
 from ..configuration_law import LawConfig
 
@@ -43,6 +43,7 @@ class RHMConfig(LawConfig):
 
     model_type = "rhm"
 
+    @checked
     def __init__(
         self,
         num_symbols: int = 2,

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
+from ...checks import checked
 from ...data.provenance import resolve_grammar
 from ...grammar import NotSupported, Source
 from ...grammar.registry import rebuilt
@@ -33,6 +34,7 @@ class RHMPreTrainedModel(LawPreTrainedModel):
         self.post_init()
 
     @classmethod
+    @checked
     def from_grammar(cls, grammar: Any, **config_kwargs: Any) -> "RHMPreTrainedModel":
         """The oracle of a source.
 
@@ -139,6 +141,7 @@ class _RHMBidirectional(RHMPreTrainedModel):
     """Oracles that read a whole sentence; every id that is no symbol (MASK above all) hides its token."""
 
     @classmethod
+    @checked
     def from_grammar(cls, grammar: Any, **config_kwargs: Any) -> "RHMPreTrainedModel":
         """See [`RHMPreTrainedModel.from_grammar`]; refuses families without posteriors."""
         grammar = resolve_grammar(grammar)
@@ -256,6 +259,7 @@ class RHMForSequenceClassification(_RHMBidirectional):
     """The exact posterior of the root given the tokens (those not hidden by MASK): the best possible classifier."""
 
     @classmethod
+    @checked
     def from_grammar(cls, grammar: Any, **config_kwargs: Any) -> "RHMPreTrainedModel":
         """See [`RHMPreTrainedModel.from_grammar`]; refuses sentences without classes."""
         grammar = resolve_grammar(grammar)

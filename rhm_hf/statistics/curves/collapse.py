@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...checks import check_number
+from ...checks import check_number, checked
 from .endings import count_step_limited
 
 
@@ -35,6 +35,7 @@ class Collapse:
     num_step_limited: int | None = None
 
 
+@checked
 def collapse_quality(
     curves: Sequence[tuple],
     x_scales: Sequence[float],
@@ -131,7 +132,7 @@ def checked_curves(curves: Sequence[tuple], limit: float = 0.0) -> list[tuple[np
             raise ValueError(f"curves[{number}]: x={x.tolist()} must be positive, finite and increasing")
         if not (np.isfinite(y).all() and (y.mean(0) > limit).all() and (limit != 0 or (y > 0).all())):
             raise ValueError(
-                f"curves[{number}]: y must be finite and above {limit:g}; leave out the points where it is not"
+                f"curves[{number}]: y must be finite and above limit={limit:g}; leave out the points where it is not"
             )
         checked.append((x, y))
     return checked

@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ...checks import check_integer, check_number
+from ...checks import check_integer, check_number, checked
 from ..intervals import FEWEST, check_confidence, endless, jackknife_interval
 from .collapse import Collapse, checked_curves, collapse_quality, ended, log_scales, mean_logs
 
@@ -65,6 +65,7 @@ class CollapseFit:
     scan: CollapseScan
 
 
+@checked
 def fit_collapse(
     curves: Sequence[tuple],
     scales: Sequence[float],

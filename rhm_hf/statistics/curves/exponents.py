@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import theory
-from ...checks import check_integer
+from ...checks import check_integer, checked
 from ...grammar import GrammarParameters
 from ..intervals import FEWEST, check_confidence, endless, jackknife_interval, leaving_out, sub_ranges
 from .endings import count_step_limited
@@ -59,6 +59,7 @@ class LocalExponents:
     num_step_limited: int | None = None
 
 
+@checked
 def synonym_exponent(
     ensembles: Sequence[GrammarParameters],
     points: Sequence[np.ndarray],
@@ -133,6 +134,7 @@ def _scaling_fit(
     return ScalingFit(float(slope), interval, float(np.exp(intercept)), (low, high), by_range, limited)
 
 
+@checked
 def envelope_exponent(
     sizes: Sequence[float],
     losses: np.ndarray,
@@ -177,6 +179,7 @@ def envelope_exponent(
     return _scaling_fit(slopes[0], intercept[0], interval[0], others, limited)
 
 
+@checked
 def local_exponents(
     sizes: Sequence[float],
     losses: np.ndarray,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...checks import checked
 from ..intervals import FEWEST, check_confidence, endless, jackknife_interval, leaving_out
 from .endings import count_step_limited
 
@@ -58,6 +59,7 @@ class HalfWayPoints:
         ]
 
 
+@checked
 def last_crossing(sizes: Sequence[float], values: Sequence[float], threshold: float) -> float:
     """The P from which a falling curve stays at or below a threshold, linear in the value against log P.
 
@@ -82,6 +84,7 @@ def last_crossing(sizes: Sequence[float], values: Sequence[float], threshold: fl
     return _last_crossing(sizes, values - threshold)
 
 
+@checked
 def half_way_points(sizes: Sequence[float], losses: np.ndarray, plateaus: np.ndarray) -> np.ndarray:
     """The P at which a learning curve is half way between plateaus L_(ℓ-1) and L_ℓ, ℓ = 1..L: its steps.
 
@@ -114,6 +117,7 @@ def half_way_points(sizes: Sequence[float], losses: np.ndarray, plateaus: np.nda
     return np.array(found).reshape(middles.shape)
 
 
+@checked
 def mean_half_way_points(
     sizes: Sequence[float],
     losses: np.ndarray,

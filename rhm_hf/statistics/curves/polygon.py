@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import theory
+from ...checks import checked
 from ...grammar import GrammarParameters
 
 
@@ -37,6 +38,7 @@ class PlateauPolygon:
         return np.exp(np.interp(np.log(sizes), np.log(self.sizes), np.log(self.excess)))
 
 
+@checked
 def plateau_polygon(
     parameters: GrammarParameters,
     plateaus: Sequence[float],

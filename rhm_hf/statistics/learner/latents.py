@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...checks import SEED_LIMIT, check_integer
+from ...checks import SEED_LIMIT, check_integer, checked
 from ...grammar import Grammar
 from ...grammar.layered.prefix_tree import PrefixTree
 from .kmeans import kmeans
@@ -106,6 +106,7 @@ class LearnedLatents:
         return Grammar.from_rules(rules, probs, vocab_size=self.num_symbols)
 
 
+@checked
 def learn_latents(
     tokens: np.ndarray,
     num_latents: int,
@@ -164,6 +165,7 @@ def learn_latents(
     return LearnedLatents(num_symbols, tokens.shape[1], targets, levels, root)
 
 
+@checked
 def synonym_agreement(labels: np.ndarray, symbols: np.ndarray, rules: np.ndarray) -> float:
     """How well labels tell which tuples are synonyms, whatever the labels are called.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...checks import check_number
+from ...checks import check_number, checked
 from ..intervals import check_confidence, student
 from .correlations import MIN_BLOCKS, TokenCorrelations
 from .pair_laws import BlockTable, PairLaw, leaving_one_out
@@ -51,6 +51,7 @@ class Agreement:
     censored: bool
 
 
+@checked
 def compare_correlations(
     generated: TokenCorrelations, corpus: TokenCorrelations, tolerance: float = TOLERANCE, confidence: float = 0.95
 ) -> Agreement:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...checks import check_integer
+from ...checks import PositiveInt, check_array, check_integer, checked
 from ..intervals import check_confidence
 from .decay import (
     EffectiveContextCurve,
@@ -57,6 +57,7 @@ class TokenCorrelations:
     hold for text, whose pairs depend on each other, as long as blocks are much longer than that dependence.
     """
 
+    @checked
     def __init__(self, counts: PairCounts, population: int | None = None):
         self.counts, self.population = counts, population
         self.distances = np.array(counts.distances)
@@ -125,13 +126,20 @@ class TokenCorrelations:
         """I(x_i; x_(i+t)) in nats, the leading bias of finite counts removed: see [`PairLaw.mutual_information`]."""
         return np.array([law.mutual_information() for law in self._laws])
 
+    @checked
     def law(self, distance: int) -> PairLaw:
         """J_t and C_t themselves."""
-        return self._laws[list(self.distances).index(distance)]
+        return self._laws[self._index_of(distance)]
 
+    @checked
     def blocks(self, distance: int) -> BlockTable:
         """The counts by block that J_t is the sum of."""
-        return self._tables[list(self.distances).index(distance)]
+        return self._tables[self._index_of(distance)]
+
+    def _index_of(self, distance: int) -> int:
+        if distance not in self.distances:
+            raise ValueError(f"distance={distance} was not counted: {self.distances.tolist()} were")
+        return self.distances.tolist().index(distance)
 
     # Effective context.
 
@@ -144,6 +152,7 @@ class TokenCorrelations:
         """
         return last_above(self.distances, self.signal, self.noise_floor**2)[0]
 
+    @checked
     def effective_context_interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """An interval of t*: up to where U exceeds floor^2 for sure, and up to where it may.
 
@@ -160,6 +169,7 @@ class TokenCorrelations:
         """Whether `effective_context` is only a lower bound: no measured distance falls below the noise."""
         return last_above(self.distances, self.signal, self.noise_floor**2)[1]
 
+    @checked
     def effective_context_curve(self, sizes: Iterable[float]) -> EffectiveContextCurve:
         """t*(P): the floor of P pairs against the signal of this whole corpus, and z in t* ~ P^(1/z).
 
@@ -180,6 +190,7 @@ class TokenCorrelations:
 
     # Decay.
 
+    @checked
     def fit(self, t_min: int | None = None, t_max: int | None = None, confidence: float = 0.95) -> PowerLawFit:
         """Fits C~ ~ t^-β to sqrt(U_t).
 
@@ -234,6 +245,7 @@ class TokenCorrelations:
         return {name: getattr(self, name).tolist() for name in [*names, "signal", "signal_stderr"]}
 
 
+@checked
 def token_correlations(
     tokens: Any,
     distances: Iterable[int],
@@ -245,9 +257,9 @@ def token_correlations(
     center: str = "pooled",
     population: int | None = None,
     column: str = "input_ids",
-    num_blocks: int | None = None,
+    num_blocks: PositiveInt | None = None,
     sparse: bool | None = None,
-    num_threads: int = 1,
+    num_threads: PositiveInt = 1,
 ) -> TokenCorrelations:
     """Correlations of tokens at chosen distances.
 
@@ -284,13 +296,14 @@ def token_correlations(
     return TokenCorrelations(counts, population)
 
 
+@checked
 def prefix_contexts(
     tokens: Any,
     sizes: Iterable[int],
     distances: Iterable[int],
     vocab_size: int | None = None,
-    num_blocks: int = 4,
-    **kwargs,
+    num_blocks: PositiveInt = 4,
+    **kwargs: Any,
 ) -> EffectiveContextCurve:
     """t*(P) as someone measures it who has P tokens only: of the first P tokens, their signal against their noise.
 
@@ -305,7 +318,7 @@ def prefix_contexts(
             long blocks keep the halves of a short text independent.
     """
     if not isinstance(tokens, np.ndarray | torch.Tensor):
-        tokens = np.asarray(tokens)
+        tokens = check_array("tokens", tokens)
     sizes = np.array(sorted(check_integer("sizes", size, 2, len(tokens) + 1) for size in sizes))
     if not len(sizes):
         raise ValueError(f"sizes is empty: give one or more from 2 to what there is, {len(tokens)}")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...checks import NonNegativeInt, checked
 from ..intervals import check_confidence, jackknife_interval, student, sub_ranges
 
 
@@ -86,15 +87,27 @@ def context_interval(
     return low, np.inf if is_bound else high
 
 
+@checked
 def context_curve(
     distances: np.ndarray,
     signal: np.ndarray,
     sizes: np.ndarray,
     noise: np.ndarray,
     stderr: np.ndarray | None = None,
-    freedom: int = 0,
+    freedom: NonNegativeInt = 0,
 ) -> EffectiveContextCurve:
     """t*(P) of a signal `(distances,)`, with its errors where there are any, against noise^2 `(sizes, distances)`."""
+    distances, signal, sizes, noise = (np.asarray(array, float) for array in (distances, signal, sizes, noise))
+    if not len(distances) or signal.shape != distances.shape:
+        raise ValueError(
+            f"distances and signal have shapes {distances.shape} and {signal.shape}: both must be (T,), T > 0"
+        )
+    if sizes.ndim != 1 or noise.shape not in ((len(sizes), len(distances)), (len(sizes),)) or not len(sizes):
+        raise ValueError(
+            f"sizes and noise have shapes {sizes.shape} and {noise.shape}: they must be (n,) and (n, T), n > 0"
+        )
+    if not (sizes > 0).all() or not np.isfinite(sizes).all():
+        raise ValueError("sizes must hold finite numbers above 0")
     contexts, is_bound = np.array([last_above(distances, signal, row) for row in noise]).T
     intervals = None
     if stderr is not None:

@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from ...checks import NonNegativeInt, PositiveInt, checked
 from .checked_ids import as_tensor, checked_array, checked_distances, compact_ids
 from .count_tables import DenseTables, Layout, Piece, SparseTables
 from .pair_laws import BlockTable
@@ -48,6 +49,7 @@ class PairCounts:
         num_threads (`int`, *optional*, defaults to 1): threads that share the distances of dense counting on the CPU.
     """
 
+    @checked
     def __init__(
         self,
         distances: Iterable[int],
@@ -56,12 +58,12 @@ class PairCounts:
         anchor: str = "all",
         num_left: int | None = None,
         center: str = "pooled",
-        num_blocks: int = 32,
+        num_blocks: PositiveInt = 32,
         block_length: int = 2**14,
         start: int = 0,
         sparse: bool | None = None,
         device: torch.device | str = "cpu",
-        num_threads: int = 1,
+        num_threads: PositiveInt = 1,
     ):
         distances = checked_distances(distances)
         for name, value, least in (
@@ -109,6 +111,7 @@ class PairCounts:
 
     # Counting.
 
+    @checked
     def add(self, tokens: Any, left: Any = None) -> "PairCounts":
         """Counts whole documents.
 
@@ -145,7 +148,8 @@ class PairCounts:
             self.longest = max(self.longest, length)
         return self
 
-    def add_documents(self, documents: Iterable[Any], block: int | None = None) -> "PairCounts":
+    @checked
+    def add_documents(self, documents: Iterable[Any], block: NonNegativeInt | None = None) -> "PairCounts":
         """Counts documents of any lengths, each an array or list of tokens; windows never cross their borders.
 
         Args:
@@ -171,6 +175,7 @@ class PairCounts:
             self._count_documents(waiting)
         return self
 
+    @checked
     def extend(self, tokens: Any, left: Any = None) -> "PairCounts":
         """Counts the next tokens `(n,)` of the open document: pairs reach back into earlier pieces."""
         if self._layout.only_last:
@@ -236,6 +241,7 @@ class PairCounts:
 
     # Merging.
 
+    @checked
     def merge(self, other: "PairCounts") -> "PairCounts":
         """Adds what another one of the same settings has counted; returns this one."""
         for name, value in self.settings.items():
@@ -261,6 +267,7 @@ class PairCounts:
     def distances(self) -> tuple[int, ...]:
         return self._layout.distances
 
+    @checked
     def blocks(self, distance: int) -> BlockTable:
         """The counts of one distance by block.
 
@@ -290,6 +297,7 @@ class PairCounts:
             )
         return table
 
+    @checked
     def table(self, distance: int) -> np.ndarray:
         """The counts of one distance as one dense int64 array `(left, right)`."""
         table = self.blocks(distance)
@@ -303,6 +311,7 @@ class PairCounts:
 
     # Storage.
 
+    @checked
     def save(self, file: str | Path) -> None:
         """Writes one safetensors file, the settings as JSON in its header; renamed into place when complete."""
         state = self._tables.state()
@@ -317,7 +326,8 @@ class PairCounts:
         os.replace(partial, file)
 
     @classmethod
-    def load(cls, file: str | Path, device: torch.device | str = "cpu", num_threads: int = 1) -> "PairCounts":
+    @checked
+    def load(cls, file: str | Path, device: torch.device | str = "cpu", num_threads: PositiveInt = 1) -> "PairCounts":
         """Reads what [`PairCounts.save`] wrote; counting goes on where it stopped."""
         with safe_open(str(file), "np") as opened:
             header = json.loads((opened.metadata() or {}).get("pair_counts", "{}"))

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from ...checks import check_integer
+from ...checks import check_integer, checked
 from ...grammar import Source
 from .checked_ids import checked_array
 
 
+@checked
 def tuple_ids(grammar: Source, tokens: np.ndarray, level: int = 1) -> np.ndarray:
     """The production rule of every level-`level` node, at the place of the node's last token.
 
@@ -40,6 +41,7 @@ def tuple_ids(grammar: Source, tokens: np.ndarray, level: int = 1) -> np.ndarray
     return ids
 
 
+@checked
 def ngram_ids(tokens: np.ndarray, n: int, vocab_size: int) -> tuple[np.ndarray, int]:
     """An id for the n tokens that end at every place.
 
