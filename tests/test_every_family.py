@@ -4,6 +4,7 @@
 list as well.
 """
 
+import json
 import math
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -38,7 +39,8 @@ from rhm_hf.inference import (
 from rhm_hf.statistics import token_correlations
 from rhm_hf.statistics.exact import conditional_entropies, exact_correlation, joint_law, tuple_joint_law
 from rhm_hf.tasks import TASKS
-from rhm_hf.training import Arguments, train
+from rhm_hf.training import Arguments, best_row, train
+from rhm_hf.training.recipe import KeptRun
 
 
 FAMILIES = {
@@ -506,6 +508,10 @@ def commands(world, folder):
             assert name in result.output
         else:
             assert result.exit_code == 0, (command, result.output, result.exception)
+    RHMForCausalLM.from_grammar(world.source).save_pretrained(folder / "oracle")
+    result = run.invoke(app, ["kl", str(folder / "oracle"), name, "--rules_seed", seed, "--json"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert abs(json.loads(result.output)["kl"]) < 1e-9
 
 
 def trained(world, folder):
@@ -525,8 +531,12 @@ def trained(world, folder):
         "batch_size": 4,
         "output_dir": str(folder / "run"),
     }
-    rows = train(Arguments.from_dict(values))
+    arguments = Arguments.from_dict(values)
+    rows = train(arguments)
     assert all(math.isfinite(row["kl"]) and row["kl"] > 0 for row in rows)
+    kept = KeptRun(best_row(rows), arguments)
+    assert kept.grammar() == source
+    assert kept.model().config.vocab_size >= source.vocab_size
 
 
 CHECKS = [
