@@ -101,15 +101,8 @@ def draw_symbols(ax, rows: list[dict], largest: int) -> None:
             part = row["adds"] / whole
             ax.barh(i, part, left=at, height=0.7, color=ink(i)["color"], alpha=0.85 - 0.35 * (k % 2), linewidth=0)
             if part > 0.06:
-                ax.text(
-                    at + part / 2,
-                    i,
-                    row["symbol"],
-                    ha="center",
-                    va="center",
-                    fontsize=5.5,
-                    color="black" if k % 2 else "white",
-                )
+                shade = "black" if k % 2 else "white"
+                ax.text(at + part / 2, i, row["symbol"], ha="center", va="center", fontsize=5.5, color=shade)
             at += part
     names = [name.removeprefix("pcfg-") for name in distinct(rows, "data")]
     ax.set_yticks(range(len(names)), names)
