@@ -84,12 +84,13 @@ def draw(tables: Tables, path: Path) -> None:
     labels = {"xlabel": "brackets, or constituents, that are open", "ylabel": "KL (nats per token)"}
     finish(middle, f"By depth of nesting, P = {largest}", "lines", yscale="log", **labels)
     draw_symbols(right, tables["symbols"], largest)
-    text = f"{scale(tables['runs'])} each; bars at the left: standard error over sentences. Depth {DEEPEST}: "
-    note(
-        figure,
-        text
-        + "and more. Hollow: stopped by the step limit. Arithmetic and dyck2 count open brackets. Below: the parts sum to the whole KL.",
+    text = (
+        f"{scale(tables['runs'])} each; bars at the left: standard error over sentences; hollow: stopped by the step "
     )
+    text += (
+        f"limit. Depth {DEEPEST}: and more; arithmetic and dyck2 count open brackets. Below: the parts sum to the KL."
+    )
+    note(figure, text)
     figure.savefig(path)
 
 
