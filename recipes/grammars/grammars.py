@@ -74,6 +74,9 @@ def draw(tables: Tables, path: Path) -> None:
         style = {**ink(i), "markersize": 4, "linewidth": 1, "label": name.removeprefix("pcfg-")}
         errors = [row["kl_stderr"] for row in mine]
         left.errorbar([r["num_train"] for r in mine], [r["kl"] for r in mine], errors, capsize=2, **style)
+        ended = where(mine, stopped_by="max_steps")
+        hollow = ink(i) | {"markersize": 4, "markerfacecolor": "white", "linestyle": "", "zorder": 4}
+        left.plot([r["num_train"] for r in ended], [r["kl"] for r in ended], **hollow)
         mine = where(tables["depths"], data=name, num_train=largest)
         middle.plot([r["depth"] for r in mine], [r["kl"] for r in mine], **style)
     axes = {"xscale": "log", "yscale": "log", "xlabel": "training sentences P", "ylabel": "KL (nats per token)"}
@@ -81,8 +84,13 @@ def draw(tables: Tables, path: Path) -> None:
     labels = {"xlabel": "brackets, or constituents, that are open", "ylabel": "KL (nats per token)"}
     finish(middle, f"By depth of nesting, P = {largest}", "lines", yscale="log", **labels)
     draw_symbols(right, tables["symbols"], largest)
-    text = f"{scale(tables['runs'])} each; bars at the left: standard error over sentences. Depth {DEEPEST}: "
-    note(figure, text + "and more. Arithmetic and dyck2 count open brackets. Below: the parts sum to the whole KL.")
+    text = (
+        f"{scale(tables['runs'])} each; bars at the left: standard error over sentences; hollow: stopped by the step "
+    )
+    text += (
+        f"limit. Depth {DEEPEST}: and more; arithmetic and dyck2 count open brackets. Below: the parts sum to the KL."
+    )
+    note(figure, text)
     figure.savefig(path)
 
 
@@ -94,11 +102,13 @@ def draw_symbols(ax, rows: list[dict], largest: int) -> None:
             part = row["adds"] / whole
             ax.barh(i, part, left=at, height=0.7, color=ink(i)["color"], alpha=0.85 - 0.35 * (k % 2), linewidth=0)
             if part > 0.06:
-                ax.text(at + part / 2, i, row["symbol"], ha="center", va="center", fontsize=5.5)
+                shade = "black" if k % 2 else "white"
+                ax.text(at + part / 2, i, row["symbol"], ha="center", va="center", fontsize=5.5, color=shade)
             at += part
     names = [name.removeprefix("pcfg-") for name in distinct(rows, "data")]
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
+    ax.set_axisbelow(True)
     finish(ax, f"By what the token begins, P = {largest}", xlim=(0, 1), xlabel="share of the KL")
     ax.tick_params(axis="y", labelsize=6.5)
 
