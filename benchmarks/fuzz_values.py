@@ -240,6 +240,7 @@ GOOD: dict[str, Callable[[], Any]] = {
     "num_rules": lambda: {2: 2},
     "fraction": lambda: 0.5,
     "folder": lambda: Path(tempfile.mkdtemp()),
+    "repo_id": lambda: "user/name",
     "text": lambda: CFG,
     "parameters": lambda: PLAIN_PARAMETERS,
     "squared_norms": lambda: [0.5, 0.5, 0.5],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
-from ..checks import SEED_LIMIT, check_integer
+from ..checks import SEED_LIMIT, check_integer, checked
 from ..grammar import Source
 from .provenance import resolve_grammar
 from .tokenizer import BOS_TOKEN
@@ -34,6 +34,7 @@ def mean(values):
 '''
 
 
+@checked
 def lm_eval_task(grammar: Any, folder: str | Path, num_sentences: int = 256, seed: int = 0) -> Path:
     """Writes the task: `lm_eval run --include_path <folder> --tasks rhm_kl_<name> --model_args pretrained=..`.
 

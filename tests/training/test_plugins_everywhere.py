@@ -49,8 +49,8 @@ class Halved(NextToken):
         return super().loss(model, batch) / 2
 
 
-AutoConfig.register("mirrored", MirroredConfig)
-AutoModelForCausalLM.register(MirroredConfig, Mirrored)
+AutoConfig.register("mirrored", MirroredConfig, exist_ok=True)
+AutoModelForCausalLM.register(MirroredConfig, Mirrored, exist_ok=True)
 rhm_hf.tasks.TASKS["halved"] = Halved
 '''
 )
@@ -79,14 +79,17 @@ def outside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    path, families, threads = list(sys.path), dict(registry._KINDS), torch.get_num_threads()
+    path, threads = list(sys.path), torch.get_num_threads()
+    tables = [registry._FAMILIES, registry._KINDS, registry._SOURCES]
+    known = [dict(table) for table in tables]
     yield tmp_path
     torch.set_num_threads(threads)
     sys.path[:] = path
     TASKS.pop("halved", None)
     sys.modules.pop("mirrored_plugin", None)
-    for name in set(registry._KINDS) - set(families):
-        del registry._KINDS[name]
+    for table, before in zip(tables, known, strict=True):
+        table.clear()
+        table.update(before)
 
 
 def rows_of(folder: Path) -> list[tuple]:

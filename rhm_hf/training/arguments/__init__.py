@@ -94,7 +94,10 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     path, given = _given(argv, prog, (), several=False)
     values = {} if path is None else own_names(read_yaml(path))
     if path is not None:
-        Arguments.from_dict(values)  # a mistake in the file is one even where the command line replaces the value
+        brought = {name: given[name] for name in ("imports",) if name in given}  # may add to what the file may name
+        Arguments.from_dict(
+            values | brought
+        )  # a mistake in the file is one even where the command line replaces the value
     return Arguments.from_dict(values | given)
 
 
