@@ -49,7 +49,7 @@ LISTED = {  # the beginning of a command -> why it is not run
     "rhm sweep --config sweep.yaml --num_workers": "several processes: tests/training runs them",
     "rhm sweep --config sweep.yaml --runs_per_gpu": "a GPU",
     "rhm correlations dataset:": "the Hub",
-    "rhm train --config run.yaml --report_to": "trackers that may not be installed: tests/training tries those that are",
+    "rhm train --config run.yaml --report_to": "trackers that may not be installed; tests/training tries some",
     "WANDB_MODE": "a tracker that may not be installed",
     "rhm kl user/": "the Hub",
 }
