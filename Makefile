@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test lint benchmark gpu zoo cards figures figures-data site clean
+.PHONY: demo test lint benchmark gpu zoo cards figures figures-data site dist clean
 
 # Installed anew only when what is to be installed changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -70,6 +70,10 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 
 site: $(VENV)/.installed-docs
 	$(RUN) NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Wheel and sdist, each installed into a fresh environment and imported.
+dist:
+	PYTHON=$(PYTHON) .ci/smoke
 
 clean:
 	rm -rf $(VENV) runs site
