@@ -22,7 +22,7 @@ def test_sizes_are_refused_with_an_estimate():
 
 
 def test_one_long_row_needs_one_table():
-    with pytest.raises(ValueError, match="input_ids holds one row: .* pass tied=True"):
+    with pytest.raises(ValueError, match=r"input_ids holds one row: .* pass tied=True"):
         NGramForCausalLM.fit(np.arange(600) % 7 % 4)
     assert NGramForCausalLM.fit(np.arange(600) % 7 % 4, tied=True).config.tied
 
