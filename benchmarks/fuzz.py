@@ -128,6 +128,8 @@ def bad_values(name: str, parameter: str, hint: Any, optional: bool) -> tuple[li
             return values.BAD_BY_NAME.get(parameter, []), []
         bad = [value for value in values.BAD[kinds[0]] if not any(values.fits(value, kind) for kind in kinds)]
         doubtful = [value for kind in kinds for value in values.DOUBTFUL.get(kind, ())]
+        if f"{name}({parameter})" in values.UNBOUNDED:
+            bad.remove(values.HUGE)
         if int in kinds and float not in kinds and parameter not in values.SIGNED:
             bad.append(-1)
     if not (optional or type(None) in options):

@@ -150,6 +150,7 @@ BAD_IDS = [
 DOUBTFUL_IDS: list = [list, lambda: [[]], lambda: [[10**9] * 4]]
 TEXTS_TOO = {"corpus", "data"}  # parameters that take texts beside ids
 IDS = {"tokens", "input_ids", "train", "data", "corpus"}  # and "samples", which may hold what is no symbol
+UNBOUNDED = {"theory.plateau(level)", "theory.learning_exponent(level)"}  # limits
 SIGNED = {"bos"}  # parameters that may be negative integers, or say so themselves
 BAD_BY_NAME: dict[str, list] = {
     "grammar": [True, 2.5, [], {}, object(), NAN],

@@ -83,6 +83,8 @@ def resolve_grammar(grammar: Any) -> Source:
     if isinstance(grammar, Source):
         return grammar
     if isinstance(grammar, str | Path):
+        if not str(grammar).strip():
+            raise ValueError(f"grammar={grammar!r} is empty: give a directory or Hub id, or leave grammar out")
         return _loaded(grammar)
     if (parts := _parts(grammar)) and all(hasattr(part, "info") for part in parts):
         return grammar_of(grammar)

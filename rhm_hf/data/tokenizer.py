@@ -9,11 +9,12 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..checks import MAX_VOCAB_SIZE, PositiveInt, check_integer, checked
+from ..checks import MAX_VOCAB_SIZE, PositiveInt, check_integer, check_memory, checked
 from ..grammar import Source
 
 
 BOS_TOKEN, PAD_TOKEN, MASK_TOKEN = "<s>", "<pad>", "<mask>"
+BYTES_PER_TOKEN = 2000  # in the vocabulary, its files and transformers' copies of them
 
 
 @checked
@@ -60,6 +61,7 @@ def _written(num_symbols: int | Source) -> list[str]:
     """How symbol 0, 1, .. is written: without spaces, no two alike."""
     number = num_symbols.vocab_size if isinstance(num_symbols, Source) else num_symbols
     number = check_integer("num_symbols", number, 1, MAX_VOCAB_SIZE)
+    check_memory(f"num_symbols={number}", BYTES_PER_TOKEN * number, "a tokenizer writes out all its tokens")
     terminals = getattr(num_symbols, "terminals", None) or [str(k) for k in range(number)]
     if any(character.isspace() for terminal in terminals for character in terminal):
         spaced = [terminal.replace("%", "%25") for terminal in terminals]

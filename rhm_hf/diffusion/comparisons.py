@@ -5,11 +5,11 @@ sentences; a sampler that reveals k tokens at a time is compared with the gramma
 """
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
-from ..checks import PositiveInt, Seed, check_integer, check_number, checked
+from ..checks import OwnCheck, PositiveInt, Seed, check_integer, check_number, checked
 from ..grammar import Source
 from ..inference import log_prob
 from ..judging import accumulate, divergence, given_sentences, judged_sentences, read_rows
@@ -96,7 +96,7 @@ def _times(uniforms: torch.Tensor, steps: PositiveInt | None, t: float | None) -
 def revealing_law(
     model: Any,
     grammar: Source,
-    process: MaskedDiffusion,
+    process: Annotated[MaskedDiffusion, OwnCheck()],
     tokens_per_step: PositiveInt = 1,
     order: str | torch.Tensor = "random",
     num_sentences: PositiveInt = 4096,

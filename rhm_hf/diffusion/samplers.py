@@ -7,12 +7,12 @@ not know of each other, and what that costs is computed by [`reveal_log_probs`] 
 import math
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from tqdm import tqdm
 
-from ..checks import PositiveInt, check_integer, check_number, checked
+from ..checks import OwnCheck, PositiveInt, check_integer, check_number, checked
 from .denoisers import as_denoiser
 from .processes import DiscreteDiffusion, MaskedDiffusion, categorical, checked_symbols
 
@@ -103,7 +103,7 @@ def _back(denoiser, process, noisy: torch.Tensor, t: float, steps: PositiveInt, 
 @checked
 def sample_revealing(
     model: Any,
-    process: MaskedDiffusion,
+    process: Annotated[MaskedDiffusion, OwnCheck()],
     num: int,
     length: int,
     tokens_per_step: PositiveInt = 1,
@@ -147,7 +147,7 @@ def sample_revealing(
 @checked
 def reveal_log_probs(
     model: Any,
-    process: MaskedDiffusion,
+    process: Annotated[MaskedDiffusion, OwnCheck()],
     tokens: Any,
     tokens_per_step: PositiveInt = 1,
     order: str | torch.Tensor = "random",

@@ -9,6 +9,7 @@ from ..grammar import GrammarParameters
 
 
 Plain = Annotated[GrammarParameters, OwnCheck()]  # refused by `check_plain`, which says where else to go
+AnyLevel = Annotated[int, OwnCheck()]  # of a limit that any depth comes nearer to
 LARGEST = math.log(sys.float_info.max)
 DEPARTURES = (  # of an ensemble from the plain one, and what they are called
     ("zipf_exponent", "rules of unequal probabilities"),

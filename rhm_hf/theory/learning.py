@@ -4,7 +4,7 @@ import math
 
 from ..checks import check_integer, check_number, checked
 from ..grammar import SparseParameters
-from .ensemble import Plain, check_plain, fraction_at, power, ratio, symbols_at
+from .ensemble import AnyLevel, Plain, check_plain, fraction_at, power, ratio, symbols_at
 from .plateaus import excess_over_limit
 
 
@@ -141,7 +141,7 @@ def clustering_complexity(parameters: Plain, level: int, latent_level: int = 1, 
 
 
 @checked
-def learning_exponent(parameters: Plain, architecture: str = "transformer", level: int | None = None) -> float:
+def learning_exponent(parameters: Plain, architecture: str = "transformer", level: AnyLevel | None = None) -> float:
     """α in L(P) - L_inf ~ P^-α of last-token prediction in an infinitely deep grammar.
 
     Args:

@@ -3,11 +3,11 @@
 import math
 
 from ..checks import check_integer, checked
-from .ensemble import Plain, check_plain
+from .ensemble import AnyLevel, Plain, check_plain
 
 
 @checked
-def plateau(parameters: Plain, level: int) -> float:
+def plateau(parameters: Plain, level: AnyLevel) -> float:
     """L_ℓ, nats: a bound on the loss at the last token of the best model that sees its level-ℓ block.
 
     L_ℓ = log N_ℓ with N_0 = v, N_ℓ = 1 + (v-1)(m N_(ℓ-1) - 1) / (v^s - 1), the mean number of tokens that fit the

@@ -133,7 +133,7 @@ def test_entropies_at_block_ends_are_the_plateaus():
         (lambda g: exact_correlation(g, center="mean"), "center='mean'"),
         (lambda g: conditional_entropies(g, [4]), r"lengths=\[4\]"),
         (lambda g: conditional_entropies(g, []), r"lengths=\[\]"),
-        (lambda g: conditional_entropies(g, [0.5]), r"lengths=\[0.5\]"),
+        (lambda g: conditional_entropies(g, [0.5]), r"lengths\[0\]=0.5"),
         (lambda g: conditional_entropies(g, num_sentences=1), "num_sentences=1"),
         (lambda g: tuple_ids(g, np.zeros((2, 3), int)), r"shape \(2, 3\)"),
         (lambda g: tuple_ids(g, np.full((2, 4), 4)), "ids out of range"),

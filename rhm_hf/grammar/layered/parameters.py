@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number, checked
+from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_memory, check_number, checked
 from ..names import FLOAT
 from .random_rules import random_rules
 
@@ -80,6 +80,10 @@ class GrammarParameters:
             object.__setattr__(self, "num_classes", self.vocab_size)
         set_checked("num_classes", 1, MAX_VOCAB_SIZE)
         set_checked("rules_seed", 0, SEED_LIMIT)
+        rules = max(self.vocab_size, self.num_classes) * self.num_synonyms
+        what = f"num_synonyms={self.num_synonyms} rules of tuple_size={self.tuple_size} for each symbol"
+        if self.tuple_size > 64:  # with fewer v^s can be written out, and says more below
+            check_memory(what, 4 * rules * self.tuple_size, "make one of them smaller")
         if self.depth * math.log2(self.tuple_size) > 31:
             raise ValueError(
                 f"depth={self.depth} is too large: with tuple_size={self.tuple_size} a sentence would have "

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...checks import check_integer, checked
+from ...checks import check_integer, check_memory, checked
 from ..modeling_law import LawForCausalLM
 from .buffers import CountedLaw
 from .configuration_ngram import NGramConfig
@@ -67,6 +67,12 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
                 "input_ids holds sentences of different lengths: tables by position need one; pass tied=True, or "
                 "ends=True, which counts where they end"
             )
+        if not tied and len(documents.lengths) == 1:
+            raise ValueError(
+                "input_ids holds one row: tables by position (tied=False) would see one token each; pass tied=True"
+            )
+        num_bytes = 16 * min(order, int(documents.lengths.max(initial=0))) * len(documents.tokens)
+        check_memory(f"order={order}: contexts of {len(documents.tokens)} tokens", num_bytes, "take a smaller order")
         weights = checked_weights(weights, len(documents.lengths), smoothing)
         config = NGramConfig(
             documents.num_symbols,

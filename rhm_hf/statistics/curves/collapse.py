@@ -132,7 +132,7 @@ def checked_curves(curves: Sequence[tuple], limit: float = 0.0) -> list[tuple[np
             raise ValueError(f"curves[{number}]: x={x.tolist()} must be positive, finite and increasing")
         if not (np.isfinite(y).all() and (y.mean(0) > limit).all() and (limit != 0 or (y > 0).all())):
             raise ValueError(
-                f"curves[{number}]: y must be finite and above limit={limit:g}; leave out the points where it is not"
+                f"curves[{number}]: y must be finite and above {limit:g}, the limit; leave out other points"
             )
         checked.append((x, y))
     return checked

@@ -6,11 +6,12 @@ fitted. Error bars come from a jackknife over whole grammars. Theory beside them
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from ... import theory
-from ...checks import check_integer, checked
+from ...checks import OwnCheck, check_integer, checked
 from ...grammar import GrammarParameters
 from ..intervals import FEWEST, check_confidence, endless, jackknife_interval, leaving_out, sub_ranges
 from .endings import count_step_limited
@@ -143,7 +144,7 @@ def envelope_exponent(
     max_size: float | None = None,
     confidence: float = 0.95,
     limit_range: tuple[float, float] | None = None,
-    stopped_by: np.ndarray | None = None,
+    stopped_by: Annotated[np.ndarray | None, OwnCheck()] = None,
     step_limited: str = "refuse",
 ) -> ScalingFit:
     """α in L(P) - L_inf ~ P^-α between two P, from the mean curve of the grammars.
@@ -186,7 +187,7 @@ def local_exponents(
     limit: np.ndarray | float,
     window: int = 2,
     confidence: float = 0.95,
-    stopped_by: np.ndarray | None = None,
+    stopped_by: Annotated[np.ndarray | None, OwnCheck()] = None,
     step_limited: str = "refuse",
 ) -> LocalExponents:
     """The exponent of [`envelope_exponent`] in every window of consecutive sizes.

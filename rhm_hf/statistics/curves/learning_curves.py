@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from ...checks import checked
+from ...checks import OwnCheck, checked
 from ..intervals import FEWEST, check_confidence, endless, jackknife_interval, leaving_out
 from .endings import count_step_limited
 
@@ -123,7 +124,7 @@ def mean_half_way_points(
     losses: np.ndarray,
     plateaus: np.ndarray,
     confidence: float = 0.95,
-    stopped_by: np.ndarray | None = None,
+    stopped_by: Annotated[np.ndarray | None, OwnCheck()] = None,
     step_limited: str = "refuse",
 ) -> HalfWayPoints:
     """[`half_way_points`] of several grammars, their geometric mean and its interval.
