@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rhm_hf.training.models import scratch_model
+from rhm_hf.training.model_building import scratch_model
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -7,7 +7,7 @@ import pytest
 from exact_law import assert_uniform
 
 from rhm_hf.grammar import Grammar, GrammarParameters
-from rhm_hf.grammar.layered.random_rules import bounded_integers, distinct_tuples
+from rhm_hf.grammar.layered.random_rules import bounded_integers, distinct_tuples, stable_order
 
 
 def digest(arrays) -> str:
@@ -91,3 +91,12 @@ def test_large_ensembles_are_drawn_without_listing_the_tuples():
 def test_as_many_rules_as_tuples():
     rules = GrammarParameters(4, 4, 2, 1).draw_rules()[0][0]
     assert len(np.unique(rules.reshape(-1, 2), axis=0)) == 16
+
+
+@pytest.mark.parametrize("largest", [2**64 - 1, 3, 2**20])
+@pytest.mark.parametrize("count", [1, 2, 3, 64, 1000])
+def test_the_order_is_that_of_a_stable_sort_also_where_keys_or_their_high_bits_are_equal(largest, count):
+    keys = np.random.default_rng(count).integers(0, largest, count, dtype=np.uint64, endpoint=True)
+    assert np.array_equal(stable_order(keys), np.argsort(keys, kind="stable"))
+    high = keys << np.uint64(54)
+    assert np.array_equal(stable_order(high), np.argsort(high, kind="stable"))

@@ -7,6 +7,9 @@ come down from it. Between the roots a_1 .. a_J run the messages of a hidden Mar
 
 e_j the evidence of block j; a causal law takes f alone, a posterior also the same sums from the right. All messages
 of the chain are logarithms: where states stay (T = 1), nothing is divided and nothing vanishes in a long sentence.
+
+Memory, besides results and tables: as in a grammar, V (V + n) numbers for a chunk of n = 2^16 tokens (2^20 on CUDA), V
+the most symbols or states of any level. In causal laws too.
 """
 
 import math

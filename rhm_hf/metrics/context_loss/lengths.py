@@ -14,16 +14,12 @@ from .saturation import RELATIVE, saturation
 
 
 DENSE = 64  # up to here all lengths are measured
-SLACK = 1.02  # of squares, for rounded lengths: 362 stands before 512
 
 
 def log_spaced(longest: int) -> list[int]:
-    """0, 1, 2, 3, 4, 6, 8, 11, 16, .. `longest`: powers of the square root of 2, rounded.
-
-    Above 64 none is closer to the longest than this spacing: it would cost nearly as much, and say the same.
-    """
+    """0, 1, 2, 3, 4, 6, 8, 11, 16, .. `longest`: powers of the square root of 2, rounded."""
     powers = {round(2 ** (k / 2)) for k in range(2 * longest.bit_length() + 1)}
-    return sorted({0, longest, *(n for n in powers if n < longest and (n <= DENSE or 2 * n**2 <= longest**2 * SLACK))})
+    return sorted({0, longest, *(n for n in powers if n < longest)})
 
 
 def left_for_later(lengths: Sequence[int]) -> list[int]:
@@ -41,8 +37,7 @@ def where_it_bends(
 ) -> list[int]:
     """The lengths not yet measured that lie within the interval of n_sat or n_sat_relative, or beside its ends.
 
-    A length beside an end on either side may become the end itself, so that an interval is never narrower, nor an
-    answer decided, for want of lengths.
+    A length beside an end on either side may become the end itself: left out, it could make an interval narrower.
 
     Args:
         measured, unmeasured (`Sequence[int]`): ascending.

@@ -31,8 +31,10 @@ def posteriors(
 ):
     """See [`~rhm_hf.inference.posteriors`].
 
-    On CUDA the number of nodes that are not fully observed is read back once a level. A chunk holds the messages of
-    2^16 tokens (2^20 there), and the weights of all rules of as many nodes as make 1 MiB (128 MiB there).
+    On CUDA the number of nodes that are not fully observed is read back once a level.
+
+    Memory: a chunk of n tokens, 2^16 of them (2^20 on CUDA), has messages of v (v + n) numbers on a level, v the most
+    symbols of any, and weights of all rules of as many nodes as make 1 MiB (128 MiB there). Besides, the results.
     """
 
     def compute(dtype: torch.dtype, part: list[torch.Tensor], out: list[torch.Tensor]) -> torch.Tensor:

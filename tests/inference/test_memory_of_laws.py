@@ -1,0 +1,105 @@
+"""The largest tensors of exact laws are what docstrings say, held with small budgets, for any number of sentences."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from rhm_hf.grammar import Grammar
+from rhm_hf.grammar.layered.laws import beliefs, messages, token_laws
+from rhm_hf.grammar.sparse.laws import slot_beliefs, slot_next_token
+from rhm_hf.grammar.trees.laws import span_rows, tree_laws
+from rhm_hf.inference import next_token_probs, posteriors, prefix_probs
+
+
+FEW, MANY = 61, 241  # primes: a tensor with a multiple of it as a side holds something of all sentences, as results do
+
+
+class Largest(TorchDispatchMode):
+    """Bytes of the largest tensor that is made and holds no more than a chunk of the sentences."""
+
+    def __init__(self, sentences: int):
+        super().__init__()
+        self.sentences, self.bytes = sentences, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        given = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        for tensor in tree_leaves(made):
+            if not isinstance(tensor, torch.Tensor) or tensor.untyped_storage().data_ptr() in given:
+                continue  # nothing is made
+            if not any(side and side % self.sentences == 0 for side in tensor.shape):
+                self.bytes = max(self.bytes, tensor.untyped_storage().nbytes())
+        return made
+
+
+def largest(compute, grammar, num: int) -> int:
+    """Of one call on `num` sentences; tables are made before."""
+    tokens, lengths = grammar.sample(num, sampling="iid", return_lengths=True)
+    tokens = torch.as_tensor(tokens.astype(np.int64))
+    mask = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    mask &= torch.arange(tokens.shape[1]) < torch.as_tensor(lengths)[:, None]
+    compute(grammar, tokens, mask)
+    with Largest(num) as found:
+        compute(grammar, tokens, mask)
+    return found.bytes
+
+
+def next_token(grammar, tokens, mask):
+    return next_token_probs(grammar, tokens)
+
+
+def masked(grammar, tokens, mask):
+    return posteriors(grammar, tokens, mask)
+
+
+def prefixes(grammar, tokens, mask):
+    return prefix_probs(grammar, tokens)
+
+
+BUDGET, TOKENS = 2**14, 2**8  # bytes and tokens of a chunk
+
+
+@pytest.fixture
+def small_budgets(monkeypatch):
+    """A few hundredths of the real ones."""
+    for module in (token_laws, messages, slot_beliefs, slot_next_token, span_rows):
+        monkeypatch.setattr(module, "CHUNK_BYTES", {"cpu": BUDGET})
+    monkeypatch.setattr(beliefs, "CHUNK_TOKENS", {"cpu": TOKENS})
+    monkeypatch.setattr(tree_laws, "CHUNK_TOKENS", {"cpu": TOKENS})
+    monkeypatch.setattr(tree_laws, "BUDGET_BYTES", {"cpu": 4 * BUDGET})
+
+
+def of_messages(grammar) -> int:
+    """Messages of all nodes of a chunk and of every symbol, and the weights of all rules of some."""
+    widest = max(grammar.num_symbols_at(level) for level in range(grammar.depth + 1))
+    return max(BUDGET, 8 * widest * (widest + TOKENS))
+
+
+@pytest.mark.parametrize(
+    ("name", "compute", "formula"),
+    [
+        ("v8-m4-s2-L4", next_token, lambda grammar: BUDGET),
+        ("v8-m4-s2-L4", masked, of_messages),
+        ("v8-m4-s2-L4-cut2", next_token, of_messages),
+        ("v8-m4-s2-L4-cut2", masked, of_messages),
+        ("hmm-v8-h6-m2-d16-p0.5", masked, of_messages),
+        ("v8-m4-s2-L2-sparse1", next_token, lambda grammar: BUDGET),
+        ("v8-m4-s2-L2-sparse1", masked, lambda grammar: BUDGET),
+        ("trees-v6-s2m2-s3m4-L3", prefixes, lambda grammar: 4 * BUDGET),
+    ],
+)
+@pytest.mark.usefixtures("small_budgets")
+def test_tensors_are_no_larger_than_documented_and_do_not_grow_with_the_sentences(name, compute, formula):
+    grammar = Grammar.from_name(name)
+    few, many = (largest(compute, grammar, num) for num in (FEW, MANY))
+    assert 0 < few <= formula(grammar)
+    assert 0 < many <= formula(grammar)
+
+
+@pytest.mark.usefixtures("small_budgets")
+def test_a_larger_budget_is_used(monkeypatch):
+    """The tensors that are watched are those that the budget holds."""
+    monkeypatch.setattr(token_laws, "CHUNK_BYTES", {"cpu": 2 * BUDGET})
+    assert BUDGET < largest(next_token, Grammar.from_name("v8-m4-s2-L4"), MANY) <= 2 * BUDGET
