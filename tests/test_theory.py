@@ -176,3 +176,12 @@ def test_denoising_transition_has_the_published_values():
 def test_bad_input_is_refused_with_the_argument_named(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_a_threshold_near_one_is_no_end_of_the_scale():
+    """At few synonyms the belief begins near 1/v: it counts as lost once it has come nearer, not where it began."""
+    parameters = Grammar.from_name("v32-m2-s2-L1").parameters
+    found = theory.recovery_threshold(parameters, "epsilon", num_sequences=2, population=32)
+    assert abs(found.noise - theory.denoising_transition(parameters)[0]) < 1e-3
+    # A message may be sure of the wrong symbol; the right one is never ruled out (warnings are errors).
+    assert 0.85 < theory.recovery_threshold(parameters, "uniform", num_sequences=2, population=32).noise < 0.97

@@ -139,7 +139,7 @@ def draw(tables: Tables, path: Path) -> None:
         f"Maps: {one['data']}, exact denoiser, {len(distinct(survival, 'rules_seed'))} grammars, {one['sentences']} "
         f"sentences each; white: survival {', '.join(f'{value:g}' for value in MARKED)}; red: threshold at infinite "
         f"depth. Below: population dynamics, {other['sequences']} sequences of rules, {other['population']} messages "
-        "a symbol; bars: standard errors; hollow: the class is lost (at 0) or known (at 1) at any noise."
+        "a symbol; bars: standard errors; hollow: no threshold that can be told from 0 or 1."
     )
     note(figure, text)
     figure.savefig(path)
@@ -151,7 +151,8 @@ def draw_map(ax, name: str, rows: list[dict], thresholds: list[dict]) -> None:
     shown = ax.pcolormesh(times, levels, values, cmap="viridis", vmin=0, vmax=1, shading="nearest", rasterized=True)
     lines = ax.contour(times, levels, values, levels=list(MARKED), colors="white", linewidths=0.8)
     ax.clabel(lines, fontsize=5.5, fmt="%g")
-    ax.figure.colorbar(shown, ax=ax, pad=0.02).ax.tick_params(labelsize=6)
+    bar = ax.figure.colorbar(shown, cax=ax.inset_axes([1.03, 0, 0.04, 1]))
+    bar.ax.tick_params(labelsize=6)
     parameters = Grammar.from_name(rows[0]["data"]).parameters
     v, m = parameters.vocab_size, parameters.num_synonyms
     for row in where(thresholds, vocab_size=v, num_synonyms=m, tuple_size=parameters.tuple_size, noise=name):

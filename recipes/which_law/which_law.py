@@ -159,7 +159,7 @@ def draw_map(ax, data: str, task: str, rows: list[dict]) -> None:
     shades = ListedColormap([colour(level, num) for level in range(num)])
     look = {"cmap": shades, "norm": BoundaryNorm(np.arange(num + 1) - 0.5, num), "shading": "nearest", "alpha": 0.75}
     shown = ax.pcolormesh(steps, sizes, laws, **look)
-    bar = ax.figure.colorbar(shown, ax=ax, ticks=range(num), pad=0.02)
+    bar = ax.figure.colorbar(shown, cax=ax.inset_axes([1.03, 0, 0.04, 1]), ticks=range(num))
     bar.ax.tick_params(labelsize=6)
     bar.set_label("level of the law", fontsize=7)
     if len(sizes) > 1 and len(steps) > 1 and not np.isnan(laws).any():

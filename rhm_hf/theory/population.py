@@ -101,6 +101,10 @@ def _is_known(parameters, noise: str, share: float, population: int, seed: np.ra
     rng = np.random.default_rng(seed)
     messages = _leaves(v, noise, share, population, rng)
     truth = np.arange(v)[:, None]
+    # Known or lost is a belief that has come three times nearer to 1 or to 1/v than it began, however near that was.
+    began = (1 - share) + share / v
+    known, lost = 1 - min(0.03, (1 - began) / 3), 1 / v + min(0.2 / v, (began - 1 / v) / 3)
+    least = 1e-300 ** (1 / s)  # a message that is sure of the wrong symbol does not rule the right one out
     for _ in range(MAX_LEVELS):
         tuples = rng.choice(v**s, v * m, replace=False)
         rules = np.stack(np.unravel_index(tuples, (v,) * s), -1)  # symbol k has rules k m .. k m + m - 1
@@ -108,13 +112,13 @@ def _is_known(parameters, noise: str, share: float, population: int, seed: np.ra
         products = 1.0
         for child in range(s):
             below = messages[chosen[..., child], rng.integers(0, population, (v, population))]
-            products = products * below[..., rules[:, child]]
+            products = products * below.clip(least)[..., rules[:, child]]
         messages = products.reshape(v, population, v, m).sum(-1)
         messages /= messages.sum(-1, keepdims=True)
         belief = float(messages[truth, np.arange(population), truth].mean())
-        if belief > 0.97:
+        if belief > known:
             return True
-        if belief < 1.2 / v:
+        if belief < lost:
             return False
     return belief > 0.5
 
