@@ -358,6 +358,7 @@ FOR_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "grammar.HiddenMarkovSource.rule_probs_at": {"level": lambda: 0},
     "grammar.PCFG.decode": {"tokens": lambda: [0, 2]},
     "grammar.PCFG.from_file": {"path": lambda: text_file()},
+    "grammar.Grammar.from_file": {"path": lambda: text_file()},
     "grammar.PCFGParameters": {
         "vocab_size": lambda: 3,
         "num_rules": lambda: 2,
