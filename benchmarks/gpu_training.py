@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rhm_hf.training.model_building import scratch_model
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu_timing import Budget, Line, per_second, synchronise
 from rhm_hf.training import Arguments
 from rhm_hf.training.loop import Run
+from rhm_hf.training.model_building import scratch_model
 
 
 ATTENTION = {"num_hidden_layers": 3, "num_attention_heads": 16}
