@@ -39,7 +39,7 @@ OPTIONS = {
     "num_sentences": 32,  # of every grammar
     "num_times": 20,
     "vocab_sizes": [16, 32],  # of the thresholds, s as in the ensemble
-    "synonyms": [2, 3, 4, 5, 6, 7, 8, 12, 16],
+    "synonyms": [2, 3, 4, 5, 6, 7, 8, 10, 12],
     "num_sequences": 8,  # of rules, at infinite depth
     "population": 32,
     "num_threads": 1,
