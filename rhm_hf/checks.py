@@ -41,6 +41,7 @@ class OwnCheck:
 
 
 NonNegativeInt = Annotated[int, Range(0, SIZE_LIMIT)]
+AnyIndex = Annotated[int, OwnCheck()]  # of a rank among more than 2^63 sentences, which the function checks
 NonNegativeIndex = Annotated[int, Range(0, INTEGER_LIMIT - 1)]  # of a place, which costs no memory
 PositiveInt = Annotated[int, Range(1, SIZE_LIMIT)]
 Seed = Annotated[int, Range(0, SEED_LIMIT - 1)]

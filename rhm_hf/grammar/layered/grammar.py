@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import AnyIndex
 from .. import registry
 from ..fixed_tree import FixedTree
 from ..names import Ensemble
@@ -241,7 +242,7 @@ class Grammar(FixedTree):
 
     # Sentences.
 
-    def sentence(self, index: int) -> np.ndarray:
+    def sentence(self, index: AnyIndex) -> np.ndarray:
         """The sentence of an index in `[0, num_sentences)`: shape `(sentence_length,)`, of `token_dtype`."""
         return indexing.sentence(self, index)
 

@@ -7,7 +7,7 @@ significant. For the RHM this is the mixed-radix number (class, rule of the root
 
 import numpy as np
 
-from ...checks import check_integer
+from ...checks import AnyIndex, check_integer
 from ..fixed_tree import FixedTree
 
 
@@ -46,7 +46,7 @@ def _locate(index: int, counts: list[int]) -> tuple[int, int]:
     raise AssertionError("index beyond the total")
 
 
-def sentence(grammar: FixedTree, index: int) -> np.ndarray:
+def sentence(grammar: FixedTree, index: AnyIndex) -> np.ndarray:
     """The sentence of rank `index` in `[0, num_sentences)`.
 
     Returns:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import smallest_dtype
+from ...checks import AnyIndex, smallest_dtype
 from ..fixed_tree import FixedTree
 from ..layered.parsing import checked_tokens
 
@@ -107,7 +107,7 @@ def rank_of_placements(grammar: FixedTree, placements: list[np.ndarray]) -> int:
     return ranks[0]
 
 
-def placements_of_rank(grammar: FixedTree, rank: int) -> list[np.ndarray]:
+def placements_of_rank(grammar: FixedTree, rank: AnyIndex) -> list[np.ndarray]:
     """The inverse of [`rank_of_placements`]."""
     ranks, placements = [rank], []
     for level in range(grammar.depth, 0, -1):

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from ...checks import OwnCheck, check_integer
+from ...checks import AnyIndex, OwnCheck, check_integer
 from .. import registry
 from ..fixed_tree import FixedTree
 from ..layered.grammar import Grammar
@@ -229,7 +229,7 @@ class SparseGrammar(FixedTree):
 
     # Sentences.
 
-    def sentence(self, index: int) -> np.ndarray:
+    def sentence(self, index: AnyIndex) -> np.ndarray:
         """The sentence of an index in `[0, num_sentences)`: the index of the base's sentence and of its placements."""
         index = check_integer("index", index, 0, self.num_sentences)
         base_index, rank = divmod(index, self.placement_counts[-1])
