@@ -16,8 +16,8 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any other argument of the Python function; may be repeated."),
 ]
-Config = Annotated[str | None, typer.Option(help="Of dataset:ID: its configuration.")]
-Split = Annotated[str | None, typer.Option(help="Of dataset:ID or a folder: the split; `test` by default.")]
+Config = Annotated[str | None, typer.Option(help="The configuration, with dataset:ID.")]
+Split = Annotated[str | None, typer.Option(help="The split, with dataset:ID or a folder; `test` by default.")]
 Column = Annotated[str | None, typer.Option(help="Of a data set or table; input_ids or text by default.")]
 NumSentences = Annotated[int, typer.Option(help="Fresh sentences, where none are given.")]
 
