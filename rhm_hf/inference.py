@@ -235,8 +235,8 @@ def sample_posterior(
 def causal_posteriors(grammar: Source, tokens: Any, dtype: torch.dtype | None = None) -> Any:
     """The laws of all open ancestors of every token given the tokens up to it, in one pass.
 
-    These are what a Bayes-optimal predictor has to know: they and the tokens already read in the open tuples give the law of
-    the next token.
+    These are what a Bayes-optimal predictor has to know: they and the tokens already read in the open tuples give the
+    law of the next token.
 
     Args:
         grammar ([`~rhm_hf.grammar.Source`]): the source.
