@@ -242,10 +242,9 @@ def draw_scan(ax, name: str, of: Tables) -> None:
         for fit in where(of["exponents"], scale=length)[:1]:
             ax.axvline(fit["z_expected"], color="black", linestyle="--", linewidth=0.7)
     low = min((r["residual"] for r in of["scans"] if r["overlap"] >= 0.25 and r["residual"] > 0), default=None)
-    limits = {"ylim": (low and low / 3, None)}
-    finish(
-        ax, f"{name}: does z collapse them?", yscale="log", xlabel="z", ylabel="distance of ln loss, squared", **limits
-    )
+    # Nothing positive, nothing to take the logarithm of.
+    limits = {} if low is None else {"yscale": "log", "ylim": (low / 3, None)}
+    finish(ax, f"{name}: does z collapse them?", xlabel="z", ylabel="distance of ln loss, squared", **limits)
 
 
 def draw_curves(ax, name: str, of: Tables) -> None:

@@ -1,6 +1,7 @@
 """Characters as tokens: a stock tokenizer that goes back exactly, and the same encoding as one table look-up."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from tokenizers import Regex, Tokenizer
@@ -9,7 +10,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..checks import checked, smallest_dtype
+from ..checks import OwnCheck, checked, smallest_dtype
 from .tokenizer import BOS_TOKEN, MASK_TOKEN, PAD_TOKEN
 
 
@@ -20,7 +21,7 @@ CHUNK = 2**16  # characters encoded at a time: they stay in the cache
 
 
 @checked
-def char_tokenizer(characters: Sequence[str]) -> PreTrainedTokenizerFast:
+def char_tokenizer(characters: Annotated[str | Sequence[str], OwnCheck()]) -> PreTrainedTokenizerFast:
     """A tokenizer whose tokens are single characters: `decode(encode(text)) == text`, line ends and blanks included.
 
     The k-th character has id k. The unknown character (written `"\\ufffd"`) follows, then BOS = EOS, PAD, MASK: with v
@@ -37,6 +38,8 @@ def char_tokenizer(characters: Sequence[str]) -> PreTrainedTokenizerFast:
     Raises:
         `ValueError`: if there are none, or one is repeated or not a single character.
     """
+    if not isinstance(characters, str | Sequence):
+        raise ValueError(f"characters={characters!r} has the wrong type: give a string or a list of characters")
     characters = list(characters)
     if not characters:
         raise ValueError("characters is empty: give at least one character")

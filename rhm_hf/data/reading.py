@@ -1,17 +1,17 @@
 """From the rows of a dataset back to arrays, in the type they are stored in."""
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 
-from ..checks import checked
+from ..checks import OwnCheck, checked
 
 
 @checked
-def tokens_of(dataset: datasets.Dataset, column: str = "input_ids") -> np.ndarray:
+def tokens_of(dataset: Annotated[datasets.Dataset, OwnCheck()], column: str = "input_ids") -> np.ndarray:
     """A column of symbols as one array, without the detour through Python lists or int64.
 
     Args:
@@ -35,7 +35,9 @@ def tokens_of(dataset: datasets.Dataset, column: str = "input_ids") -> np.ndarra
     return symbols.flatten().to_numpy().reshape(len(dataset), symbols.type.list_size)
 
 
-def rows_of(dataset: datasets.Dataset, pad: int, column: str = "input_ids") -> tuple[np.ndarray, np.ndarray]:
+def rows_of(
+    dataset: Annotated[datasets.Dataset, OwnCheck()], pad: int, column: str = "input_ids"
+) -> tuple[np.ndarray, np.ndarray]:
     """A column of rows of any lengths as one padded array, without the detour through Python lists.
 
     Args:

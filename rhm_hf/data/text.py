@@ -14,13 +14,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 
-from ..checks import NonNegativeInt, PositiveInt, check_integer, checked
+from ..checks import NonNegativeInt, OwnCheck, PositiveInt, check_integer, checked
 from .characters import Alphabet, CharEncoder, char_tokenizer
 
 
@@ -101,7 +101,7 @@ class CharCorpus:
 
 @checked
 def char_corpus(
-    source: "str | datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | None" = None,
+    source: Annotated[Any, OwnCheck()] = None,
     *,
     text_file: "str | Path | Iterable[str | Path] | Mapping | None" = None,
     text_column: str = "text",

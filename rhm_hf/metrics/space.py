@@ -24,6 +24,7 @@ FIELDS = {  # argument -> what the form says about it
     "corpus": "Text: JSON, a list of documents or of lists of token ids; or one text as it is",
 }
 FORMS = {  # metric -> its fields; other arguments are JSON
+    "belief_probe": ("model", "grammar"),
     "context_loss": ("model", "texts"),
     "effective_context": ("corpus", "model"),
     "grammaticality": ("input_ids", "grammar"),

@@ -1,8 +1,9 @@
 """How many sentences a level needs, and exponents of learning curves."""
 
 import math
+from typing import Annotated
 
-from ..checks import check_integer, check_number, checked
+from ..checks import OwnCheck, check_integer, check_number, checked
 from ..grammar import SparseParameters
 from .ensemble import AnyLevel, Plain, check_plain, fraction_at, power, ratio, symbols_at
 from .plateaus import excess_over_limit
@@ -167,8 +168,11 @@ def learning_exponent(parameters: Plain, architecture: str = "transformer", leve
 
 
 @checked
-def language_exponent(gamma: float, beta: float) -> float:
+def language_exponent(gamma: Annotated[float, OwnCheck()], beta: Annotated[float, OwnCheck()]) -> float:
     """α = γ / (2β) of any language (2602.07488): H_n - H_inf ~ n^-γ, correlations ~ n^-β."""
+    for name, value in (("gamma", gamma), ("beta", beta)):
+        if not (isinstance(value, float) and value == math.inf):  # faster than any power
+            check_number(name, value)
     if not beta > 0:
         raise ValueError(f"beta={beta} must be above 0: correlations that do not decay give no exponent")
     if not gamma >= 0 or beta == gamma == math.inf:

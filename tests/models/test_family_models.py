@@ -130,7 +130,10 @@ def test_what_needs_rules_at_every_level_says_so(source):
         fitted = rhm_hf.HierarchicalNGramForCausalLM.fit(tokens, source.to_grammar())
         assert fitted.config.num_symbols == source.vocab_size
         return
-    with pytest.raises(ValueError, match=f"level={source.depth} of .* has no rules: above level {source.cut}"):
+    with pytest.raises(
+        ValueError,
+        match=f"rules of level {source.depth} does not exist for .* above level {source.cut} it is a hidden Markov",
+    ):
         source.rules_at(source.depth)
     for level in range(1, source.cut + 1):
         assert source.rules_at(level) is source.blocks.rules_at(level)

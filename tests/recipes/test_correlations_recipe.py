@@ -38,8 +38,9 @@ def test_text(tmp_path, monkeypatch):
     whole = [row["correlation"] for row in tables["pairs"] if row["size"] == max(sizes)]
     assert len(whole) == 40
     assert whole[0] > 3 * whole[-1]
-    (fit,) = tables["fit"]
-    assert fit["low"] < fit["beta"] < fit["high"]
+    assert len(tables["fit"]) > 1, "beta depends on where it is fitted: the table says it for several ranges"
+    for fit in tables["fit"]:
+        assert fit["low"] < fit["beta"] < fit["high"]
     assert str(tmp_path) not in (tmp_path / "correlations_text_pairs.csv").read_text()
     check_redraw(monkeypatch, tmp_path, parts)
 

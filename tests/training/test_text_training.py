@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import rhm_hf
 from rhm_hf.cli import main
 from rhm_hf.data import char_corpus
-from rhm_hf.training import DataArguments, best_row, train
+from rhm_hf.training import DataArguments, best_row, saving, train
 from rhm_hf.training.batches import Batches, Windows
 from rhm_hf.training.data import load_data
 from rhm_hf.training.loop import Run
@@ -123,6 +123,6 @@ def test_a_killed_run_on_text_goes_on_to_the_last_bit(tiny, text_file, tmp_path)
     killed._begin()
     for _ in range(5):
         killed.train_step()
-    killed._save()
+    saving.save(killed)
     resumed = train(killed.arguments)
     assert [row["validation_loss"] for row in resumed[-1:]] == [whole[-1]["validation_loss"]]

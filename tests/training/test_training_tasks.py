@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rhm_hf.training import results, train
+from rhm_hf.training import results, saving, train
 from rhm_hf.training.loop import Run
 from rhm_hf.training.model_building import auto_class_for
 
@@ -57,7 +57,7 @@ def test_a_resumed_run_has_the_same_bits(tiny, tmp_path, case):
         if cut.step in cut.evaluations:
             cut._evaluate()
         if cut.step in cut.evaluations or cut.step == 5:
-            cut._save()
+            saving.save(cut)
     rows = train(tiny(output_dir=str(tmp_path / "cut"), **CASES[case]))  # goes on from step 5
     different = ("seconds", "run", "commit")
     assert [{k: v for k, v in row.items() if k not in different} for row in rows] == [

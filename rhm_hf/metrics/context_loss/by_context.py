@@ -9,13 +9,13 @@ every n, each at targets of its own.
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from rhm_hf.checks import NonNegativeInt, PositiveInt, Seed, check_integer, checked
+from rhm_hf.checks import NonNegativeInt, OwnCheck, PositiveInt, Seed, check_integer, checked
 from rhm_hf.judging.bare import evaluating, share_of_process
 
 from .approach import FEWEST_LENGTHS, fit_decay
@@ -38,7 +38,7 @@ def loss_by_context(
     model: "PreTrainedModel",
     input_ids: Any = None,
     *,
-    texts: str | Sequence[str] | None = None,
+    texts: Annotated[str | Sequence[str] | None, OwnCheck()] = None,
     tokenizer: "PreTrainedTokenizerFast | None" = None,
     max_context: PositiveInt | None = None,
     context_lengths: Sequence[int] | None = None,

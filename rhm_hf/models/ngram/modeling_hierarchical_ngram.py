@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from ...checks import checked
-from ...grammar import Grammar
+from ...grammar import FixedTree, Grammar
 from ...grammar.layered.laws.rule_tables import tables_for
 from ...grammar.layered.laws.token_laws import read_prefix
 from ..rhm.modeling_rhm import RHMPreTrainedModel
@@ -34,7 +34,7 @@ class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
     def fit(
         cls,
         input_ids: Any,
-        grammar: Grammar,
+        grammar: FixedTree,
         context_level: int | None = None,
         *,
         smoothing: str = "kneser_ney",
@@ -47,7 +47,7 @@ class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
         Args:
             input_ids: sentences of the grammar, `(N, d)`, as array, tensor or lists, or a `Dataset` with a column
                 `input_ids`. Symbols only.
-            grammar ([`Grammar`]): parses them; given, or inferred from data.
+            grammar ([`~rhm_hf.grammar.FixedTree`]): parses them; given, or inferred from data.
             context_level (`int`, *optional*, defaults to L): ℓ, 0 for the law of a position by itself.
             smoothing (`str`), add_k (`float`), discount (`float`, *optional*): see [`NGramConfig`].
             weights (array, *optional*): weight of every sentence, with `smoothing="add_k"` only.
