@@ -15,7 +15,8 @@ def belief_probe_card() -> SpaceCard:
     """Builds the card."""
     data = SpaceCardData(
         title="belief_probe",
-        sdk="static",
+        sdk="gradio",
+        app_file="app.py",
         license="mit",
         tags=["evaluate", "metric", "random-hierarchy-model", "arxiv:2406.00048"],
         short_description="Linear probes for exact beliefs given the prefix",
