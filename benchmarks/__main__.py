@@ -13,7 +13,7 @@ import benchmarks
 
 def main(wanted: list[str]) -> None:
     """Prints the table of the wanted modules, all of them by default."""
-    others = ("__main__", "timing", "tiny_models", "gpu_timing", "gpu_training")
+    others = ("__main__", "timing", "earley", "tiny_models", "gpu_timing", "gpu_training")
     others += ("coverage", "zoo", "gpu", "fuzz", "fuzz_values")  # studies of their own
     names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in others]
     print(

@@ -245,13 +245,18 @@ def check_array(name: str, value: Any) -> Any:
     return value
 
 
+def as_array(value: Any) -> np.ndarray:
+    """An array, of a tensor on any device too; numpy knows no tensors that require gradients or lie elsewhere."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+
 def check_ids(name: str, value: Any) -> Any:
     """Ids of tokens in arrays or lists, in rows of any lengths: integers, no texts and no floats.
 
     Other holders of rows, such as data sets, and iterators pass as they are; tensors come back as arrays.
     """
     if hasattr(value, "detach"):  # a tensor
-        value = value.detach().cpu().numpy()
+        value = as_array(value)
     is_text = isinstance(value, str | bytes)
     if (
         is_text

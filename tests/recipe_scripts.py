@@ -5,9 +5,12 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import yaml
 from matplotlib.image import imread
 
+from rhm_hf.training.arguments import field_names
 from rhm_hf.training.recipe import recipe_main
+from rhm_hf.training.sweep import expand
 
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -36,3 +39,10 @@ def check_redraw(monkeypatch, folder: Path, parts: dict) -> None:
     picture.unlink()
     recipe_main(["--draw", str(folder)], **parts)
     assert np.array_equal(imread(picture), image)
+
+
+def runs_of(folder: str, name: str) -> dict[str, dict]:
+    """The runs of `recipes/<folder>/<name>.yaml`: what each one is, by its folder."""
+    values = yaml.safe_load((RECIPES / folder / f"{name}.yaml").read_text())
+    runs = expand({key: value for key, value in values.items() if key in (*field_names(), "variants")})
+    return {run.training.output_dir: run.identity() for run in runs}

@@ -1,8 +1,10 @@
 """Grammars that tests of several parts share."""
 
 import numpy as np
+import torch
 
 from rhm_hf.grammar import Grammar
+from rhm_hf.grammar.enumeration import enumerate_sentences
 
 
 def skewed_grammar(seed: int = 0) -> Grammar:
@@ -15,3 +17,9 @@ def skewed_grammar(seed: int = 0) -> Grammar:
     low_probs, high_probs = rng.dirichlet(np.ones(2), 4), rng.dirichlet(np.ones(3), 3)
     high_probs[1] = [0.25, 0.75, 0.0]
     return Grammar.from_rules([high, low], [high_probs, low_probs], rng.dirichlet(np.ones(3)), vocab_size=3)
+
+
+def all_sentences(grammar) -> tuple[torch.Tensor, torch.Tensor]:
+    """All sentences, int64, and their probabilities."""
+    tokens, probs = enumerate_sentences(grammar)
+    return torch.from_numpy(tokens.astype(np.int64)), torch.from_numpy(probs)

@@ -168,3 +168,17 @@ def neighbours(path: Path) -> str:
     folder = path.expanduser().parent
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     return f".{suggestion(path.name, names)}"
+
+
+def model_tokenizer(read: Any, tokenizer: str | None, needed: bool) -> Any:
+    """The tokenizer that was named or lies beside the model; it knows MASK and BOS where a text is ids, too."""
+    from ..judging.loading import load_tokenizer
+
+    if not (needed or read.path or tokenizer):
+        return None
+    try:
+        return load_tokenizer(tokenizer, read.path, needed=True)
+    except ValueError:
+        if needed or tokenizer:
+            raise
+        return None

@@ -196,9 +196,7 @@ class UniformDiffusion(DiscreteDiffusion):
         return (uniforms * self.num_symbols).long().clamp(max=self.num_symbols - 1)
 
     def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor | None):
-        alpha = self.schedule.alpha(as_time(t, noisy)).unsqueeze(-1)
-        symbols = torch.nn.functional.one_hot(noisy.long(), self.num_symbols).double()
-        return alpha * symbols + (1 - alpha) / self.num_symbols
+        return mixed_with_uniform(noisy, self.schedule.alpha(as_time(t, noisy)).unsqueeze(-1), self.num_symbols)
 
     def log_reverse(
         self,
@@ -215,6 +213,11 @@ class UniformDiffusion(DiscreteDiffusion):
         log_weights = log_probs - (end * is_noisy + (1 - end) / self.num_symbols).log().to(dtype)
         others = log_weights.logsumexp(-1, keepdim=True) + ((1 - start) / self.num_symbols).log().to(dtype)
         return to_noisy + torch.logaddexp(log_weights + start.log().to(dtype), others)
+
+
+def mixed_with_uniform(symbols: torch.Tensor, alpha: torch.Tensor, num_symbols: int) -> torch.Tensor:
+    """Laws with alpha on the symbol itself and 1 - alpha spread over all: float64 `(n, d, v)` for `(n, d)`."""
+    return alpha * torch.nn.functional.one_hot(symbols.long(), num_symbols).double() + (1 - alpha) / num_symbols
 
 
 def as_time(t: float | torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 import torch
 
 from ..checks import check_integer, checked
-from .processes import as_time, check_dtype
+from .processes import as_time, check_dtype, mixed_with_uniform
 from .schedules import Schedule, schedule_of
 
 
@@ -81,6 +81,4 @@ class EpsilonProcess:
 
     def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
         """The belief in every symbol, float64 `(n, d, v)`, for true tokens `(n, d)`."""
-        alpha = self.schedule.alpha(as_time(t, noisy)).unsqueeze(-1)
-        symbols = torch.nn.functional.one_hot(noisy.long(), self.num_symbols).double()
-        return alpha * symbols + (1 - alpha) / self.num_symbols
+        return mixed_with_uniform(noisy, self.schedule.alpha(as_time(t, noisy)).unsqueeze(-1), self.num_symbols)

@@ -1,5 +1,7 @@
 """`FixedTree`: sources whose sentences all have one tree, with nodes by level and position."""
 
+import math
+
 import numpy as np
 
 from ..checks import NonNegativeIndex, NonNegativeInt, Seed
@@ -25,7 +27,7 @@ class FixedTree(Source):
 
     def block_length(self, level: int) -> int:
         """The number of tokens below one node of a level, 0..L."""
-        raise NotImplementedError
+        return math.prod(self.tuple_size_at(below) for below in range(1, self._checked_level(level, 0) + 1))
 
     def parse(self, tokens: np.ndarray) -> list[np.ndarray]:
         """The levels 0 .. `parsed_depth` that given sentences `(num, sentence_length)` determine, tokens first."""
@@ -74,8 +76,3 @@ class FixedTree(Source):
     ) -> np.ndarray:
         """The root's symbols of the same sentences: int64 `(num,)`."""
         return self.derivations(num, seed, split, sampling, start, disjoint)[-1][:, 0].astype(np.int64)
-
-    def _checked_level(self, level: int, lowest: int) -> int:
-        if not lowest <= level <= self.depth:
-            raise ValueError(f"level={level} is out of range: this grammar has levels {lowest} to {self.depth}")
-        return level

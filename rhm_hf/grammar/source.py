@@ -171,6 +171,11 @@ class Source:
         """The levels 0 .. `parsed_depth` that tokens determine, tokens first."""
         raise self._no_blocks("a parse by levels")
 
+    def _checked_level(self, level: int, lowest: int) -> int:
+        if not lowest <= level <= self.depth:
+            raise ValueError(f"level={level} is out of range: this grammar has levels {lowest} to {self.depth}")
+        return level
+
     def _no_blocks(self, what: str) -> NotSupported:
         return NotSupported(
             what, self, "it has no fixed tree with nodes by level and position", "take a source with has_blocks"

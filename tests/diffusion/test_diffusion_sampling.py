@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from exact_chain import Chain
+from small_grammars import all_sentences
 
 from rhm_hf import Grammar, RHMForMaskedLM
 from rhm_hf.diffusion import (
@@ -32,11 +33,6 @@ ORDERS = ["random", "confidence", "left_to_right"]
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def all_sentences(grammar):
-    tokens, probs = enumerate_sentences(grammar)
-    return torch.from_numpy(tokens.astype(np.int64)), torch.from_numpy(probs)
 
 
 def chi_squared(samples, laws, keys):

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from large_weights import made
 from transformers import (
     AutoModelForCausalLM,
     BartConfig,
@@ -58,17 +59,6 @@ SMALL = {"vocab_size": 19, "hidden_size": 16, "num_hidden_layers": 2, "num_atten
 SMALL |= {"intermediate_size": 32, "max_position_embeddings": 24, **IDS}
 ENCODER_DECODER = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}
 ENCODER_DECODER |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
-
-
-def made(model_class, config, scale=6.0):
-    """A model whose weights are large enough for it to read what it can."""
-    torch.manual_seed(0)
-    model = model_class(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(scale)
-    return model
 
 
 def bert(**kwargs):

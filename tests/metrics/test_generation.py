@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from large_weights import made
 from transformers import (
     GenerationConfig,
     GPT2Config,
@@ -22,16 +23,6 @@ from rhm_hf.metrics.effective_context.generation import generate
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 IDS = {"bos_token_id": 5, "eos_token_id": 5}
 SYMBOLS = np.arange(5)
-
-
-def made(model_class, config, scale=6.0):
-    torch.manual_seed(0)
-    model = model_class(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(scale)
-    return model
 
 
 def gpt2():

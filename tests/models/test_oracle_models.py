@@ -5,17 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from small_grammars import skewed_grammar
+from small_grammars import all_sentences, skewed_grammar
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 import rhm_hf
 from rhm_hf import Grammar, RHMForCausalLM, RHMForMaskedLM, RHMForSequenceClassification
 from rhm_hf.grammar.enumeration import enumerate_sentences
-
-
-def all_sentences(grammar) -> tuple[torch.Tensor, torch.Tensor]:
-    tokens, probs = enumerate_sentences(grammar)
-    return torch.from_numpy(tokens.astype(np.int64)), torch.from_numpy(probs)
 
 
 def with_bos(grammar, tokens):

@@ -2,14 +2,12 @@
 
 import pytest
 import yaml
-from recipe_scripts import RECIPES, check_redraw, recipe
+from recipe_scripts import RECIPES, check_redraw, recipe, runs_of
 
 from rhm_hf import Grammar
 from rhm_hf.diffusion import ExactDenoiser, MaskedDiffusion, UniformDiffusion, forward_backward
 from rhm_hf.judging.loading import load_model
-from rhm_hf.training.arguments import field_names
 from rhm_hf.training.recipe import recipe_main
-from rhm_hf.training.sweep import expand
 
 
 OPTIONS = {"num_sentences": 64, "num_times": 2, "steps": 6}
@@ -18,12 +16,6 @@ OPTIONS = {"num_sentences": 64, "num_times": 2, "steps": 6}
 @pytest.fixture(scope="module")
 def module():
     return recipe("forward_backward", "forward_backward_trained")
-
-
-def runs_of(folder, name):
-    values = yaml.safe_load((RECIPES / folder / f"{name}.yaml").read_text())
-    runs = expand({key: value for key, value in values.items() if key in (*field_names(), "variants")})
-    return {run.training.output_dir: run.identity() for run in runs}
 
 
 @pytest.mark.parametrize("name", ["cpu", "paper"])

@@ -2,19 +2,11 @@
 
 import pytest
 import yaml
-from recipe_scripts import RECIPES, check_redraw, recipe
+from recipe_scripts import RECIPES, check_redraw, recipe, runs_of
 
 from rhm_hf.judging.loading import load_model
 from rhm_hf.metrics.representation_probe import representation_probe
-from rhm_hf.training.arguments import field_names
 from rhm_hf.training.recipe import recipe_main
-from rhm_hf.training.sweep import expand
-
-
-def runs_of(folder, name):
-    values = yaml.safe_load((RECIPES / folder / f"{name}.yaml").read_text())
-    runs = expand({key: value for key, value in values.items() if key in (*field_names(), "variants")})
-    return {run.training.output_dir: run.identity() for run in runs}
 
 
 @pytest.mark.parametrize("name", ["cpu", "paper"])

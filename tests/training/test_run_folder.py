@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupted_runs import interrupted
 from safetensors.torch import load_file, save_file
 
 from rhm_hf.grammar import Grammar
@@ -19,20 +20,6 @@ SHORT = {"max_steps": 6, "num_evaluations": 2, "save_steps": 2}
 
 def folder_of(arguments):
     return Path(arguments.training.output_dir)
-
-
-def interrupted(arguments, step, monkeypatch):
-    train_step = Run.train_step
-
-    def stopping(self):
-        if self.step == step:
-            raise KeyboardInterrupt
-        train_step(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "train_step", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            train(arguments)
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "deleted"])

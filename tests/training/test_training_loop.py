@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from interrupted_runs import interrupted
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -164,21 +165,6 @@ def test_a_killed_run_resumed_is_bit_identical(tiny, tmp_path):
     assert second >= step
     seconds = [row["seconds"] for row in rows]
     assert seconds == sorted(seconds)
-
-
-def interrupted(arguments, step, monkeypatch):
-    """Trains up to `step`, then raises as if interrupted."""
-    train_step = Run.train_step
-
-    def stopping(self):
-        if self.step == step:
-            raise KeyboardInterrupt
-        train_step(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "train_step", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            train(arguments)
 
 
 @pytest.mark.parametrize(

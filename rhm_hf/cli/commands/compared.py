@@ -33,7 +33,7 @@ def compared_losses(
     rows, losses = {}, {}
     for name, (read, tokenizer) in zip(names, pairs, strict=True):
         with counting(read.model, f"{name} reads {corpus.name}", options["num_windows"]):
-            found = _measure(loss_by_context, read, tokenizer, corpus, options | {"return_rows": True})
+            found = measured_loss(loss_by_context, read, tokenizer, corpus, options | {"return_rows": True})
         rows[name] = {key: found.pop(key) for key in ("row_sums", "row_counts")}
         losses[name] = found
     result: dict[str, Any] = {"models": losses}
@@ -55,7 +55,8 @@ def _difference(rows: list[dict[str, Any]], losses: list[dict[str, Any]]) -> dic
     return {"context_lengths": lengths, "difference": difference, "difference_stderr": stderr}
 
 
-def _measure(judge, read, tokenizer, corpus, options) -> dict[str, Any]:
+def measured_loss(judge: Any, read: Any, tokenizer: Any, corpus: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The losses of one model on a corpus of texts or of ids."""
     if corpus.texts is not None:
         return judge(read.model, texts=corpus.texts, tokenizer=tokenizer, **options)
     return judge(read.model, corpus.ids, tokenizer=tokenizer, **options)
@@ -77,7 +78,7 @@ def _common_context(judge, pairs, corpus, options) -> int:
         name: value for name, value in options.items() if name not in ("num_windows", "context_lengths", "fit_range")
     }
     longest = [
-        _measure(judge, read, tokenizer, corpus, probe | {"num_windows": 2})["context_lengths"][-1]
+        measured_loss(judge, read, tokenizer, corpus, probe | {"num_windows": 2})["context_lengths"][-1]
         for read, tokenizer in pairs
     ]
     return min(longest)

@@ -93,16 +93,12 @@ def _specials(model, tokenizer) -> list[int] | None:
 
 
 def _tokenizer(read, tokenizer: str | None):
-    from ...judging.loading import load_tokenizer
+    """The model's own tokenizer; where it has none and knows its symbols, that of the symbols."""
+    from ..operands import model_tokenizer
 
-    if tokenizer is not None or read.path:
-        try:
-            return load_tokenizer(tokenizer, read.path, needed=True)
-        except ValueError:
-            if tokenizer is not None:
-                raise
-    if getattr(read.model.config, "num_symbols", None) is None:
-        return None
+    found = model_tokenizer(read, tokenizer, needed=False)
+    if found is not None or getattr(read.model.config, "num_symbols", None) is None:
+        return found
     from ...data import rhm_tokenizer
 
     grammar = getattr(read.model, "grammar", None)

@@ -33,12 +33,13 @@ def context(
 ) -> None:
     """How much context a model uses: its loss given the n tokens before; of two models, their difference."""
     from ..corpora import TextSource, read_text
-    from ..operands import read_model
+    from ..operands import model_tokenizer, read_model
 
     source = TextSource(config, split, column, num_sentences=num_windows, rules_seed=rules_seed, seed=seed)
     corpus = read_text(text, source)
     first = read_model(model, rules_seed)
     from ...metrics.context_loss.by_context import loss_by_context
+    from .compared import compared_losses, measured_loss
 
     options = settings(given, loss_by_context, ("texts", "tokenizer", "max_context", "num_windows", "per", "seed"))
     options |= {"max_context": max_context, "num_windows": num_windows, "per": per, "seed": seed}
@@ -46,14 +47,12 @@ def context(
         options = {"windows": "rows"} | options
     pairs = []
     for read in [first] + ([read_model(model2, rules_seed)] if model2 is not None else []):
-        pairs.append((read, _tokenizer(read, tokenizer, needed=corpus.texts is not None)))
+        pairs.append((read, model_tokenizer(read, tokenizer, needed=corpus.texts is not None)))
     if model2 is not None:
-        from .compared import compared_losses
-
         result, losses = compared_losses(pairs, corpus, options)
     else:
         with counting(first.model, f"reading {corpus.name}", num_windows):
-            result = _loss(loss_by_context, *pairs[0], corpus, options)
+            result = measured_loss(loss_by_context, *pairs[0], corpus, options)
         losses = {model: result}
     facts = _context_facts(losses, result)
     rows = _context_rows(losses, result)
@@ -73,26 +72,6 @@ def context(
 
     parameters = {name: value for name, value in parameters.items() if value is not None}
     publish(Findings("context", title, parameters, result, facts, {"Loss by context": rows}, draw), json, out)
-
-
-def _tokenizer(read, tokenizer: str | None, needed: bool):
-    """The tokenizer that was named or lies beside the model; it knows MASK and BOS where a text is ids, too."""
-    from ...judging.loading import load_tokenizer
-
-    if not (needed or read.path or tokenizer):
-        return None
-    try:
-        return load_tokenizer(tokenizer, read.path, needed=True)
-    except ValueError:
-        if needed or tokenizer:
-            raise
-        return None
-
-
-def _loss(judge, read, tokenizer, corpus, options: dict[str, Any]) -> dict[str, Any]:
-    if corpus.texts is not None:
-        return judge(read.model, texts=corpus.texts, tokenizer=tokenizer, **options)
-    return judge(read.model, corpus.ids, tokenizer=tokenizer, **options)
 
 
 def _interval(result: dict[str, Any], name: str) -> str:
@@ -230,7 +209,7 @@ def effective_context(
 ) -> None:
     """Up to which distance the correlations of what a model generates agree with those of a corpus."""
     from ..corpora import TextSource, read_text
-    from ..operands import read_model
+    from ..operands import model_tokenizer, read_model
 
     source = TextSource(config, split, column, num_sentences, rules_seed, seed)
     text = read_text(corpus, source)
@@ -245,7 +224,7 @@ def effective_context(
             result = judge(text.data, other.data, tokenizer=shared, **options)
     else:
         read = read_model(model, rules_seed)
-        own = _tokenizer(read, tokenizer, needed=text.texts is not None)
+        own = model_tokenizer(read, tokenizer, needed=text.texts is not None)
         with counting(read.model, f"{model} generates {num_tokens} tokens"):
             result = judge(text.data, model=read.model, tokenizer=own, num_tokens=num_tokens, **options)
     columns = ("difference", "difference_stderr", "relative_difference", "agrees")

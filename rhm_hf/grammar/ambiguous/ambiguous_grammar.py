@@ -20,7 +20,6 @@ from .expansions import Expansion, Factors, RuleList, checked_expansions
 
 
 LISTED_TOKENS = 2**22  # of all sentences together, up to which they are listed
-ENTROPY_SENTENCES = 4096  # of the estimate elsewhere
 
 
 class AmbiguousGrammar(FixedTree):
@@ -90,10 +89,6 @@ class AmbiguousGrammar(FixedTree):
         """The number of children of a level-`level` node, 1..L."""
         return self.level(level).tuple_size
 
-    def block_length(self, level: int) -> int:
-        """The number of tokens below one node of a level, 0..L."""
-        return math.prod(self.tuple_size_at(below) for below in range(1, self._checked_level(level, 0) + 1))
-
     def shape(self) -> dict[str, str]:
         """What a card says about the shape."""
         sizes = [str(level.tuple_size) for level in self.levels]
@@ -135,9 +130,7 @@ class AmbiguousGrammar(FixedTree):
     def _entropy(self) -> tuple[float, float]:
         if self._sentences is not None:
             return float(ambiguous_counts.entropies(self._sentences[1])), 0.0
-        tokens = self.sample(ENTROPY_SENTENCES, split="evaluation")
-        nats = -self.laws.log_prob(self.laws.checked(tokens)).numpy()
-        return float(nats.mean()), float(nats.std(ddof=1) / math.sqrt(len(nats)))
+        return self.laws.sampled_entropy()
 
     @cached_property
     def _sentences(self) -> tuple[np.ndarray, np.ndarray] | None:

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number, checked
+from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_number, checked
 from ..layered.random_rules import distinct_tuples, raw_stream
-from ..names import FLOAT
+from ..names import FLOAT, set_integer
 from .expansions import Expansion, Factors, RuleList
 
 
@@ -17,13 +17,10 @@ class _Named:
 
     wraps: ClassVar[bool] = False
 
-    def _set(self, name: str, minimum: int, limit: int | None = None) -> None:
-        object.__setattr__(self, name, check_integer(name, getattr(self, name), minimum, limit))
-
     def _check_tree(self) -> None:
-        self._set("tuple_size", 1)
-        self._set("depth", 1, 64)
-        self._set("rules_seed", 0, SEED_LIMIT)
+        set_integer(self, "tuple_size", 1)
+        set_integer(self, "depth", 1, 64)
+        set_integer(self, "rules_seed", 0, SEED_LIMIT)
         if self.sentence_length >= 2**31:
             raise ValueError(
                 f"tuple_size={self.tuple_size} and depth={self.depth} make sentences of 2^31 tokens or more"
@@ -128,7 +125,7 @@ class ColouringParameters(_Named):
     _pattern: ClassVar[re.Pattern] = re.compile(r"colouring-q(\d+)-s(\d+)-L(\d+)")
 
     def __post_init__(self):
-        self._set("vocab_size", 2, 2**12)
+        set_integer(self, "vocab_size", 2, 2**12)
         self._check_tree()
 
     @property
@@ -174,9 +171,9 @@ class AmbiguousParameters(_Named):
     _pattern: ClassVar[re.Pattern] = re.compile(r"ambiguous-v(\d+)-m(\d+)-s(\d+)-L(\d+)")
 
     def __post_init__(self):
-        self._set("vocab_size", 1, MAX_VOCAB_SIZE)
+        set_integer(self, "vocab_size", 1, MAX_VOCAB_SIZE)
         self._check_tree()
-        self._set("num_synonyms", 1)
+        set_integer(self, "num_synonyms", 1)
         if self.num_synonyms > self.vocab_size**self.tuple_size:
             raise ValueError(
                 f"num_synonyms={self.num_synonyms} is too many: there are {self.vocab_size}^{self.tuple_size} tuples"

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from ..fixed_tree import FixedTree
-from ..sentences.plan import NUMBER_LIMIT, STEP, TABLE_BYTES, Layout, Level, Plan, Step, _packed, compose, widest_view
+from ..sentences.plan import NUMBER_LIMIT, STEP, Layout, Level, Plan, Step, _packed, composed_bottom, widest_view
 
 
 class ChainPlan(Plan):
@@ -114,12 +114,4 @@ def _block_levels(chain) -> list[Level]:
     if blocks.depth == 0:
         return [Level(np.arange(chain.vocab_size, dtype=np.int32)[:, None, None], np.ones((chain.vocab_size, 1)))]
     levels = [Level(r, p) for r, p in zip(blocks.rules, blocks.rule_probs, strict=True)]
-    while len(levels) > 1:
-        upper, lower = levels[-2:]
-        symbols, count, children = upper.rules.shape
-        rows = symbols * count * lower.rules.shape[1] ** children
-        alias_bytes = 0 if upper.is_uniform and lower.is_uniform else 12
-        if rows * (children * lower.rules.shape[2] * chain.token_dtype.itemsize + alias_bytes) > TABLE_BYTES:
-            break
-        levels[-2:] = [compose(upper, lower)]
-    return levels
+    return composed_bottom(levels, chain.token_dtype)

@@ -11,7 +11,7 @@ from .. import registry
 from ..layered.grammar import Grammar
 from ..layered.parameters import GrammarParameters
 from ..layered.uneven import LayeredParameters
-from ..names import Ensemble
+from ..names import Ensemble, set_integer
 from .chain_grammar import ChainGrammar
 
 
@@ -49,7 +49,7 @@ class FilteredParameters:
             )
         if self.cut_level == self.base.depth:
             raise ValueError(f"cut_level={self.cut_level} with depth={self.base.depth} cuts nothing: leave it out")
-        object.__setattr__(self, "cut_level", check_integer("cut_level", self.cut_level, 0, self.base.depth))
+        set_integer(self, "cut_level", 0, self.base.depth)
 
     @classmethod
     def of(cls, base: Any, cut_level: int) -> "FilteredParameters":

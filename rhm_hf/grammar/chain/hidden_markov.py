@@ -11,7 +11,7 @@ from .. import registry
 from ..layered.grammar import Grammar
 from ..layered.random_rules import raw_stream
 from ..layered.validation import law
-from ..names import FLOAT, Ensemble
+from ..names import FLOAT, Ensemble, set_integer
 from .chain_grammar import ChainGrammar
 
 
@@ -55,14 +55,11 @@ class HiddenMarkovParameters:
     wraps: ClassVar[bool] = False
 
     def __post_init__(self):
-        def set_checked(name, minimum, limit=None):
-            object.__setattr__(self, name, check_integer(name, getattr(self, name), minimum, limit))
-
-        set_checked("vocab_size", 1, MAX_VOCAB_SIZE)
-        set_checked("num_states", 1, MAX_VOCAB_SIZE)
-        set_checked("num_synonyms", 1, self.vocab_size + 1)
-        set_checked("sentence_length", 1, 2**31)
-        set_checked("rules_seed", 0, SEED_LIMIT)
+        set_integer(self, "vocab_size", 1, MAX_VOCAB_SIZE)
+        set_integer(self, "num_states", 1, MAX_VOCAB_SIZE)
+        set_integer(self, "num_synonyms", 1, self.vocab_size + 1)
+        set_integer(self, "sentence_length", 1, 2**31)
+        set_integer(self, "rules_seed", 0, SEED_LIMIT)
         object.__setattr__(self, "persistence", check_number("persistence", self.persistence, 0, 1))
         if self.num_states * max(self.num_states, self.vocab_size) > TABLE_LIMIT:
             raise ValueError(

@@ -4,6 +4,7 @@ A family overrides what it can compute. What it leaves out follows from the rest
 [`~rhm_hf.grammar.NotSupported`].
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from ..refusal import NotSupported
 from ..source import Source
 from .block_laws import block_posteriors_by_hiding
 from .inputs import checked_tokens
+
+
+ENTROPY_SENTENCES = 4096  # of the estimate where sentences are too many to list
 
 
 class Laws:
@@ -61,6 +65,12 @@ class Laws:
         if vary:
             logs = torch.where(place <= lengths[:, None], logs, 0.0)
         return logs.sum(1).to(dtype)
+
+    def sampled_entropy(self) -> tuple[float, float]:
+        """The mean of exact -log P, in nats, over 4096 sentences of the evaluation split, seed 0, and its error."""
+        tokens = self.source.sample(ENTROPY_SENTENCES, split="evaluation")
+        nats = -self.log_prob(self.checked(tokens), torch.float64).numpy()
+        return float(nats.mean()), float(nats.std(ddof=1) / math.sqrt(len(nats)))
 
     def parse(self, tokens: torch.Tensor) -> list[torch.Tensor]:
         """The levels that tokens determine, -1 where no rule derives a node's children."""

@@ -132,6 +132,11 @@ def checked_evidence(grammar: Source, evidence: Any) -> torch.Tensor:
         raise ValueError(f"evidence has shape {tuple(evidence.shape)}: it must be (sentences, {shape[0]}, {shape[1]})")
     if evidence.is_complex():
         raise ValueError(f"evidence has dtype {evidence.dtype}: likelihoods must be real")
+    return checked_likelihoods(evidence)
+
+
+def checked_likelihoods(evidence: torch.Tensor) -> torch.Tensor:
+    """Soft evidence of any shape in float64: finite and nowhere negative."""
     evidence = evidence.to(torch.float64)
     if evidence.numel() and not bool(((evidence >= 0) & (evidence < torch.inf)).all()):
         bad = evidence[~((evidence >= 0) & (evidence < torch.inf))][0].item()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import checked
+from ...checks import as_array, checked
 from .grammar import Grammar
 
 
@@ -43,7 +43,7 @@ def grammar_from_tensors(
     probs = None if rule_probs is None else _levels("rule_probs", rule_probs)
     if vocab_size is None and len(levels) > 1 and levels[-1].ndim == 3 and levels[-1].size:
         vocab_size = max(len(levels[-1]), int(levels[-1].max()) + 1)
-    return Grammar.from_rules(levels, probs, None if root_probs is None else _array(root_probs), vocab_size)
+    return Grammar.from_rules(levels, probs, None if root_probs is None else as_array(root_probs), vocab_size)
 
 
 def _loaded(path: Path) -> Any:
@@ -73,9 +73,4 @@ def _levels(name: str, values: Any) -> list[np.ndarray]:
         raise ValueError(
             f"{name} is a {type(values).__name__}: pass a dictionary {{0: tensor, 1: tensor, ..}} or a list"
         )
-    return [_array(value) for value in values]
-
-
-def _array(value: Any) -> np.ndarray:
-    """An array, of a tensor on any device too; numpy knows no tensors that require gradients or lie elsewhere."""
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    return [as_array(value) for value in values]

@@ -158,10 +158,6 @@ class Grammar(FixedTree):
         """The number of children of a level-`level` node, 1..L."""
         return self.rules_at(level).shape[2]
 
-    def block_length(self, level: int) -> int:
-        """The number of tokens below one node of a level, 0..L."""
-        return math.prod(self.tuple_size_at(below) for below in range(1, self._checked_level(level, 0) + 1))
-
     @cached_property
     def sentence_length(self) -> int:
         """d, in tokens."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_memory, check_number, checked
-from ..names import FLOAT
+from ..names import FLOAT, set_integer
 from .random_rules import random_rules
 
 
@@ -69,17 +69,14 @@ class GrammarParameters:
     wraps: ClassVar[bool] = False
 
     def __post_init__(self):
-        def set_checked(name, minimum, limit=None):
-            object.__setattr__(self, name, check_integer(name, getattr(self, name), minimum, limit))
-
-        set_checked("vocab_size", 1, MAX_VOCAB_SIZE)
-        set_checked("num_synonyms", 1)
-        set_checked("tuple_size", 2)
-        set_checked("depth", 1)
+        set_integer(self, "vocab_size", 1, MAX_VOCAB_SIZE)
+        set_integer(self, "num_synonyms", 1)
+        set_integer(self, "tuple_size", 2)
+        set_integer(self, "depth", 1)
         if self.num_classes is None:
             object.__setattr__(self, "num_classes", self.vocab_size)
-        set_checked("num_classes", 1, MAX_VOCAB_SIZE)
-        set_checked("rules_seed", 0, SEED_LIMIT)
+        set_integer(self, "num_classes", 1, MAX_VOCAB_SIZE)
+        set_integer(self, "rules_seed", 0, SEED_LIMIT)
         rules = max(self.vocab_size, self.num_classes) * self.num_synonyms
         what = f"num_synonyms={self.num_synonyms} rules of tuple_size={self.tuple_size} for each symbol"
         if self.tuple_size > 64:  # with fewer v^s can be written out, and says more below

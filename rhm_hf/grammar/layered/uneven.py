@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, checked
+from ..names import set_integer
 from .random_rules import random_rules
 
 
@@ -50,8 +51,8 @@ class LayeredParameters:
         def set_value(name, value):
             object.__setattr__(self, name, value)
 
-        set_value("num_classes", check_integer("num_classes", self.num_classes, 1, MAX_VOCAB_SIZE))
-        set_value("rules_seed", check_integer("rules_seed", self.rules_seed, 0, SEED_LIMIT))
+        set_integer(self, "num_classes", 1, MAX_VOCAB_SIZE)
+        set_integer(self, "rules_seed", 0, SEED_LIMIT)
         for name in ("vocab_sizes", "num_synonyms", "tuple_sizes"):
             values = getattr(self, name)
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import as_array
 from .production_rules import Rules, make_rules
 
 
@@ -103,11 +104,11 @@ def rules_from_mixed(
 
 def _kinds(generation: int, level: Any, vocab_size: int | None) -> list[np.ndarray]:
     if isinstance(level, Mapping) or (isinstance(level, Sequence) and not hasattr(level, "shape")):
-        tensors = [_array(level[k]) for k in range(len(level))]
+        tensors = [as_array(level[k]) for k in range(len(level))]
         if any(t.ndim != 3 for t in tensors) or len({len(t) for t in tensors}) != 1:
             raise ValueError(f"rules[{generation}] must hold tensors (symbols, rules, children) of the same symbols")
         return tensors
-    padded = _array(level)
+    padded = as_array(level)
     if padded.ndim != 3:
         raise ValueError(f"rules[{generation}] has shape {padded.shape}: it must be (symbols + 1, rules, children)")
     filler = int(padded.max()) if vocab_size is None else vocab_size
@@ -117,7 +118,3 @@ def _kinds(generation: int, level: Any, vocab_size: int | None) -> list[np.ndarr
     if (sizes != sizes[:1]).any():
         raise ValueError(f"rules[{generation}] has rules of different lengths at one place of different symbols")
     return [padded[:-1][:, sizes[0] == size][:, :, :size] for size in sorted(set(sizes[0].tolist()))]
-
-
-def _array(value: Any) -> np.ndarray:
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...checks import SEED_LIMIT, check_integer, checked
+from ..names import set_integer
 from ..sentences.keys import philox_key
 from .production_rules import Rules, make_rules, rules_from_text
 
@@ -68,7 +69,7 @@ class PCFGParameters:
         def set_value(name, value):
             object.__setattr__(self, name, value)
 
-        set_value("rules_seed", check_integer("rules_seed", self.rules_seed, 0, SEED_LIMIT))
+        set_integer(self, "rules_seed", 0, SEED_LIMIT)
         drawn = (self.vocab_size, self.num_rules, self.tuple_sizes, self.depth)
         if self.title is not None:
             if self.title not in gallery():
@@ -76,9 +77,9 @@ class PCFGParameters:
             if self.rules_seed or any(value is not None for value in drawn):
                 raise ValueError(f"title={self.title!r} is one grammar: it goes with no other value and no rules_seed")
             return
-        set_value("vocab_size", check_integer("vocab_size", self.vocab_size, 2, SYMBOL_LIMIT))
-        set_value("num_rules", check_integer("num_rules", self.num_rules, 1, SYMBOL_LIMIT))
-        set_value("depth", check_integer("depth", self.depth, 1, SYMBOL_LIMIT))
+        set_integer(self, "vocab_size", 2, SYMBOL_LIMIT)
+        set_integer(self, "num_rules", 1, SYMBOL_LIMIT)
+        set_integer(self, "depth", 1, SYMBOL_LIMIT)
         sizes = tuple(check_integer("tuple_sizes", size, 1, 2**8) for size in self.tuple_sizes or ())
         if not sizes or list(sizes) != sorted(set(sizes)):
             raise ValueError(f"tuple_sizes={self.tuple_sizes!r} must be arities in ascending order, such as (2, 3)")

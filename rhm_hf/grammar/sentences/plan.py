@@ -207,12 +207,18 @@ def composed_levels(grammar: Any) -> list[Level]:
     levels = [Level(r, p) for r, p in zip(grammar.rules, grammar.rule_probs, strict=True)]
     classes = Level(np.arange(grammar.num_classes, dtype=np.int32)[None, :, None], grammar.root_probs[None])
     levels[0] = compose(classes, levels[0])
+    return composed_bottom(levels, grammar.token_dtype)
+
+
+def composed_bottom(levels: list[Level], token_dtype: np.dtype) -> list[Level]:
+    """Levels, root first, the lowest ones composed for as long as their table has at most `TABLE_BYTES`."""
+    levels = list(levels)
     while len(levels) > 1:
         upper, lower = levels[-2:]
         symbols, count, children = upper.rules.shape
         rows = symbols * count * lower.rules.shape[1] ** children
         alias_bytes = 0 if upper.is_uniform and lower.is_uniform else 12
-        if rows * (children * lower.rules.shape[2] * grammar.token_dtype.itemsize + alias_bytes) > TABLE_BYTES:
+        if rows * (children * lower.rules.shape[2] * token_dtype.itemsize + alias_bytes) > TABLE_BYTES:
             break
         levels[-2:] = [compose(upper, lower)]
     return levels

@@ -5,11 +5,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ...checks import check, check_integer, checked
+from ...checks import check, checked
 from .. import registry
 from ..layered.parameters import GrammarParameters
 from ..layered.uneven import LayeredParameters
-from ..names import Ensemble
+from ..names import Ensemble, set_integer
 from .placements import count_placements, sparse_suffix
 
 
@@ -40,7 +40,7 @@ class SparseParameters:
 
     def __post_init__(self):
         check("base", self.base, Ensemble)
-        object.__setattr__(self, "sparsity", check_integer("sparsity", self.sparsity, 1))
+        set_integer(self, "sparsity", 1)
         if not isinstance(self.base, GrammarParameters | LayeredParameters):
             raise ValueError(
                 f"sparsity={self.sparsity} of {self.base.name}: a filtered grammar or a chain cannot be made sparse, "

@@ -18,7 +18,6 @@ from .tree_sampling import Tree, TreePlan, drawn_derivations
 
 
 ENUMERATION_LIMIT = 2**14  # derivations, up to which the number and the entropy of sentences are counted exactly
-ENTROPY_SENTENCES = 4096  # of the estimate elsewhere
 
 
 class TreeGrammar(Source):
@@ -99,11 +98,6 @@ class TreeGrammar(Source):
         """Their probabilities, by arity."""
         return self.rule_probs[self.depth - self._checked_level(level, 1)]
 
-    def _checked_level(self, level: int, lowest: int) -> int:
-        if not lowest <= level <= self.depth:
-            raise ValueError(f"level={level} is out of range: this grammar has levels {lowest} to {self.depth}")
-        return level
-
     def shape(self) -> dict[str, str]:
         """Depth, arities and lengths."""
         arities = sorted({group.shape[2] for level in self.rules for group in level})
@@ -159,9 +153,7 @@ class TreeGrammar(Source):
         if self._sentences is not None:
             p = np.array(list(self._sentences.values()))
             return float(-(p * np.log(p)).sum()), 0.0
-        tokens = self.sample(ENTROPY_SENTENCES, split="evaluation")
-        nats = -self.laws.log_prob(self.laws.checked(tokens)).numpy()
-        return float(nats.mean()), float(nats.std(ddof=1) / math.sqrt(len(nats)))
+        return self.laws.sampled_entropy()
 
     @cached_property
     def _sentences(self) -> dict[tuple[int, ...], float] | None:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_number, checked
-from ..names import FLOAT
+from ..names import FLOAT, set_integer
 
 
 _NAME = re.compile(r"trees-v(\d+)((?:-[sf](?:[^-]|(?<=e)-)+)+)-L(\d+)(?:-c(\d+))?")
@@ -68,11 +68,11 @@ class TreeParameters:
         def set_value(name, value):
             object.__setattr__(self, name, value)
 
-        set_value("vocab_size", check_integer("vocab_size", self.vocab_size, 1, MAX_VOCAB_SIZE))
-        set_value("depth", check_integer("depth", self.depth, 1, 64))
+        set_integer(self, "vocab_size", 1, MAX_VOCAB_SIZE)
+        set_integer(self, "depth", 1, 64)
         classes = self.vocab_size if self.num_classes is None else self.num_classes
         set_value("num_classes", check_integer("num_classes", classes, 1, MAX_VOCAB_SIZE))
-        set_value("rules_seed", check_integer("rules_seed", self.rules_seed, 0, SEED_LIMIT))
+        set_integer(self, "rules_seed", 0, SEED_LIMIT)
         levels = _per_level("num_rules", self.num_rules, self.depth)
         set_value("num_rules", tuple(_checked_choices(g, level) for g, level in enumerate(levels)))
         set_value("arity_probs", self._checked_probs())

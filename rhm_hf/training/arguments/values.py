@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field, fields
 from typing import Any
 
+from ...checks import INTEGER_LIMIT
 
-INTEGER_LIMIT = 2**63
+
 SIZE_LIMIT = 2**40  # of counts, which are sizes of something
 
 

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ...laws.inputs import checked_tokens, padded
+from ....checks import as_array
+from ...laws.inputs import checked_likelihoods, checked_tokens, padded
 from ...source import Source
 
 
@@ -39,9 +40,9 @@ def given_evidence(
         raise ValueError("lengths goes with evidence: rows of tokens are padded with PAD")
     if mask is None:
         return checked_rows(source, tokens), None
-    tokens, hidden = padded(tokens, source.vocab_size + 1), _numpy(mask)
+    tokens, hidden = padded(tokens, source.vocab_size + 1), as_array(mask)
     device = tokens.device if isinstance(tokens, torch.Tensor) else torch.device("cpu")
-    array = _numpy(tokens)
+    array = as_array(tokens)
     if hidden.dtype != bool or hidden.shape != array.shape:
         raise ValueError(
             f"mask has shape {hidden.shape} and dtype {hidden.dtype}: it must be bool, True where a token is hidden, "
@@ -55,22 +56,15 @@ def given_evidence(
 
 def _checked_evidence(source, evidence: Any, lengths: Any) -> tuple[Rows, np.ndarray]:
     device = evidence.device if isinstance(evidence, torch.Tensor) else torch.device("cpu")
-    array = _numpy(evidence)
+    array = as_array(evidence)
     if array.ndim != 3 or array.shape[2] != source.vocab_size or array.dtype.kind not in "fiu":
         raise ValueError(
             f"evidence has shape {array.shape} and dtype {array.dtype}: it must be numbers (sentences, t, "
             f"{source.vocab_size})"
         )
-    array = array.astype(np.float64)
-    allowed = np.isfinite(array) & (array >= 0)
-    if not allowed.all():
-        raise ValueError(f"evidence holds {array[~allowed][0]}: likelihoods must be finite and >= 0")
+    array = checked_likelihoods(torch.from_numpy(np.array(array, dtype=np.float64, order="C"))).numpy()
     n, t, _ = array.shape
-    sizes = np.full(n, t) if lengths is None else _numpy(lengths)
+    sizes = np.full(n, t) if lengths is None else as_array(lengths)
     if sizes.shape != (n,) or sizes.dtype.kind not in "iu" or (n and (sizes.min() < 0 or sizes.max() > t)):
         raise ValueError(f"lengths must be {n} integers from 0 to {t}: the numbers of tokens of the rows")
     return Rows(np.zeros((n, t), np.int64), sizes.astype(np.int64), device), array
-
-
-def _numpy(value: Any) -> np.ndarray:
-    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)

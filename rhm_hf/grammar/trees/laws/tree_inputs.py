@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...laws.inputs import checked_mask, checked_tokens
+from ...laws.inputs import checked_likelihoods, checked_mask, checked_tokens
 
 
 def lengths_of(source: Any, tokens: torch.Tensor) -> torch.Tensor:
@@ -59,8 +59,4 @@ def _checked_evidence(source: Any, evidence: Any) -> torch.Tensor:
             f"evidence has shape {tuple(evidence.shape)} and dtype {evidence.dtype}: it must be real, of shape "
             f"(sentences, T, {source.vocab_size})"
         )
-    evidence = evidence.to(torch.float64)
-    if evidence.numel() and not bool(((evidence >= 0) & (evidence < torch.inf)).all()):
-        bad = evidence[~((evidence >= 0) & (evidence < torch.inf))][0].item()
-        raise ValueError(f"evidence holds {bad}: likelihoods must be finite and >= 0")
-    return evidence
+    return checked_likelihoods(evidence)
