@@ -181,7 +181,8 @@ __all__ = [  # written out, as type checkers ask for
     "theory",
     "training",
 ]
-__getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
+if not TYPE_CHECKING:  # to type checkers an unknown name is an error
+    __getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
 
 
 from . import register  # noqa: E402  last: its hooks may run at once and need everything above

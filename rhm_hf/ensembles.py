@@ -7,6 +7,7 @@ whatever a row is of.
 import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ CONVERGED = 0.1  # nats of train loss
 AT_MOST, AT_LEAST = "at most", "at least"
 
 
-def group(rows: Sequence[dict], *keys: str) -> dict:
+def group(rows: Sequence[dict[str, Any]], *keys: str) -> dict[str, Any]:
     """Rows by the values of some columns, in the order of their first appearance.
 
     Args:
@@ -32,17 +33,19 @@ def group(rows: Sequence[dict], *keys: str) -> dict:
     return groups
 
 
-def distinct(rows: Sequence[dict], *keys: str) -> list:
+def distinct(rows: Sequence[dict[str, Any]], *keys: str) -> list[Any]:
     """The different values, or tuples of values, of some columns, in the order of their first appearance."""
     return list(group(rows, *keys))
 
 
-def where(rows: Sequence[dict], **values: object) -> list[dict]:
+def where(rows: Sequence[dict[str, Any]], **values: object) -> list[dict[str, Any]]:
     """The rows whose columns have these values: `where(rows, model="gpt2", level=1)`."""
     return [row for row in rows if all(row.get(key, "") == value for key, value in values.items())]
 
 
-def averages(rows: Sequence[dict], x: str, y: str, over: str = "rules_seed") -> tuple[list, list[float], list[float]]:
+def averages(
+    rows: Sequence[dict[str, Any]], x: str, y: str, over: str = "rules_seed"
+) -> tuple[list[Any], list[float], list[float]]:
     """The mean curve of an ensemble with error bars over its grammars.
 
     Rows of one grammar at one x, such as those of several model seeds, are averaged first: they are no more grammars.
@@ -69,7 +72,9 @@ def averages(rows: Sequence[dict], x: str, y: str, over: str = "rules_seed") -> 
     return found
 
 
-def ensemble(rows: Sequence[dict], x: str, y: str, over: str = "rules_seed") -> tuple[np.ndarray, np.ndarray]:
+def ensemble(
+    rows: Sequence[dict[str, Any]], x: str, y: str, over: str = "rules_seed"
+) -> tuple[np.ndarray, np.ndarray]:
     """The curves of all grammars of one ensemble, side by side.
 
     Args:
@@ -92,7 +97,7 @@ def ensemble(rows: Sequence[dict], x: str, y: str, over: str = "rules_seed") -> 
     return np.array(sizes), np.array([[table[size] for size in sizes] for table in tables])
 
 
-def unconverged(row: dict) -> bool:
+def unconverged(row: dict[str, Any]) -> bool:
     """Whether a classifier is far from having its training set by heart: its error then says how long it was trained.
 
     That is a train loss above .1 nats.
@@ -100,7 +105,7 @@ def unconverged(row: dict) -> bool:
     return row["train_loss"] > CONVERGED
 
 
-def marked(point: float, sizes: Sequence[float], name: str = "half_way") -> dict:
+def marked(point: float, sizes: Sequence[float], name: str = "half_way") -> dict[str, Any]:
     """Where a curve crosses a threshold, as two columns: the place, and whether it is only a bound.
 
     Args:
@@ -119,7 +124,7 @@ def marked(point: float, sizes: Sequence[float], name: str = "half_way") -> dict
     return {name: float(min(max(point, low), high)), f"{name}_bound": bound}
 
 
-def marked_mean(mean: float, num_before: int, num_beyond: int, name: str = "half_way") -> dict:
+def marked_mean(mean: float, num_before: int, num_beyond: int, name: str = "half_way") -> dict[str, Any]:
     """The same for a mean over grammars, in which some lie outside the range of sizes and count with its end."""
     bound = AT_MOST if num_before else AT_LEAST if num_beyond else ""
     if num_before and num_beyond:
@@ -127,7 +132,7 @@ def marked_mean(mean: float, num_before: int, num_beyond: int, name: str = "half
     return {name: float(mean), f"{name}_bound": bound}
 
 
-def scale(data: Sequence[dict], keys: Sequence[str] = ("rules_seed", "model_seed")) -> str:
+def scale(data: Sequence[dict[str, Any]], keys: Sequence[str] = ("rules_seed", "model_seed")) -> str:
     """How much a picture is made of: "4 grammars, 1 model seed", for titles and captions."""
     names = {"rules_seed": "grammar", "model_seed": "model seed", "sample_seed": "sample"}
     counts = [(len({row[key] for row in data if row.get(key, "") != ""}), names.get(key, key)) for key in keys]

@@ -27,7 +27,7 @@ class Upload:
     repo_type: str = "model"
     space_sdk: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         from huggingface_hub.errors import HFValidationError
         from huggingface_hub.utils import validate_repo_id
 

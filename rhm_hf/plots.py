@@ -7,7 +7,7 @@ of legends of nine entries, markers beside colours. Hollow markers are bounds, o
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,13 +16,17 @@ from .grammar import Grammar
 from .inference import plateau, position_entropies
 
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
 WIDTH = 7.0  # inches, of every picture
 INKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#7A5195", "#A0522D")  # Okabe and Ito's
 GAP = 0.06  # of a panel's height, between names at the ends of lines
 MARKERS = "os^Dv<>pP"
 
 
-def plateaus(grammar: Grammar) -> list[dict]:
+def plateaus(grammar: Grammar) -> list[dict[str, Any]]:
     """The exact losses of the best possible model that sees only its own aligned level-l block, l = 0..L.
 
     Returns:
@@ -49,7 +53,9 @@ def plateaus(grammar: Grammar) -> list[dict]:
     ]
 
 
-def learning_curve(rows: Sequence[dict], exact: Sequence[dict], path: str | Path, title: str = "") -> None:
+def learning_curve(
+    rows: Sequence[dict[str, Any]], exact: Sequence[dict[str, Any]], path: str | Path, title: str = ""
+) -> None:
     """KL against the number of training sentences, over all positions and at the last one, with the exact plateaus.
 
     Args:
@@ -85,7 +91,7 @@ def _numbers(keys) -> list[int]:
     return [len(set(column)) for column in zip(*keys, strict=True)]
 
 
-def new_figure(panels: int, width: float = 4.2, height: float = 3.9, rows: int = 1):
+def new_figure(panels: int, width: float = 4.2, height: float = 3.9, rows: int = 1) -> tuple["Figure", np.ndarray]:
     """A figure of so many panels, drawn without a display or global state.
 
     Returns:
@@ -96,7 +102,7 @@ def new_figure(panels: int, width: float = 4.2, height: float = 3.9, rows: int =
     return figure, axes[0] if rows == 1 else axes
 
 
-def sheet(panels: int, height: float = 2.7, **options: object):
+def sheet(panels: int, height: float = 2.7, **options: object) -> tuple["Figure", np.ndarray]:
     """A picture 7 inches wide with at most two panels a row.
 
     Args:
@@ -124,7 +130,7 @@ def _figure(width: float, height: float):
     return figure
 
 
-def colour(position: int, of: int):
+def colour(position: int, of: int) -> tuple[float, float, float, float]:
     """The colour of the `position`-th of so many curves that have an order, such as levels or sizes.
 
     From dark to light, and no lighter than prints well.
@@ -134,21 +140,21 @@ def colour(position: int, of: int):
     return colormaps["viridis"](0.8 * position / max(1, of - 1))
 
 
-def ink(i: int, of: int | None = None) -> dict:
+def ink(i: int, of: int | None = None) -> dict[str, Any]:
     """Colour and marker of the i-th curve: of an ordered family where `of` says of how many, else of single ones."""
     return {"color": INKS[i % len(INKS)] if of is None else colour(i, of), "marker": MARKERS[i % len(MARKERS)]}
 
 
 def curve(
     ax: Any,
-    rows: Sequence[dict],
+    rows: Sequence[dict[str, Any]],
     x: str,
     y: str,
     i: int = 0,
     label: str = "",
     of: int | None = None,
     errors: str | None = None,
-    hollow: str | Callable[[dict], bool] | None = None,
+    hollow: str | Callable[[dict[str, Any]], bool] | None = None,
     **style: object,
 ) -> None:
     """The mean over grammars with error bars over them.
@@ -180,7 +186,7 @@ def curve(
             )
 
 
-def limited(row: dict) -> bool:
+def limited(row: dict[str, Any]) -> bool:
     """Whether the table says that the step limit ended the run of a row."""
     return "step" in str(row.get("stopped_by", "")) or row.get("steps_limit") == 1
 
@@ -212,7 +218,7 @@ def place_line(ax: Any, value: float, label: str = "") -> None:
     )  # fmt: skip
 
 
-def finish(ax: Any, title: str = "", labels: str = "legend", **settings) -> None:
+def finish(ax: Any, title: str = "", labels: str = "legend", **settings: Any) -> None:
     """Common settings of a panel: plain numbers on logarithmic axes, a light grid, no frame.
 
     Args:

@@ -1,6 +1,7 @@
 """The commands and their order; none of their modules imports a heavy library before it runs."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -8,7 +9,7 @@ from .commands import catalogue, grammars, judged, probes, pushed, runs, shown, 
 from .group import Rhm
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=Rhm,
     name="rhm",
     add_completion=True,
@@ -43,7 +44,7 @@ def rhm(
         print(context.get_help())
 
 
-PANELS = {
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Grammars": (shown.show, pushed.play, grammars.info, grammars.theory, verified.verify),
     "Models and texts": (
         judged.kl,
@@ -62,14 +63,19 @@ PANELS = {
     "Results": (written.status, written.plot, written.report),
     "What there is": (catalogue.families, catalogue.metrics, catalogue.tasks),
 }
-RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}  # read by the library itself
+RAW: dict[str, Any] = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}  # read by the library itself
+
+RAW_COMMANDS = (runs.train, runs.sweep)
 
 for panel, commands in PANELS.items():
     for command in commands:
-        raw = command in (runs.train, runs.sweep)
         app.command(
             command.__name__,
             rich_help_panel=panel,
-            context_settings=RAW if raw else None,
-            add_help_option=not raw,
+            context_settings=RAW if command in RAW_COMMANDS else None,
+            add_help_option=command not in RAW_COMMANDS,
         )(command)

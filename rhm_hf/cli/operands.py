@@ -13,10 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .group import suggestion
 from .progress import heavy, progress
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ..grammar import Source
 
 
 def is_path(text: str) -> bool:
@@ -26,7 +32,7 @@ def is_path(text: str) -> bool:
     return "/" in text or is_rules_file(text)
 
 
-def read_grammar(text: str, rules_seed: int | None = None):
+def read_grammar(text: str, rules_seed: int | None = None) -> "Source":
     """The grammar that a word on the command line stands for.
 
     Args:
@@ -84,7 +90,7 @@ class NamedModel:
     name: str
     path: str
 
-    def tokenizer(self, needed: bool = False):
+    def tokenizer(self, needed: bool = False) -> "PreTrainedTokenizerBase | None":
         """The tokenizer beside it, None where none is needed or the model is an oracle."""
         from ..judging.loading import load_tokenizer
 

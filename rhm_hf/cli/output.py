@@ -187,7 +187,7 @@ def write_text(path: str | Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def csv_text(rows: Sequence[Mapping]) -> str:
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as CSV; columns in the order in which rows name them, what a row lacks empty; floats to the last bit."""
     text = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))

@@ -50,8 +50,12 @@ class Lines:
     """Counts, and writes a line a minute until it is over."""
 
     def __init__(self, label: str, total: float | None, unit: str):
-        self.label, self.total, self.unit = label, total, unit
-        self.done, self.start, self.over = 0.0, time.monotonic(), threading.Event()
+        self.label: str = label
+        self.total: float | None = total
+        self.unit: str = unit
+        self.done: float = 0.0
+        self.start: float = time.monotonic()
+        self.over: threading.Event = threading.Event()
 
     def advance(self, amount: float = 1) -> None:
         """So much more is done."""

@@ -55,4 +55,5 @@ __all__ = [
     "rhm_tokenizer",
     "tokens_of",
 ]
-__getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
+if not TYPE_CHECKING:  # to type checkers an unknown name is an error
+    __getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)

@@ -83,8 +83,8 @@ class CharEncoder:
         if longer or tokenizer.unk_token_id is None:
             what = f"holds {longer[0]!r}" if longer else "has no unknown token"
             raise ValueError(f"tokenizer {what}: characters need a tokenizer made by char_tokenizer")
-        self.num_symbols = max([*vocabulary.values(), tokenizer.unk_token_id]) + 1
-        self.table = np.full(CODE_POINTS, tokenizer.unk_token_id, dtype=smallest_dtype(self.num_symbols))
+        self.num_symbols: int = max([*vocabulary.values(), tokenizer.unk_token_id]) + 1
+        self.table: np.ndarray = np.full(CODE_POINTS, tokenizer.unk_token_id, dtype=smallest_dtype(self.num_symbols))
         self.table[[ord(token) for token in vocabulary]] = list(vocabulary.values())
 
     def __call__(self, text: str) -> np.ndarray:

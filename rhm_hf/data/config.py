@@ -69,7 +69,7 @@ class RHMDatasetConfig(datasets.BuilderConfig):
     levels: bool = False
     grammar: Any = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("data_dir", "data_files"):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name}={getattr(self, name)!r}: the dataset 'rhm' is generated and reads no files")
@@ -94,7 +94,7 @@ class RHMDatasetConfig(datasets.BuilderConfig):
         check_split_sizes(self.grammar, *self.split_sizes.values(), self.sampling)
         super().__post_init__()
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         same_type = isinstance(other, RHMDatasetConfig)
         return same_type and all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self))
 
@@ -103,7 +103,7 @@ class RHMDatasetConfig(datasets.BuilderConfig):
         """The number of sentences of the three splits."""
         return {split: getattr(self, size) for split, size in SPLIT_SIZES.items()}
 
-    def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
+    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: datasets.Features | None = None) -> str:
         """The cache directory's name: a function of the content, not of the keywords that were passed."""
         parameters = self.grammar.parameters
         grammar = f"custom-{self.grammar.fingerprint}" if parameters is None else f"{self.name}-rules{self.rules_seed}"

@@ -65,14 +65,17 @@ class CountPairs(PipelineStep):
         sparse: bool | None = None,
     ):
         super().__init__()
-        self.output_folder, self.tokenizer = str(Path(output_folder).absolute()), str(tokenizer)
-        self.distances, self.num_blocks, self.sparse = list(checked_distances(distances)), num_blocks, sparse
+        self.output_folder: str = str(Path(output_folder).absolute())
+        self.tokenizer: str = str(tokenizer)
+        self.distances: list[int] = list(checked_distances(distances))
+        self.num_blocks: int = num_blocks
+        self.sparse: bool | None = sparse
         self._empty_counts(Encoder(self.tokenizer))
 
     def _empty_counts(self, encoder: "Encoder") -> PairCounts:
         return keyed_counts(self.distances, encoder.vocab_size, num_blocks=self.num_blocks, sparse=self.sparse)
 
-    def run(self, data: Any, rank: int = 0, world_size: int = 1):
+    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
         """Counts what comes by; the file of this task is written when all of it has, and is there whole or not."""
         encoder = Encoder(self.tokenizer)
         counts, waiting, size = self._empty_counts(encoder), [], 0
@@ -154,7 +157,7 @@ class Encoder:
         self._table = None
         with contextlib.suppress(ValueError):  # its tokens are longer than a character
             self._table = CharEncoder(self._tokenizer)
-        self.vocab_size = len(self._tokenizer) if self._table is None else self._table.num_symbols
+        self.vocab_size: int = len(self._tokenizer) if self._table is None else self._table.num_symbols
 
     def __call__(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
         if self._table is not None:

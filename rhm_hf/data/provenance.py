@@ -130,7 +130,7 @@ def _parts(dataset: Any) -> list:
     return list(dataset.values()) if isinstance(dataset, Mapping) else [dataset]
 
 
-def parsed(line: str) -> dict | None:
+def parsed(line: str) -> dict[str, Any] | None:
     """The record of a line written by [`describe`], None for any other line."""
     try:
         record = json.loads(line)["grammar"]

@@ -5,6 +5,7 @@ Its module's name is the dataset's name and its cache folder's; the rows themsel
 
 import difflib
 from dataclasses import fields
+from typing import Any
 
 import datasets
 from datasets.builder import Key
@@ -39,7 +40,7 @@ class RHMDatasetBuilder(datasets.ArrowBasedBuilder):
     BUILDER_CONFIG_CLASS = RHMDatasetConfig
     DEFAULT_CONFIG_NAME = DEFAULT_NAME
 
-    def __init__(self, *, hash: str | None = None, **kwargs):
+    def __init__(self, *, hash: str | None = None, **kwargs: Any):
         super().__init__(hash=hash or source_hash(), **kwargs)
 
     def _create_builder_config(self, config_name=None, custom_features=None, config_id=None, **config_kwargs):

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import datasets
 import numpy as np
@@ -23,6 +23,9 @@ import pyarrow as pa
 from ..checks import NonNegativeInt, OwnCheck, PositiveInt, check_integer, checked
 from .characters import Alphabet, CharEncoder, char_tokenizer
 
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 WIKITEXT = {"wikitext-2": "wikitext-2-raw-v1", "wikitext-103": "wikitext-103-raw-v1"}  # name -> config on the Hub
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -74,7 +77,7 @@ class CharCorpus:
     """
 
     splits: dict[str, CharText]
-    tokenizer: "PreTrainedTokenizerBase"  # noqa: F821  transformers is not needed to name it
+    tokenizer: "PreTrainedTokenizerBase"
     num_symbols: int
 
     @checked
@@ -103,7 +106,7 @@ class CharCorpus:
 def char_corpus(
     source: Annotated[Any, OwnCheck()] = None,
     *,
-    text_file: "str | Path | Iterable[str | Path] | Mapping | None" = None,
+    text_file: "str | Path | Iterable[str | Path] | Mapping[str, Any] | None" = None,
     text_column: str = "text",
     tokenizer: Any = None,
     max_vocab_size: PositiveInt | None = None,
@@ -250,7 +253,9 @@ def _translated(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return out
 
 
-def resplit(splits: dict, train_characters: PositiveInt | None, test_fraction: float | None) -> dict[str, CharText]:
+def resplit(
+    splits: dict[str, Any], train_characters: PositiveInt | None, test_fraction: float | None
+) -> dict[str, CharText]:
     """One split into `train` and `test`: see [`char_corpus`]."""
     if train_characters is None and test_fraction is None:
         return splits

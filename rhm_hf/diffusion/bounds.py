@@ -41,7 +41,7 @@ class DenoisingLoss:
                 "number of steps of the D3PM bound"
             )
         self.process = process
-        self.steps = None if steps is None else check_integer("steps", steps, 1)
+        self.steps: int | None = None if steps is None else check_integer("steps", steps, 1)
         self._prior = process.prior_kl()
 
     def num_uniforms(self, length: int) -> int:

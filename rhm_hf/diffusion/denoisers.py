@@ -67,18 +67,20 @@ class ExactDenoiser(Denoiser):
                 f"process has num_symbols={process.num_symbols} and the grammar vocab_size={grammar.vocab_size}: make "
                 "it with num_symbols=grammar.vocab_size"
             )
-        self.grammar, self.process, self.dtype = grammar, process, dtype
+        self.grammar: Source = grammar
+        self.process: Any = process
+        self.dtype: torch.dtype | None = dtype
         self._device = torch.device(device)
 
     @property
     def device(self) -> torch.device:
         return self._device
 
-    def excludes(self, tokens: torch.Tensor):
+    def excludes(self, tokens: torch.Tensor) -> torch.Tensor:
         """Sentences that are not grammatical: on the way to them some token has probability 0."""
         return log_prob(self.grammar, tokens).isneginf()
 
-    def __call__(self, noisy: torch.Tensor, t: float | torch.Tensor | None):
+    def __call__(self, noisy: torch.Tensor, t: float | torch.Tensor | None) -> torch.Tensor:
         evidence = self.process.evidence(noisy, t)
         laws, _ = posteriors(self.grammar, evidence=evidence, dtype=self.dtype, return_log_evidence=True)
         return laws[0].log()
@@ -119,11 +121,12 @@ class ModelDenoiser(Denoiser):
                 f"model is a {type(bare).__name__}, which sees only what lies before: set config.is_causal=False "
                 "where its architecture supports that, or take a masked model"
             )
-        self.model, self.process = model, process
-        self.num_bins = num_ids - needed
+        self.model: torch.nn.Module = model
+        self.process: Any = process
+        self.num_bins: int = num_ids - needed
         self._bare = bare
         if getattr(bare.config, "time_embedding", False) and "timesteps" in inspect.signature(bare.forward).parameters:
-            self.time = "argument"
+            self.time: str = "argument"
         else:
             self.time = "token" if self.num_bins else "none"
 
@@ -131,12 +134,12 @@ class ModelDenoiser(Denoiser):
     def device(self) -> torch.device:
         return self._bare.device
 
-    def excludes(self, tokens: torch.Tensor):
+    def excludes(self, tokens: torch.Tensor) -> torch.Tensor:
         """Of an exact oracle, whose rows are uniform after what cannot be, the sentences that are not grammatical."""
         grammar = getattr(self._bare, "grammar", None)
         return super().excludes(tokens) if grammar is None else log_prob(grammar, tokens).isneginf()
 
-    def __call__(self, noisy: torch.Tensor, t: float | torch.Tensor | None):
+    def __call__(self, noisy: torch.Tensor, t: float | torch.Tensor | None) -> torch.Tensor:
         inputs, extra = noisy, {}
         if self.time == "argument":
             extra["timesteps"] = as_time(t, noisy).expand(len(noisy), 1)[:, 0]

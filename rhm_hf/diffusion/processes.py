@@ -33,9 +33,9 @@ class DiscreteDiffusion:
 
     @checked
     def __init__(self, num_symbols: PositiveInt, schedule: str | Schedule = "linear"):
-        self.num_symbols = check_integer("num_symbols", num_symbols, 2)
-        self.schedule = schedule_of(schedule)
-        self.mask_token_id = num_symbols + 2
+        self.num_symbols: int = check_integer("num_symbols", num_symbols, 2)
+        self.schedule: Schedule = schedule_of(schedule)
+        self.mask_token_id: int = num_symbols + 2
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_symbols}, {self.schedule!r})"
@@ -155,10 +155,10 @@ class MaskedDiffusion(DiscreteDiffusion):
     def _replacements(self, uniforms):
         return torch.full(uniforms.shape, self.mask_token_id, device=uniforms.device)
 
-    def uncertain(self, noisy: torch.Tensor):
+    def uncertain(self, noisy: torch.Tensor) -> torch.Tensor:
         return noisy == self.mask_token_id
 
-    def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor | None = None):
+    def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor | None = None) -> torch.Tensor:
         """One row for a visible token, ones for a hidden one, whatever the time; see [`DiscreteDiffusion`]."""
         hidden = (noisy == self.mask_token_id).unsqueeze(-1)
         symbols = torch.nn.functional.one_hot(torch.where(hidden[..., 0], 0, noisy), self.num_symbols)
@@ -170,7 +170,7 @@ class MaskedDiffusion(DiscreteDiffusion):
         log_probs: torch.Tensor,
         s: float | torch.Tensor | None,
         t: float | torch.Tensor | None,
-    ):
+    ) -> torch.Tensor:
         start, end = (self.schedule.alpha(time) for time in checked_times(s, t, noisy))
         stays = ((1 - start) / (1 - end)).log().to(log_probs.dtype).expand(noisy.shape)
         shown = ((start - end) / (1 - end)).log().to(log_probs.dtype).unsqueeze(-1)
@@ -195,7 +195,7 @@ class UniformDiffusion(DiscreteDiffusion):
     def _replacements(self, uniforms):
         return (uniforms * self.num_symbols).long().clamp(max=self.num_symbols - 1)
 
-    def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor | None):
+    def evidence(self, noisy: torch.Tensor, t: float | torch.Tensor | None) -> torch.Tensor:
         return mixed_with_uniform(noisy, self.schedule.alpha(as_time(t, noisy)).unsqueeze(-1), self.num_symbols)
 
     def log_reverse(
@@ -204,7 +204,7 @@ class UniformDiffusion(DiscreteDiffusion):
         log_probs: torch.Tensor,
         s: float | torch.Tensor | None,
         t: float | torch.Tensor | None,
-    ):
+    ) -> torch.Tensor:
         # sum_i q(k | j, i) p_i = Q_st[k, j] sum_i Q_0s[i, k] w_i with w_i = p_i / Q_0t[i, j], all in logarithms.
         start, end = (self.schedule.alpha(time).unsqueeze(-1) for time in checked_times(s, t, noisy))
         is_noisy = torch.nn.functional.one_hot(noisy.long(), self.num_symbols).double()

@@ -43,13 +43,13 @@ class LinearSchedule(Schedule):
     name = "linear"
 
     @checked
-    def alpha(self, t: torch.Tensor):
+    def alpha(self, t: torch.Tensor) -> torch.Tensor:
         return 1 - t
 
-    def slope(self, t: torch.Tensor):
+    def slope(self, t: torch.Tensor) -> torch.Tensor:
         return -torch.ones_like(t)
 
-    def time(self, alpha: torch.Tensor):
+    def time(self, alpha: torch.Tensor) -> torch.Tensor:
         return 1 - alpha
 
 
@@ -60,16 +60,16 @@ class CosineSchedule(Schedule):
 
     name = "cosine"
 
-    def alpha(self, t: torch.Tensor):
+    def alpha(self, t: torch.Tensor) -> torch.Tensor:
         return 1 - torch.sin(math.pi / 2 * t)  # the same, without the cancellation near t = 0
 
-    def slope(self, t: torch.Tensor):
+    def slope(self, t: torch.Tensor) -> torch.Tensor:
         return -math.pi / 2 * torch.cos(math.pi / 2 * t)
 
-    def time(self, alpha: torch.Tensor):
+    def time(self, alpha: torch.Tensor) -> torch.Tensor:
         return 2 / math.pi * torch.asin(1 - alpha)
 
-    def weight(self, t: torch.Tensor):
+    def weight(self, t: torch.Tensor) -> torch.Tensor:
         return math.pi / 2 / torch.tan(math.pi / 2 * t)
 
 
@@ -87,22 +87,22 @@ class LogLinearSchedule(Schedule):
     floor: float = 1e-3
     name = "log_linear"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.floor < 1:
             raise ValueError(
                 f"floor={self.floor} must be at least 0 and below 1: the share of tokens untouched at t=1"
             )
 
-    def alpha(self, t: torch.Tensor):
+    def alpha(self, t: torch.Tensor) -> torch.Tensor:
         return 1 - (1 - self.floor) * t
 
-    def slope(self, t: torch.Tensor):
+    def slope(self, t: torch.Tensor) -> torch.Tensor:
         return torch.full_like(t, self.floor - 1)
 
-    def time(self, alpha: torch.Tensor):
+    def time(self, alpha: torch.Tensor) -> torch.Tensor:
         return ((1 - alpha) / (1 - self.floor)).clamp(max=1)
 
-    def weight(self, t: torch.Tensor):
+    def weight(self, t: torch.Tensor) -> torch.Tensor:
         return 1 / t
 
 

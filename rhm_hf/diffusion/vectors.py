@@ -22,8 +22,8 @@ class GaussianDiffusion:
 
     @checked
     def __init__(self, num_symbols: int, schedule: str | Schedule = "linear"):
-        self.num_symbols = check_integer("num_symbols", num_symbols, 2)
-        self.schedule = schedule_of(schedule)
+        self.num_symbols: int = check_integer("num_symbols", num_symbols, 2)
+        self.schedule: Schedule = schedule_of(schedule)
 
     def uniforms(self, tokens: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """What [`GaussianDiffusion.noise`] takes, float64 `(n, d, v)`."""
@@ -64,8 +64,8 @@ class EpsilonProcess:
 
     @checked
     def __init__(self, num_symbols: int, schedule: str | Schedule = "linear"):
-        self.num_symbols = check_integer("num_symbols", num_symbols, 2)
-        self.schedule = schedule_of(schedule)
+        self.num_symbols: int = check_integer("num_symbols", num_symbols, 2)
+        self.schedule: Schedule = schedule_of(schedule)
 
     def uniforms(self, tokens: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """None are needed: `(n, 0)`."""

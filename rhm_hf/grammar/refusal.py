@@ -19,5 +19,5 @@ class NotSupported(ValueError):
             message = f"{what} does not exist for {source.name} (family {source.family!r}): {why}"
         super().__init__(message + (f"; {remedy}" if remedy else ""))
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return NotSupported, (str(self),)

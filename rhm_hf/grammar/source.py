@@ -48,7 +48,7 @@ class Source:
     num_sentences: int | float  # of positive probability; `math.inf` where nobody can count them
     entropy: float  # of a sentence, nats
 
-    def __init_subclass__(cls, **kwargs: Any):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_methods(cls)  # of a family from outside too
 
@@ -221,7 +221,7 @@ class Source:
             digest.update(f"{name} {array.shape}".encode() + little_endian.tobytes())
         return digest.hexdigest()
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Source) and self.fingerprint == other.fingerprint
 
     def __hash__(self) -> int:
@@ -232,7 +232,7 @@ class Source:
         length = f"max_length={self.max_length}" if self.lengths_vary else f"sentence_length={self.sentence_length}"
         return f"{type(self).__name__}({self.name!r}{seed}, {length})"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_arrays, (self.arrays(), self.settings(), self.parameters)
 
     def without_parameters(self) -> "Source":
@@ -278,7 +278,7 @@ class Source:
         sampling: str | None = None,
         start: NonNegativeIndex = 0,
         disjoint: bool = False,
-    ) -> list:
+    ) -> list[Any]:
         """The drawn derivations of the same sentences: levels on a fixed tree, one tree a sentence elsewhere."""
         raise NotSupported("a derivation", self, "the family does not say which hidden symbols wrote a sentence")
 
@@ -314,7 +314,7 @@ class Source:
         return storage.push(self, repo_id, private, token, commit_message, create_pr)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **hub_kwargs) -> "Source":
+    def from_pretrained(cls, folder: str | Path, **hub_kwargs: Any) -> "Source":
         """Reads a grammar from a directory or Hub id that holds the two files, itself or in its folder `grammar/`.
 
         Args:

@@ -64,7 +64,7 @@ def push(source: Any, repo_id: str, *options: Any) -> str:
         return hub.Upload(Path(folder), repo_id).send(*options)
 
 
-def load(folder: str | Path, **hub_kwargs) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def load(folder: str | Path, **hub_kwargs: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Reads the two files from a local directory, or from a Hub repository where no such directory exists.
 
     Args:

@@ -259,7 +259,7 @@ class Standardiser:
         return (features.to(self.mean) - self.mean) * self.scale
 
 
-def known(values: torch.Tensor) -> list:
+def known(values: torch.Tensor) -> list[Any]:
     """Nested lists of a tensor, None where nothing is known: no sentence counted, or a layer that does not vary."""
     if values.ndim:
         return [known(row) for row in values]

@@ -51,7 +51,7 @@ class ModelReader:
     limit: tuple[str, int] | None = None
 
     @property
-    def config(self):
+    def config(self) -> Any:
         """The configuration of its text part."""
         return self.model.config.get_text_config()
 
@@ -80,7 +80,7 @@ class ModelReader:
         """The most ids that its configuration allows; None where it says nothing."""
         return None if self.limit is None else self.limit[1]
 
-    def call(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs):
+    def call(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> Any:
         """The model's output for ids `(batch, length)`, all of them visible unless told otherwise."""
         if self.takes_mask:
             kwargs["attention_mask"] = torch.ones_like(input_ids) if attention_mask is None else attention_mask
@@ -88,7 +88,9 @@ class ModelReader:
             raise ValueError(f"the {type(self.model).__name__} takes no attention_mask: nothing can be hidden from it")
         return self.model(input_ids=input_ids, **self.options, **kwargs)
 
-    def logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs) -> torch.Tensor:
+    def logits(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> torch.Tensor:
         """Logits `(batch, length, ids)`, or `(batch, classes)` of a classifier."""
         return self.call(input_ids, attention_mask, **kwargs).logits
 

@@ -30,7 +30,7 @@ def compare_tokens(
     batch_size: int | None = None,
     accelerator: Any = None,
     split: Callable[[torch.Tensor], torch.Tensor] | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """The exact KL of a model, token by token.
 
     Args:

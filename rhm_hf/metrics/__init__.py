@@ -1,7 +1,11 @@
 """Metrics for `evaluate`, one folder each: `<name>/<name>.py` over a pure function that needs no `evaluate`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from evaluate import EvaluationModule
 
 
 def metric_folders() -> dict[str, Path]:
@@ -13,7 +17,7 @@ def metric_folders() -> dict[str, Path]:
     }
 
 
-def load_metric(name: str, **kwargs: Any):
+def load_metric(name: str, **kwargs: Any) -> "EvaluationModule":
     """Loads a metric of this package, without a network: `rhm_hf.load_metric("rhm_kl")`.
 
     Args:

@@ -24,7 +24,7 @@ class DirectInputs:
         """Models loaded from paths, kept from one call to the next."""
         return ModelCache()
 
-    def compute(self, *, predictions: Any = None, references: Any = None, **kwargs):
+    def compute(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> dict[str, Any] | None:
         """Judges what is given, or else what earlier `add_batch` calls gave.
 
         With `num_process=` several processes give their parts, and process 0 alone has the result, as evaluate has

@@ -23,7 +23,7 @@ FIELDS = {  # argument -> what the form says about it
     "data": "Text: JSON, a list of documents or of lists of token ids; or one text as it is",
     "corpus": "Text: JSON, a list of documents or of lists of token ids; or one text as it is",
 }
-FORMS = {  # metric -> its fields; other arguments are JSON
+FORMS: dict[str, tuple[str, ...]] = {  # metric -> its fields; other arguments are JSON
     "belief_probe": ("model", "grammar"),
     "context_loss": ("model", "texts"),
     "effective_context": ("corpus", "model"),

@@ -1,5 +1,7 @@
 """What the configurations of feed-forward networks share."""
 
+from typing import Any
+
 from .configuration_symbols import SymbolsConfig
 
 
@@ -14,7 +16,7 @@ class FeedForwardConfig(SymbolsConfig):
     shared_filters = True  # one filter for all positions of a layer
     lazy = False  # whether the network is linearised around its initialisation
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_positions  # noqa: B018  raises where the layers do not fit
 

@@ -1,5 +1,7 @@
 """What the configurations of all laws share: symbols, then the special ids."""
 
+from typing import Any
+
 from transformers import PretrainedConfig
 
 
@@ -12,10 +14,10 @@ class LawConfig(PretrainedConfig):
     Special ids follow the symbols: BOS = EOS = v, PAD = v + 1, MASK = v + 2, and `vocab_size` = v + 3 counts all ids.
     """
 
-    def __init__(self, num_symbols: int = 2, **kwargs):
+    def __init__(self, num_symbols: int = 2, **kwargs: Any):
         self.num_symbols = num_symbols
-        self.vocab_size = num_symbols + 3
-        self.mask_token_id = num_symbols + 2
+        self.vocab_size: int = num_symbols + 3
+        self.mask_token_id: int = num_symbols + 2
         specials = {"bos_token_id": num_symbols, "eos_token_id": num_symbols, "pad_token_id": num_symbols + 1}
         derived = ("vocab_size", "mask_token_id", *specials)  # never taken from elsewhere, always consistent
         super().__init__(**specials, **{name: value for name, value in kwargs.items() if name not in derived})

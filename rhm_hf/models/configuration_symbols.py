@@ -34,17 +34,17 @@ class SymbolsConfig(PretrainedConfig):
         eos_token_id: Any = None,
         pad_token_id: Any = None,
         mask_token_id: Any = None,
-        **kwargs,
+        **kwargs: Any,
     ):
-        self.vocab_size = check_integer("vocab_size", vocab_size, 4)  # a symbol and three special ids
+        self.vocab_size: int = check_integer("vocab_size", vocab_size, 4)  # a symbol and three special ids
         v = self.vocab_size - 3
         if num_symbols is not None:
             v = check_integer("num_symbols", num_symbols, 1, self.vocab_size - 2)
         self.num_symbols = v
-        self.max_position_embeddings = check_integer("max_position_embeddings", max_position_embeddings, 1)
-        self.hidden_size = check_integer("hidden_size", hidden_size, 1)
-        self.num_hidden_layers = check_integer("num_hidden_layers", num_hidden_layers, 1)
-        self.mask_token_id = v + 2 if mask_token_id is None else mask_token_id
+        self.max_position_embeddings: int = check_integer("max_position_embeddings", max_position_embeddings, 1)
+        self.hidden_size: int = check_integer("hidden_size", hidden_size, 1)
+        self.num_hidden_layers: int = check_integer("num_hidden_layers", num_hidden_layers, 1)
+        self.mask_token_id: int = v + 2 if mask_token_id is None else mask_token_id
         super().__init__(
             bos_token_id=v if bos_token_id is None else bos_token_id,
             eos_token_id=v if eos_token_id is None else eos_token_id,

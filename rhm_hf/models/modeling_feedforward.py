@@ -10,6 +10,8 @@ Notable choices, those of Cagnetta et al., arXiv 2307.02129:
 - A patch of p positions and c channels is read as p c numbers, and each layer is one matrix product.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -37,9 +39,10 @@ class PatchLayer(nn.Module):
         self, patch_size: int, in_channels: int, out_channels: int, num_filters: int, scale: float, lazy: bool
     ):
         super().__init__()
-        self.patch_size, self.scale = patch_size, scale
+        self.patch_size: int = patch_size
+        self.scale: float = scale
         shape = (num_filters, out_channels, patch_size * in_channels)
-        self.weight = nn.Parameter(torch.empty(shape))
+        self.weight: nn.Parameter = nn.Parameter(torch.empty(shape))
         self.register_buffer("initial_weight", torch.empty(shape) if lazy else None)
 
     def forward(self, x: torch.Tensor, initial: bool = False) -> torch.Tensor:
@@ -57,7 +60,7 @@ class FeedForwardForSequenceClassification(ReadableWeights, PreTrainedModel):
     The logits are W a / width, where a is the last layer averaged over the positions it has left.
     """
 
-    config_class = FeedForwardConfig
+    config_class: type[FeedForwardConfig] = FeedForwardConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
 
@@ -68,10 +71,10 @@ class FeedForwardForSequenceClassification(ReadableWeights, PreTrainedModel):
             filters = 1 if config.shared_filters else positions
             layers.append(PatchLayer(patch, channels, width, filters, (patch * channels) ** -0.5, config.lazy))
             channels = width
-        self.layers = nn.ModuleList(layers)
+        self.layers: nn.ModuleList = nn.ModuleList(layers)
         # Lazy training is the limit of large widths at 1/sqrt(width), where the tangent kernel is of order 1.
         scale = width**-0.5 if config.lazy else 1 / width
-        self.classifier = PatchLayer(1, width, config.num_labels, 1, scale, config.lazy)
+        self.classifier: PatchLayer = PatchLayer(1, width, config.num_labels, 1, scale, config.lazy)
         self.post_init()
 
     @torch.no_grad()
@@ -90,7 +93,7 @@ class FeedForwardForSequenceClassification(ReadableWeights, PreTrainedModel):
         labels: torch.Tensor | None = None,
         output_hidden_states: bool = False,
         return_dict: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """Logits of the classes.
 

@@ -5,6 +5,7 @@ a complete sentence, generation defaults that reproduce the law (sampling, no to
 """
 
 import math
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -22,7 +23,7 @@ UNBOUNDED = 1024  # tokens that are generated at most where sentences have no lo
 class LawPreTrainedModel(ReadableWeights, PreTrainedModel):
     """A model whose numbers are buffers, integer or float64, and never rounded."""
 
-    config_class = LawConfig
+    config_class: type[LawConfig] = LawConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
 
@@ -106,7 +107,7 @@ class LawForCausalLM(LawPreTrainedModel, WholePrefixGenerationMixin):
 
     def __init__(self, config: LawConfig):
         super().__init__(config)
-        self.generation_config = GenerationConfig(
+        self.generation_config: GenerationConfig = GenerationConfig(
             do_sample=True,
             top_k=0,
             top_p=1.0,
@@ -143,7 +144,7 @@ class LawForCausalLM(LawPreTrainedModel, WholePrefixGenerationMixin):
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         return_dict: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ) -> CausalLMOutput:
         """Next-token log probabilities.
 

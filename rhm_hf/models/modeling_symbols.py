@@ -38,6 +38,6 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten().long(), ignore_index=-100)
 
 
-def as_output(kind: type[ModelOutput], return_dict: bool, **values) -> ModelOutput | tuple:
+def as_output(kind: type[ModelOutput], return_dict: bool, **values: Any) -> ModelOutput | tuple[Any, ...]:
     """The output as transformers' models give it: an object, or a tuple of what there is."""
     return kind(**values) if return_dict else tuple(value for value in values.values() if value is not None)

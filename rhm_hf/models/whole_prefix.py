@@ -1,6 +1,7 @@
 """Generation without a key-value cache: every step reads the whole prefix, whatever the caller asks for."""
 
 import copy
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, GenerationMixin
@@ -17,7 +18,7 @@ class WholePrefixGenerationMixin(GenerationMixin):
         self,
         inputs: torch.Tensor | None = None,
         generation_config: GenerationConfig | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> torch.LongTensor:
         """As `GenerationMixin.generate`; `use_cache` and `cache_implementation` change nothing.
 
@@ -35,7 +36,7 @@ class WholePrefixGenerationMixin(GenerationMixin):
         return super().generate(inputs, generation_config, **kwargs | {"use_cache": False})
 
     def prepare_inputs_for_generation(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs
-    ) -> dict:
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
         """The whole prefix and its mask."""
         return {"input_ids": input_ids} | ({} if attention_mask is None else {"attention_mask": attention_mask})

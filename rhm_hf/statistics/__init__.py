@@ -100,4 +100,5 @@ __all__ = [
     "tuple_ids",
     "tuple_joint_law",
 ]
-__getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
+if not TYPE_CHECKING:  # to type checkers an unknown name is an error
+    __getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)

@@ -54,7 +54,7 @@ class Accumulator:
     def reduce(self, accelerator: "Accelerator | None") -> "Accumulator":
         """Merges the accumulators of all processes of an `accelerate.Accelerator`; returns this one."""
         if accelerator is not None and accelerator.num_processes > 1:
-            self.state = accelerator.reduce(self.state, reduction="sum")
+            self.state: torch.Tensor = accelerator.reduce(self.state, reduction="sum")
         return self
 
     def _field(self, name: str) -> torch.Tensor:

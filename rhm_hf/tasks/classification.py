@@ -1,7 +1,7 @@
 """Classification: the root of a sentence, judged against its exact posterior."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -20,7 +20,7 @@ class Classification(Task):
     """
 
     name = "classification"
-    auto_classes = ("AutoModelForSequenceClassification",)
+    auto_classes: ClassVar[tuple[str, ...]] = ("AutoModelForSequenceClassification",)
     reads_classes = True
 
     @checked
@@ -37,8 +37,8 @@ class Classification(Task):
             raise ValueError("task='classification' needs a grammar: windows of a text have no class; leave text out")
         if grammar.num_classes < 2:
             raise NotSupported("task='classification'", grammar, "its sentences have no classes", "take next_token")
-        self.num_labels = grammar.num_classes
-        self.columns = (*judged_columns(()), "error_gap")
+        self.num_labels: int = grammar.num_classes
+        self.columns: tuple[str, ...] = (*judged_columns(()), "error_gap")
 
     def collate(self, rows: torch.Tensor, noise: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """`(batch, d + 1)`, the class last, to `input_ids` `(batch, d)` and `labels` `(batch,)`."""

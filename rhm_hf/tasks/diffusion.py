@@ -1,7 +1,7 @@
 """Discrete diffusion: tokens from a noisy row, judged against the exact denoiser and by what is sampled."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -46,8 +46,8 @@ class Diffusion(Task):
     """
 
     name = "diffusion"
-    auto_classes = ("AutoModelForMaskedLM",)
-    options = ("kl_sentences", "process", "schedule", "diffusion_steps")
+    auto_classes: ClassVar[tuple[str, ...]] = ("AutoModelForMaskedLM",)
+    options: ClassVar[tuple[str, ...]] = ("kl_sentences", "process", "schedule", "diffusion_steps")
 
     @checked
     def __init__(
@@ -72,12 +72,12 @@ class Diffusion(Task):
                 f"diffusion_steps=None with process={process!r}: continuous time is for masked diffusion; give the "
                 "number of steps, such as 64"
             )
-        self.process = PROCESSES[process](num_symbols, schedule)
-        self.bound = DenoisingLoss(self.process, diffusion_steps)
-        self.noise_per_row = self.bound.num_uniforms(length)
-        self.calls = length if process == "masked" else min(diffusion_steps, MOST_CALLS)
-        self.samples = self.calls <= MOST_CALLS
-        self.columns = () if grammar is None else self._columns()
+        self.process: MaskedDiffusion | UniformDiffusion = PROCESSES[process](num_symbols, schedule)
+        self.bound: DenoisingLoss = DenoisingLoss(self.process, diffusion_steps)
+        self.noise_per_row: int = self.bound.num_uniforms(length)
+        self.calls: int = length if process == "masked" else min(diffusion_steps, MOST_CALLS)
+        self.samples: bool = self.calls <= MOST_CALLS
+        self.columns: tuple[str, ...] = () if grammar is None else self._columns()
 
     def _columns(self) -> tuple[str, ...]:
         highest = self.grammar.parsed_depth if self.grammar.has_blocks else 0
@@ -85,7 +85,7 @@ class Diffusion(Task):
         judged = ("kl", "kl_stderr", "entropy", "accuracy", "bayes_accuracy", "denoiser_kl")
         return judged + (("valid", *levels) if self.samples else ())
 
-    def prepare_noise(self, noise: torch.Tensor | None):
+    def prepare_noise(self, noise: torch.Tensor | None) -> torch.Tensor:
         """Times that cover [0, 1] evenly; see [`~rhm_hf.diffusion.stratified`]."""
         return stratified(noise)
 

@@ -1,7 +1,7 @@
 """Last-token prediction: the last token of a row from the others, or from the nearest of them alone."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -33,8 +33,12 @@ class LastToken(Task):
 
     name = "last_token"
     # BERT is both: as a causal model it would have to be configured as a decoder.
-    auto_classes = ("AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModelForSequenceClassification")
-    options = ("kl_sentences", "visible_tokens")
+    auto_classes: ClassVar[tuple[str, ...]] = (
+        "AutoModelForMaskedLM",
+        "AutoModelForCausalLM",
+        "AutoModelForSequenceClassification",
+    )
+    options: ClassVar[tuple[str, ...]] = ("kl_sentences", "visible_tokens")
 
     @checked
     def __init__(
@@ -48,7 +52,7 @@ class LastToken(Task):
     ):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
         visible = length - 1 if visible_tokens is None else visible_tokens
-        self.visible_tokens = check_integer("visible_tokens", visible, 0, length)
+        self.visible_tokens: int = check_integer("visible_tokens", visible, 0, length)
         if self.lengths_vary and self.visible_tokens < length - 1:
             raise NotSupported(
                 f"visible_tokens={visible_tokens}",
@@ -56,15 +60,15 @@ class LastToken(Task):
                 "the law of the last token given a few before it is there for sentences of one length",
                 "leave visible_tokens out",
             )
-        self.context_length = self.visible_tokens + 1
+        self.context_length: int = self.visible_tokens + 1
         self.tokens_per_row = 1
-        self.num_labels = num_symbols
+        self.num_labels: int = num_symbols
         self.levels: tuple[int, ...] = ()
         if grammar is not None and grammar.has_blocks:
             blocks = [grammar.block_length(level) for level in range(grammar.depth + 1)]
             self.levels = tuple(level for level, size in enumerate(blocks) if size - 1 <= self.visible_tokens)
         self._names = tuple(f"kl_level_{level}" for level in self.levels)
-        self.columns = () if grammar is None else judged_columns(self._names)
+        self.columns: tuple[str, ...] = () if grammar is None else judged_columns(self._names)
 
     @cached_property
     def targets_per_row(self) -> float:

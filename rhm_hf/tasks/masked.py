@@ -1,7 +1,7 @@
 """Masked tokens: hidden tokens of a row from the visible ones, judged against their exact posterior."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +27,8 @@ class Masked(Task):
     """
 
     name = "masked"
-    auto_classes = ("AutoModelForMaskedLM",)
-    options = ("kl_sentences", "mask_probability")
+    auto_classes: ClassVar[tuple[str, ...]] = ("AutoModelForMaskedLM",)
+    options: ClassVar[tuple[str, ...]] = ("kl_sentences", "mask_probability")
 
     @checked
     def __init__(
@@ -46,11 +46,11 @@ class Masked(Task):
         if grammar is not None:
             grammar.laws.require("posteriors", "task='masked'")
         self.mask_probability = mask_probability
-        self.context_length = length + 1
+        self.context_length: int = length + 1
         self.noise_per_row = length
         self._levels = tuple(range(grammar.depth)) if grammar is not None and grammar.has_blocks else ()
         self._names = tuple(f"kl_level_{level}" for level in self._levels)
-        self.columns = () if grammar is None else judged_columns(self._names)
+        self.columns: tuple[str, ...] = () if grammar is None else judged_columns(self._names)
 
     @cached_property
     def targets_per_row(self) -> float:

@@ -1,7 +1,7 @@
 """Next-token prediction: every token of a row from those before it, judged against its exact law if it has one."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ class NextToken(Task):
     """
 
     name = "next_token"
-    auto_classes = ("AutoModelForCausalLM",)
+    auto_classes: ClassVar[tuple[str, ...]] = ("AutoModelForCausalLM",)
 
     @checked
     def __init__(
@@ -34,9 +34,11 @@ class NextToken(Task):
         kl_sentences: NonNegativeInt = 2048,
     ):
         super().__init__(num_symbols, length, grammar, auto_class, kl_sentences)
-        self.context_length = length + 1
+        self.context_length: int = length + 1
         last = "kl_end" if self.lengths_vary else "kl_last"
-        self.columns = () if grammar is None else ("kl", "kl_stderr", "entropy", last, f"{last}_stderr")
+        self.columns: tuple[str, ...] = (
+            () if grammar is None else ("kl", "kl_stderr", "entropy", last, f"{last}_stderr")
+        )
 
     @cached_property
     def targets_per_row(self) -> float:

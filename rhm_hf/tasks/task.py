@@ -1,7 +1,7 @@
 """What every task shares: how it is made, its loss and its accuracy."""
 
 import inspect
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,7 @@ class Task:
     options: tuple[str, ...] = ("kl_sentences",)  # arguments of a run that the task takes beside those above
     reads_classes = False  # whether rows end with the class of the sentence
     noise_per_row = 0  # uniform random numbers that `collate` needs for a row
-    targets_per_row = 1.0  # predicted tokens of a row, in expectation
+    targets_per_row: ClassVar[float] = 1.0  # predicted tokens of a row, in expectation
     num_labels: int | None = None  # outputs of a classifier
     columns: tuple[str, ...] = ()
 
@@ -53,14 +53,18 @@ class Task:
         auto_class: str | None = None,
         kl_sentences: NonNegativeInt = 2048,
     ):
-        self.grammar, self.kl_sentences = grammar, kl_sentences
-        self.num_symbols, self.length = num_symbols, length
-        self.auto_class = auto_class or self.auto_classes[0]
-        self.bos, self.pad, self.mask = num_symbols, num_symbols + 1, num_symbols + 2
-        self.end = self.bos
+        self.grammar: Source | None = grammar
+        self.kl_sentences: int = kl_sentences
+        self.num_symbols: int = num_symbols
+        self.length: int = length
+        self.auto_class: str = auto_class or self.auto_classes[0]
+        self.bos: int = num_symbols
+        self.pad: int = num_symbols + 1
+        self.mask: int = num_symbols + 2
+        self.end: int = self.bos
         self.context_length = length
         self.tokens_per_row = length
-        self.lengths_vary = grammar is not None and grammar.lengths_vary
+        self.lengths_vary: bool = grammar is not None and grammar.lengths_vary
 
     @property
     def num_outcomes(self) -> int:

@@ -35,4 +35,5 @@ __all__ = [
     "parse_arguments",
     "train",
 ]
-__getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
+if not TYPE_CHECKING:  # to type checkers an unknown name is an error
+    __getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)

@@ -21,7 +21,9 @@ class Windows:
     """
 
     def __init__(self, ids: torch.Tensor, starts: torch.Tensor, length: int):
-        self.ids, self.starts, self.length = ids, starts, length
+        self.ids: torch.Tensor = ids
+        self.starts: torch.Tensor = starts
+        self.length: int = length
         self._offsets = torch.arange(length, device=ids.device)
 
     def __len__(self) -> int:
@@ -79,11 +81,14 @@ class Batches:
                 f"batch_size={batch_size} must be a multiple of the number of processes ({num_processes}) times "
                 f"gradient_accumulation_steps={micro_batches}"
             )
-        self.device = torch.device(device)
-        self.resident = _fits(rows, self.device)
-        self.rows = rows.to(self.device) if self.resident else rows
-        self.batch_size, self.seed = batch_size, seed
-        self.micro_batches, self.rank, self.num_processes = micro_batches, rank, num_processes
+        self.device: torch.device = torch.device(device)
+        self.resident: bool = _fits(rows, self.device)
+        self.rows: Any = rows.to(self.device) if self.resident else rows
+        self.batch_size: int = batch_size
+        self.seed: int = seed
+        self.micro_batches: int = micro_batches
+        self.rank: int = rank
+        self.num_processes: int = num_processes
         self._permutations: dict[int, torch.Tensor] = {}
 
     def __call__(self, step: int) -> list[torch.Tensor]:

@@ -51,7 +51,7 @@ def save(folder: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], s
         remove(folder / f"{PREFIX}{old}")
 
 
-def load(folder: Path, step: int) -> tuple[dict[str, dict[str, torch.Tensor]], dict]:
+def load(folder: Path, step: int) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
     """The tensors and the state of `folder/checkpoint-<step>`.
 
     Raises:

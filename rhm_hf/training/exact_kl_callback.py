@@ -5,6 +5,7 @@ from typing import Any
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..data import resolve_grammar
+from ..grammar import Source
 from ..metrics.rhm_kl import kl_divergence
 
 
@@ -40,8 +41,9 @@ class ExactKLCallback(TrainerCallback):
     def __init__(
         self, grammar: Any, trainer: Trainer | None = None, num_sentences: int = 4096, seed: int = 0, **kl_kwargs: Any
     ):
-        self.grammar, self.trainer = resolve_grammar(grammar), trainer
-        self.arguments = {"num_sentences": num_sentences, "seed": seed, **kl_kwargs}
+        self.grammar: Source = resolve_grammar(grammar)
+        self.trainer: Trainer | None = trainer
+        self.arguments: dict[str, Any] = {"num_sentences": num_sentences, "seed": seed, **kl_kwargs}
 
     def on_evaluate(
         self,

@@ -139,7 +139,9 @@ class ProgressFile:
     """How far a run is, for whoever watches its folder: rewritten every two seconds, gone when it ends."""
 
     def __init__(self, folder: Path, max_steps: int, active: bool):
-        self.path, self.max_steps, self.active = folder / PROGRESS_FILE, max_steps, active
+        self.path: Path = folder / PROGRESS_FILE
+        self.max_steps: int = max_steps
+        self.active: bool = active
         self._next = time.monotonic()
 
     def update(self, step: int) -> None:

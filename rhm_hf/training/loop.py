@@ -17,10 +17,11 @@ from accelerate import Accelerator
 from transformers import get_scheduler
 
 from ..files import remove_partial
+from ..tasks.task import Task
 from . import checkpoint, estimates, folder, plugins, results, saving, trackers, trial
 from .arguments import Arguments
 from .batches import Batches
-from .data import load_data
+from .data import TrainingData, load_data
 from .devices import caller_left_as_found, check_processes, cpu_only, generators, key_of, uniforms
 from .meters import Meter
 from .model_building import ModelKind, make_optimizer, num_parameters_of, scratch_config, scratch_model, suited_sizes
@@ -70,12 +71,13 @@ class Run:
     """One run: its parts, its place in time and what it has found so far."""
 
     def __init__(self, arguments: Arguments):
-        self.arguments, t = arguments, arguments.training
-        self.folder = Path(t.output_dir)
+        self.arguments: Arguments = arguments
+        t = arguments.training
+        self.folder: Path = Path(t.output_dir)
         if t.num_threads is not None:
             torch.set_num_threads(t.num_threads)
         trackers.check(t.report_to)
-        self.accelerator = Accelerator(
+        self.accelerator: Accelerator = Accelerator(
             mixed_precision=t.mixed_precision,
             log_with=None if t.report_to == "none" else t.report_to,
             project_dir=self.folder,
@@ -85,19 +87,24 @@ class Run:
         self._load_data()
         self._make_task()
         self._make_model()
-        self.generators = generators(self.accelerator.device)
-        self.evaluations = evaluation_steps(t.max_steps, t.num_evaluations)
-        self.progress = folder.ProgressFile(self.folder, t.max_steps, self.accelerator.is_main_process)
-        self.step, self.rows, self.stopped, self.seconds = 0, [], False, 0.0
+        self.generators: list[torch.Generator] = generators(self.accelerator.device)
+        self.evaluations: list[int] = evaluation_steps(t.max_steps, t.num_evaluations)
+        self.progress: folder.ProgressFile = folder.ProgressFile(
+            self.folder, t.max_steps, self.accelerator.is_main_process
+        )
+        self.step: int = 0
+        self.rows: list[dict[str, Any]] = []
+        self.stopped: bool = False
+        self.seconds: float = 0.0
         # Since the last evaluation.
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
+        self.loss_sum: torch.Tensor = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
 
     def _load_data(self) -> None:
         accelerator, t = self.accelerator, self.arguments.training
-        self.task_class = plugins.task_class(t.task)
-        self.data = load_data(self.arguments.data, self.task_class.reads_classes, t.kl_sentences)
+        self.task_class: type[Task] = plugins.task_class(t.task)
+        self.data: TrainingData = load_data(self.arguments.data, self.task_class.reads_classes, t.kl_sentences)
         splits = self.data.splits
-        self.batches = Batches(
+        self.batches: Batches = Batches(
             splits["train"],
             t.batch_size,
             self.arguments.model.model_seed,
@@ -106,13 +113,15 @@ class Run:
             accelerator.num_processes,
             accelerator.device,
         )
-        self.held_out = {split: splits[split].to(accelerator.device) for split in ("validation", "test")}
+        self.held_out: dict[str, Any] = {
+            split: splits[split].to(accelerator.device) for split in ("validation", "test")
+        }
 
     def _make_task(self) -> None:
         d, t = self.data, self.arguments.training
-        self.kind = ModelKind.of(self.arguments.model.model_type, self.task_class.auto_classes)
-        self.task = self.task_class(d.num_symbols, d.length, d.grammar, self.kind.auto_class, **t.task_options())
-        self.held_out_noise = {
+        self.kind: ModelKind = ModelKind.of(self.arguments.model.model_type, self.task_class.auto_classes)
+        self.task: Task = self.task_class(d.num_symbols, d.length, d.grammar, self.kind.auto_class, **t.task_options())
+        self.held_out_noise: dict[str, torch.Tensor] = {
             split: self._noise(key_of(number), len(rows)) for number, (split, rows) in enumerate(self.held_out.items())
         }
 
@@ -137,16 +146,18 @@ class Run:
         model = model.to(self.accelerator.device)
         trial.check_model(model, self.task, self.held_out["validation"][:2], self.held_out_noise["validation"][:2])
         optimizer = make_optimizer(model, t)
-        self.scheduler = get_scheduler(
+        self.scheduler: torch.optim.lr_scheduler.LRScheduler = get_scheduler(
             t.lr_scheduler_type, optimizer, num_warmup_steps=t.warmup_steps, num_training_steps=t.max_steps
         )
         # The schedule is not prepared: Accelerate would step it once per process. Nor is the optimizer, but for fp16's
         # loss scaling: its wrapper looks on the disk for a package (lomo_optim) at each step, which takes 0.2 ms.
-        self.model = self.accelerator.prepare(model)
-        self.optimizer = optimizer if self.accelerator.scaler is None else self.accelerator.prepare(optimizer)
+        self.model: torch.nn.Module = self.accelerator.prepare(model)
+        self.optimizer: torch.optim.Optimizer = (
+            optimizer if self.accelerator.scaler is None else self.accelerator.prepare(optimizer)
+        )
 
     @property
-    def bare_model(self):
+    def bare_model(self) -> Any:
         """The model without what Accelerate put around it."""
         return self.accelerator.unwrap_model(self.model)
 
@@ -254,7 +265,7 @@ class Run:
         }
         self.rows = results.mark_best([*self.rows, row], a.training.keep)
         best = next(i for i, r in enumerate(self.rows) if r["best"])
-        self.stopped = 0 < a.training.patience <= len(self.rows) - 1 - best
+        self.stopped: bool = 0 < a.training.patience <= len(self.rows) - 1 - best
         self._log("evaluation", **{k: v for k, v in row.items() if k not in results.versions()})
         accelerator.log({k: v for k, v in row.items() if isinstance(v, int | float)}, step=self.step)
 

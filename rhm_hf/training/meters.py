@@ -23,11 +23,17 @@ class Meter:
     """
 
     def __init__(self, total: int, unit: str, initial: int = 0, label: str = "", shown: bool = True):
-        self.total, self.unit, self.label, self.shown = total, unit, label, shown
-        self.done, self.initial, self.note = initial, initial, ""
-        self.start = self.said = time.monotonic()
+        self.total: int = total
+        self.unit: str = unit
+        self.label: str = label
+        self.shown: bool = shown
+        self.done: int = initial
+        self.initial: int = initial
+        self.note: str = ""
+        self.start: float = time.monotonic()
+        self.said: float = self.start
         terminal = shown and sys.stderr.isatty()
-        self.bar = tqdm(total=total, initial=initial, desc=label, unit=f" {unit}") if terminal else None
+        self.bar: Any = tqdm(total=total, initial=initial, desc=label, unit=f" {unit}") if terminal else None
 
     def update(self, done: int) -> None:
         """So much is done, of the total."""

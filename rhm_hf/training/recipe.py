@@ -10,17 +10,22 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from ..data.provenance import is_rules_file, named_grammar
-from ..grammar import Grammar
+from ..grammar import Grammar, Source
 from .arguments import Arguments, parse_sweep
 from .results import best_rows, read_csv, write_csv
 from .sweep import OPTIONS, expand, sweep
 
 
-Tables = dict[str, list[dict]]
+if TYPE_CHECKING:
+    from ..data import CharCorpus
+
+
+Tables = dict[str, list[dict[str, Any]]]
 
 
 def recipe_main(
@@ -34,7 +39,7 @@ def recipe_main(
     trains: bool = True,
     shows: str | None = None,
     tiny: Mapping[str, object] | None = None,
-    check: Callable[[dict], None] | None = None,
+    check: Callable[[dict[str, Any]], None] | None = None,
 ) -> Tables:
     """The command line of a recipe.
 
@@ -123,7 +128,7 @@ def _left(values: dict, rows: list[dict], options: dict) -> bool:
     return False
 
 
-def parse_options(argv: Sequence[str], options: Mapping[str, object], prog: str | None = None) -> dict:
+def parse_options(argv: Sequence[str], options: Mapping[str, object], prog: str | None = None) -> dict[str, Any]:
     """The options of a recipe that trains nothing, from `--config FILE` and the command line over it.
 
     Args:
@@ -168,10 +173,10 @@ class KeptRun:
         arguments ([`Arguments`]): of the run.
     """
 
-    row: dict
+    row: dict[str, Any]
     arguments: Arguments
 
-    def __getitem__(self, column: str):
+    def __getitem__(self, column: str) -> Any:
         return self.row[column]
 
     @property
@@ -179,15 +184,15 @@ class KeptRun:
         """What a table calls the data: the grammar's name, the corpus's, or a file's without its folder."""
         return data_name(self.arguments)
 
-    def keys(self, *columns: str) -> dict:
+    def keys(self, *columns: str) -> dict[str, Any]:
         """Some columns of the row, to begin a row of a table with; `data` has no path in it."""
         return {name: self.data if name == "data" else self.row[name] for name in columns}
 
-    def grammar(self):
+    def grammar(self) -> Source:
         """The source whose sentences the run was trained on."""
         return named_grammar(self.arguments.data.grammar, self.arguments.data.rules_seed)
 
-    def model(self):
+    def model(self) -> Any:
         """The model that the run kept, without a bar for the loading of its weights."""
         from transformers import logging
 
@@ -196,7 +201,7 @@ class KeptRun:
         logging.disable_progress_bar()
         return load_model(str(Path(self.arguments.training.output_dir) / "model"))
 
-    def corpus(self):
+    def corpus(self) -> "CharCorpus":
         """The text that the run was trained on."""
         from .data import load_text
 
@@ -210,13 +215,13 @@ class KeptRun:
         return self.row["step"] == self.arguments.training.max_steps
 
 
-def kept_runs(rows: list[dict], values: dict) -> list[KeptRun]:
+def kept_runs(rows: list[dict[str, Any]], values: dict[str, Any]) -> list[KeptRun]:
     """The row that every run of a sweep kept, with the arguments, grammar, model and corpus of the run."""
     runs = {Path(run.training.output_dir).name: run for run in expand(values)}
     return [KeptRun(row, runs[row["run"]]) for row in best_rows(rows)]
 
 
-def classified(rows: list[dict]) -> list[dict]:
+def classified(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The row that every run of a classifier keeps, with its `error` on the test set and its `relative_error`.
 
     That is the error over the error of a blind guess among equally frequent classes.
@@ -261,7 +266,7 @@ def _report(folder: Path, name: str, tables: Tables, shows: str | None) -> None:
     print(f"\n{folder / f'{name}.png'}; tables: {name}_{{{','.join(tables)}}}.csv")
 
 
-def as_text(rows: Sequence[dict]) -> str:
+def as_text(rows: Sequence[dict[str, Any]]) -> str:
     """A table for the screen: numbers to four digits, columns of equal width, without versions."""
     from .results import versions
 

@@ -7,6 +7,7 @@ is spent. What tells runs apart (variants, models, values of m, sizes in their o
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import AutoConfig
@@ -23,7 +24,7 @@ SIZES = {  # fields of configurations: their value in a toy model
     "n_head": 2,
 }
 DEPTHS = ("num_hidden_layers", "n_layer")
-FIXED = {
+FIXED: dict[str, Any] = {
     "num_validation": 16,
     "num_test": 16,
     "batch_size": 16,
@@ -43,7 +44,7 @@ RHM = re.compile(r"v(\d+)-m(\d+)-(.*)")
 WORDS = ["hierarchy", "model", "random", "language", "token", "data", "rule", "level", "tree", "symbol"]
 
 
-def shrunk(values: dict, keep: Collection[str] = ()) -> dict:
+def shrunk(values: dict[str, Any], keep: Collection[str] = ()) -> dict[str, Any]:
     """The arguments of a sweep at toy size.
 
     Args:

@@ -204,11 +204,13 @@ class Listed:
     def __init__(
         self, derivations: Iterable[tuple[float, list[tuple[int, ...]]]], vocab_size: int, with_end: bool = False
     ):
-        self.derivations, self.vocab_size, self.with_end = list(derivations), vocab_size, with_end
+        self.derivations: list[tuple[float, list[tuple[int, ...]]]] = list(derivations)
+        self.vocab_size: int = vocab_size
+        self.with_end: bool = with_end
         self.sentences: dict[tuple[int, ...], float] = defaultdict(float)
         for p, levels in self.derivations:
             self.sentences[levels[0]] += p
-        self.length = max(map(len, self.sentences))
+        self.length: int = max(map(len, self.sentences))
 
     @property
     def entropy(self) -> float:

@@ -166,7 +166,7 @@ def memorisation(
 # What they share.
 
 
-def grammar_beside(grammar: str | None, model: Any, rules_seed: int | None):
+def grammar_beside(grammar: str | None, model: Any, rules_seed: int | None) -> "Source":
     """The grammar that was named, the oracle's own, or the one that lies beside the model."""
     from ..operands import read_grammar
 
@@ -207,7 +207,9 @@ def _rows(sentences: str | None, split: str | None, column: str | None):
     return np.array(rows)
 
 
-def judged(judge: Callable[..., dict], read: Any, source: "Source", rows: Any, options: dict) -> dict:
+def judged(
+    judge: Callable[..., dict[str, Any]], read: Any, source: "Source", rows: Any, options: dict[str, Any]
+) -> dict[str, Any]:
     """A metric with its rows counted."""
     total = None
     if rows is not None:

@@ -63,22 +63,22 @@ def _tables(result: dict, value: str) -> dict[str, list[dict]]:
     }
 
 
-synonym_sensitivity = _command(
+synonym_sensitivity: Callable[..., None] = _command(
     "synonym_sensitivity",
     "sensitivity",
     "sensitivity",
     "How sensitive layers are to synonyms of every level: 1 blind to its symbols, 0 nothing else matters.",
 )
-latent_probe = _command(
+latent_probe: Callable[..., None] = _command(
     "latent_probe", "probe", "accuracy", "How well a linear probe reads the symbols of every level from every layer."
 )
-belief_probe = _command(
+belief_probe: Callable[..., None] = _command(
     "belief_probe",
     "belief_maps",
     "r2",
     "How much of the exact beliefs about hidden symbols, given the prefix, an affine map reads from every layer.",
 )
-representation_probe = _command(
+representation_probe: Callable[..., None] = _command(
     "representation_probe",
     "similarity",
     "ratio",

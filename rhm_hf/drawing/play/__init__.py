@@ -18,7 +18,7 @@ LIMITS = {
     "depth": 4,
     "sentence_length": 81,
 }  # `refusal` of laws.js says the same
-OPENS_WITH = {"v": 8, "m": 2, "s": 2, "L": 3, "seed": "0"}
+OPENS_WITH: dict[str, int | str] = {"v": 8, "m": 2, "s": 2, "L": 3, "seed": "0"}
 
 
 def play_page(grammar: Any = None) -> str:

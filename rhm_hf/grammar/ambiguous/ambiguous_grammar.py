@@ -2,7 +2,7 @@
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class AmbiguousGrammar(FixedTree):
     """
 
     family = "ambiguous"
-    laws_class = "rhm_hf.grammar.ambiguous.laws.ambiguous_laws:AmbiguousLaws"
+    laws_class: ClassVar[str] = "rhm_hf.grammar.ambiguous.laws.ambiguous_laws:AmbiguousLaws"
     is_equiprobable = False
     depth: int = 0
     sentence_length: int = 0
@@ -45,8 +45,11 @@ class AmbiguousGrammar(FixedTree):
     def __init__(
         self, levels: list[Expansion], root_probs: Any = None, *, vocab_size: int, parameters: Ensemble | None = None
     ):
+        self.levels: list[Expansion]
+        self.root_probs: np.ndarray
         self.levels, self.root_probs = checked_expansions(levels, root_probs, vocab_size)
-        self.vocab_size, self.parameters = vocab_size, parameters
+        self.vocab_size: int = vocab_size
+        self.parameters: Ensemble | None = parameters
         self.depth = len(self.levels)
         self.sentence_length = math.prod(level.tuple_size for level in self.levels)
 
@@ -76,7 +79,7 @@ class AmbiguousGrammar(FixedTree):
             raise NotSupported("a list of rules", self, why, "take a source whose levels are lists of rules")
         return expansion
 
-    def prefix_tree(self, level: int):
+    def prefix_tree(self, level: int) -> NoReturn:
         """Refused: tuples determine no symbol."""
         why = "several symbols may write one tuple"
         raise NotSupported("a prefix tree of rules", self, why, "take an unambiguous grammar")

@@ -68,12 +68,12 @@ class IsingParameters(_Named):
     rules_seed: int = 0
 
     kind: ClassVar[str] = "ising"
-    names: ClassVar[re.Pattern] = re.compile(r"ising-.*")
+    names: ClassVar[re.Pattern[str]] = re.compile(r"ising-.*")
     form: ClassVar[str] = "ising-rho<correlation>-s<tuple_size>-L<depth>, for example ising-rho0.8-s2-L4"
     _pattern: ClassVar[re.Pattern] = re.compile(rf"ising-rho(-?{FLOAT})-s(\d+)-L(\d+)")
     vocab_size: ClassVar[int] = 2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "correlation", check_number("correlation", self.correlation, -1, 1))
         self._check_tree()
 
@@ -120,11 +120,11 @@ class ColouringParameters(_Named):
     rules_seed: int = 0
 
     kind: ClassVar[str] = "colouring"
-    names: ClassVar[re.Pattern] = re.compile(r"colouring-.*")
+    names: ClassVar[re.Pattern[str]] = re.compile(r"colouring-.*")
     form: ClassVar[str] = "colouring-q<colours>-s<tuple_size>-L<depth>, for example colouring-q5-s2-L4"
     _pattern: ClassVar[re.Pattern] = re.compile(r"colouring-q(\d+)-s(\d+)-L(\d+)")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         set_integer(self, "vocab_size", 2, 2**12)
         self._check_tree()
 
@@ -164,13 +164,13 @@ class AmbiguousParameters(_Named):
     rules_seed: int = 0
 
     kind: ClassVar[str] = "ambiguous"
-    names: ClassVar[re.Pattern] = re.compile(r"ambiguous-.*")
+    names: ClassVar[re.Pattern[str]] = re.compile(r"ambiguous-.*")
     form: ClassVar[str] = (
         "ambiguous-v<vocab_size>-m<num_synonyms>-s<tuple_size>-L<depth>, for example ambiguous-v8-m4-s2-L3"
     )
     _pattern: ClassVar[re.Pattern] = re.compile(r"ambiguous-v(\d+)-m(\d+)-s(\d+)-L(\d+)")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         set_integer(self, "vocab_size", 1, MAX_VOCAB_SIZE)
         self._check_tree()
         set_integer(self, "num_synonyms", 1)

@@ -21,7 +21,7 @@ class RuleList:
     rules: np.ndarray
     probs: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "rules", np.asarray(self.rules))
 
     @property
@@ -74,7 +74,7 @@ class Factors:
 
     matrices: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "matrices", np.asarray(self.matrices, dtype=np.float64))
 
     @property

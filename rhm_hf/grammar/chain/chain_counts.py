@@ -5,6 +5,7 @@ of a hidden Markov model's forward algorithm.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -143,7 +144,7 @@ def entropy(chain: FixedTree) -> tuple[float, float]:
     return rules + total, 0.0
 
 
-def laws_after_prefixes(chain: FixedTree):
+def laws_after_prefixes(chain: FixedTree) -> Iterator[np.ndarray | None]:
     """Yields for block 1, 2, .. the joint weights `(prefixes, symbols)` of all prefixes of symbols and its own symbol.
 
     The last thing that comes is None where there are too many prefixes.
@@ -161,7 +162,7 @@ def laws_after_prefixes(chain: FixedTree):
             weights = moved_on(chain, weights)
 
 
-def laws_after_sampled_prefixes(chain: FixedTree):
+def laws_after_sampled_prefixes(chain: FixedTree) -> Iterator[np.ndarray]:
     """The same for the prefixes of sampled sentences, which are fixed: `(sentences, symbols)`, rows sum to 1."""
     symbols = chain.parse(chain.sample(SAMPLED, split="evaluation"))[-1].astype(np.int64)
     weights = np.tile(chain.initial, (SAMPLED, 1))

@@ -14,7 +14,7 @@ draws those from their exact posterior.
 """
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,10 @@ from ..layered import parsing
 from ..layered.grammar import Grammar
 from ..refusal import NotSupported
 from . import chain_counts
+
+
+if TYPE_CHECKING:
+    from ..layered.prefix_tree import PrefixTree
 
 
 STATE_CHUNK = 2**22  # entries of filtered laws of states that are held at a time
@@ -44,12 +48,15 @@ class ChainGrammar(FixedTree):
     level k + 1 between the two has a node for the state of every block.
     """
 
-    laws_class = "rhm_hf.grammar.chain.chain_laws:ChainLaws"
+    laws_class: ClassVar[str] = "rhm_hf.grammar.chain.chain_laws:ChainLaws"
     is_equiprobable = False  # nor are there indices for sentences: `unique` sampling is refused
 
     def _set_chain(self, blocks: Grammar, initial, transitions, emissions, num_blocks: int) -> None:
-        self.blocks, self.num_blocks = blocks, num_blocks
-        self.initial, self.transitions, self.emissions = initial, transitions, emissions
+        self.blocks: Grammar = blocks
+        self.num_blocks: int = num_blocks
+        self.initial: np.ndarray = initial
+        self.transitions: np.ndarray | None = transitions
+        self.emissions: np.ndarray = emissions
         for array in (initial, transitions, emissions):
             if array is not None:
                 array.setflags(write=False)
@@ -114,7 +121,7 @@ class ChainGrammar(FixedTree):
         """The probabilities of `rules_at(level)`, 1..k: float64 `(symbols, rules)`."""
         return self._rules_of("rule_probs_at", level)
 
-    def prefix_tree(self, level: int):
+    def prefix_tree(self, level: int) -> "PrefixTree":
         """The prefix tree of `rules_at(level)`, 1..k."""
         return self._rules_of("prefix_tree", level)
 

@@ -218,7 +218,7 @@ class ChainLaws(Laws):
         context_level: int | None,
         context_length: int | None,
         dtype: torch.dtype | None,
-    ):
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Forward messages between blocks, a pass down the tree within; windows cost a posterior a position."""
         return _token_laws(self.source, tokens, positions, context_level, context_length, dtype)
 
@@ -246,7 +246,7 @@ class ChainLaws(Laws):
         evidence: Any = None,
         dtype: torch.dtype | None = None,
         return_log_evidence: bool = False,
-    ):
+    ) -> Any:
         """Messages up the blocks, along the chain, and down again."""
         return _posteriors(self.source, tokens, mask, evidence, dtype, return_log_evidence)
 

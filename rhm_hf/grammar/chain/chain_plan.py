@@ -37,18 +37,18 @@ class ChainPlan(Plan):
         widest = max(level.rules.shape[2] for level in [*levels, *below])
         unit = np.dtype("u4" if widest * bits <= 32 else "u8")
         self._per_unit, self._bits = unit.itemsize * 8 // bits, bits
-        self.mask = np.uint64(2**bits - 1)
+        self.mask: np.uint64 = np.uint64(2**bits - 1)
         tables = [_packed(level.rules, 1, bits, unit) for level in [*levels, *below]]
-        self.middle = np.concatenate([table.ravel() for table in tables])
+        self.middle: np.ndarray = np.concatenate([table.ravel() for table in tables])
         offsets = np.cumsum([0] + [table.size for table in tables]).tolist()
         tokens = last.rules.reshape(-1, last.rules.shape[2]).astype(chain.token_dtype)
-        self.leaves = widest_view(tokens)
+        self.leaves: np.ndarray = widest_view(tokens)
         skews = self._alias_tables([*levels, *tree])
         self._tables = list(zip(tables, offsets, strict=False))
         self._radices, self._steps = [], []
         self._write(chain, len(levels), inner, last, skews)
-        self.radices = np.array(self._radices, dtype=np.uint64)
-        self.block_size = min(max(2**16 // (chain.sentence_length * chain.token_dtype.itemsize), 64), 512)
+        self.radices: np.ndarray = np.array(self._radices, dtype=np.uint64)
+        self.block_size: int = min(max(2**16 // (chain.sentence_length * chain.token_dtype.itemsize), 64), 512)
 
     def _write(self, chain, num_levels: int, inner: list[Level], last: Level, skews: list[int]) -> None:
         """Appends the steps of the whole chain."""

@@ -1,5 +1,6 @@
 """The laws of a chain of blocks as tensors, built once for every chain, device and dtype."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -17,10 +18,13 @@ class ChainTables:
             return torch.tensor(array, dtype=torch.float64, device=device)
 
         self.blocks: Tables = tables_for(grammar.blocks, device, dtype)
-        self.num_blocks, self.depth, self.cut = grammar.num_blocks, grammar.depth, grammar.cut
-        self.initial, self.emissions = real(grammar.initial), real(grammar.emissions)
-        self.transitions = None if grammar.transitions is None else real(grammar.transitions)
-        self.states = real(grammar.state_marginals)
+        self.num_blocks: int = grammar.num_blocks
+        self.depth: int = grammar.depth
+        self.cut: int = grammar.cut
+        self.initial: torch.Tensor = real(grammar.initial)
+        self.emissions: torch.Tensor = real(grammar.emissions)
+        self.transitions: torch.Tensor | None = None if grammar.transitions is None else real(grammar.transitions)
+        self.states: torch.Tensor = real(grammar.state_marginals)
 
     def emission(self, block: int) -> torch.Tensor:
         """`(states, symbols)` of block 0 .. J-1."""
@@ -50,7 +54,7 @@ class ChainTables:
         return [*levels[::-1], *above]
 
 
-chain_tables_for = cached_tables(ChainTables)
+chain_tables_for: Callable[..., ChainTables] = cached_tables(ChainTables)
 
 
 def _log_product(logs: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:

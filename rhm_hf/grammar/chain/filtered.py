@@ -35,12 +35,12 @@ class FilteredParameters:
     cut_level: int
 
     kind: ClassVar[str] = "filtered"
-    names: ClassVar[re.Pattern] = re.compile(r"(.+)-cut(\d+)")
+    names: ClassVar[re.Pattern[str]] = re.compile(r"(.+)-cut(\d+)")
     form: ClassVar[str] = "the name of a layered grammar with -cut<level> after it"
     wraps: ClassVar[bool] = True
     keyword_names: ClassVar[tuple[str, ...]] = ("cut_level",)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check("base", self.base, Ensemble)
         if not isinstance(self.base, GrammarParameters | LayeredParameters):
             raise ValueError(
@@ -110,7 +110,8 @@ class FilteredGrammar(ChainGrammar):
     def __init__(self, grammar: Annotated[Grammar, OwnCheck()], level: int):
         if not isinstance(grammar, Grammar):
             raise ValueError(f"grammar={grammar!r} is no Grammar: make one with Grammar.from_name or from_rules")
-        self.grammar, self.level = grammar, check_integer("level", level, 0, grammar.depth)
+        self.grammar: Grammar = grammar
+        self.level: int = check_integer("level", level, 0, grammar.depth)
         nodes, symbols = grammar.num_nodes_at(level), grammar.num_symbols_at(level)
         if nodes * grammar.num_classes * symbols > EMISSION_LIMIT:
             raise ValueError(
@@ -127,7 +128,7 @@ class FilteredGrammar(ChainGrammar):
         self._set_chain(blocks, grammar.root_probs.copy(), None, laws_given_root(grammar, level), nodes)
 
     @property
-    def parameters(self):
+    def parameters(self) -> FilteredParameters | None:
         """Those of the grammar and the level of the cut, or None."""
         base = self.grammar.parameters
         return None if base is None else FilteredParameters(base, self.level)

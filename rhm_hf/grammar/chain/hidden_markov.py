@@ -47,14 +47,14 @@ class HiddenMarkovParameters:
     rules_seed: int = 0
 
     kind: ClassVar[str] = "hmm"
-    names: ClassVar[re.Pattern] = re.compile(r"hmm-.*")
+    names: ClassVar[re.Pattern[str]] = re.compile(r"hmm-.*")
     form: ClassVar[str] = (
         "hmm-v<vocab_size>-h<num_states>-m<num_synonyms>-d<sentence_length>-p<persistence>, for example "
         "hmm-v16-h8-m4-d8-p0.5"
     )
     wraps: ClassVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         set_integer(self, "vocab_size", 1, MAX_VOCAB_SIZE)
         set_integer(self, "num_states", 1, MAX_VOCAB_SIZE)
         set_integer(self, "num_synonyms", 1, self.vocab_size + 1)

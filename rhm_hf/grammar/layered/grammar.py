@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,16 +34,16 @@ class Grammar(FixedTree):
     """
 
     family = "layered"
-    laws_class = "rhm_hf.grammar.layered.laws.layered_laws:LayeredLaws"
+    laws_class: ClassVar[str] = "rhm_hf.grammar.layered.laws.layered_laws:LayeredLaws"
 
     def __init__(
         self, rules: Any, rule_probs: Any, root_probs: Any, vocab_size: int, parameters: Ensemble | None = None
     ):
         # Checked input only; the class methods check. Arrays are frozen: laws are cached per grammar.
-        self.rules = tuple(_frozen(r, np.int32) for r in rules)
-        self.rule_probs = tuple(_frozen(p, np.float64) for p in rule_probs)
-        self.root_probs = _frozen(root_probs, np.float64)
-        self.vocab_size = int(vocab_size)
+        self.rules: tuple[np.ndarray, ...] = tuple(_frozen(r, np.int32) for r in rules)
+        self.rule_probs: tuple[np.ndarray, ...] = tuple(_frozen(p, np.float64) for p in rule_probs)
+        self.root_probs: np.ndarray = _frozen(root_probs, np.float64)
+        self.vocab_size: int = int(vocab_size)
         self.parameters = parameters
 
     @staticmethod

@@ -61,14 +61,14 @@ class GrammarParameters:
     uncorrelated: bool = False
 
     kind: ClassVar[str] = "rhm"
-    names: ClassVar[re.Pattern] = re.compile(r"v\d+-.*")
+    names: ClassVar[re.Pattern[str]] = re.compile(r"v\d+-.*")
     form: ClassVar[str] = (
         "v<vocab_size>-m<num_synonyms>-s<tuple_size>-L<depth>, for example v16-m4-s2-L3, and after it, where wanted "
         "and in this order, -c<num_classes>, -zipf<a> or -zipf<a>@<level>, -uncorrelated"
     )
     wraps: ClassVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         set_integer(self, "vocab_size", 1, MAX_VOCAB_SIZE)
         set_integer(self, "num_synonyms", 1)
         set_integer(self, "tuple_size", 2)

@@ -36,11 +36,11 @@ class PrefixTree:
         possible = np.flatnonzero(rule_probs.ravel() > 0)
         self.rules_per_symbol = rules_per_symbol
         self.num_child_symbols = num_child_symbols
-        self.order = possible[np.lexsort(flat[possible].T[::-1])]
-        self.sorted_rules = flat[self.order]
+        self.order: np.ndarray = possible[np.lexsort(flat[possible].T[::-1])]
+        self.sorted_rules: np.ndarray = flat[self.order]
         num_rules = len(self.order)
-        self.starts = [np.array([0, num_rules])]
-        self.keys = [np.empty(0, dtype=np.int64)]
+        self.starts: list[np.ndarray] = [np.array([0, num_rules])]
+        self.keys: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
         state = np.zeros(num_rules, dtype=np.int64)  # of every sorted rule, at the current length
         for child in range(tuple_size):
             key = state * num_child_symbols + self.sorted_rules[:, child]

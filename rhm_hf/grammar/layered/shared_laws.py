@@ -90,7 +90,8 @@ class SharedLawPlan(Plan):
             limits.append(kept[0])
             replacements.append(np.array([-(-(a << 64) // len(law)) for a in aliases[0].tolist()], dtype=np.uint64))
             starts[group], size = size, size + len(law)
-        self.limits, self.replacements = np.concatenate(limits), np.concatenate(replacements)
+        self.limits: np.ndarray = np.concatenate(limits)
+        self.replacements: np.ndarray = np.concatenate(replacements)
         pairs = zip(groups, skewed, strict=True)
         self._starts = np.array([starts[tuple(g)] if is_skewed else -1 for g, is_skewed in pairs], dtype=np.int64)
 

@@ -40,14 +40,14 @@ class LayeredParameters:
     rules_seed: int = 0
 
     kind: ClassVar[str] = "layered"
-    names: ClassVar[re.Pattern] = re.compile(r"layered-.*")
+    names: ClassVar[re.Pattern[str]] = re.compile(r"layered-.*")
     form: ClassVar[str] = (
         "layered-c<classes>-v<..>-m<..>-s<..>, each with one number for every level, root first and separated by dots:"
         " layered-c4-v8.16-m2.4-s3.2"
     )
     wraps: ClassVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         def set_value(name, value):
             object.__setattr__(self, name, value)
 

@@ -12,7 +12,9 @@ SUM_TOLERANCE = 1e-6
 ROUNDING = 1e-14  # laws that sum to 1 up to this are kept to the last bit: checking twice changes nothing
 
 
-def checked(rules: Any, rule_probs: Any, root_probs: Any, vocab_size: Any):
+def checked(
+    rules: Any, rule_probs: Any, root_probs: Any, vocab_size: Any
+) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, int]:
     """Returns rules (int32), probabilities (float64, rows that sum to 1) and the vocabulary size, or raises."""
     if isinstance(rules, np.ndarray) and rules.ndim == 3:
         raise ValueError("rules must be a list of arrays, one for each level, root first: write [rules] for one level")

@@ -12,6 +12,7 @@ P_L[a, b] = U[a, b] + sum_c R[a, b, c] (1 - eps[c]). (Jelinek and Lafferty, 1991
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -158,7 +159,7 @@ class BinaryGrammar:
         return best, first
 
     @cached_property
-    def best_empty(self) -> tuple[np.ndarray, list]:
+    def best_empty(self) -> tuple[np.ndarray, list[Any]]:
         """The most probable empty derivation of every symbol.
 
         Returns:

@@ -50,9 +50,10 @@ class Plan:
     def __init__(self, rules: Rules, size: float):
         from ..sentences.expansion import alias_tables
 
-        self.rules, self.size = rules, size
-        self.limits = np.zeros(rules.num_rules, dtype=np.uint64)
-        self.aliases = np.zeros(rules.num_rules, dtype=np.int64)
+        self.rules: Rules = rules
+        self.size: float = size
+        self.limits: np.ndarray = np.zeros(rules.num_rules, dtype=np.uint64)
+        self.aliases: np.ndarray = np.zeros(rules.num_rules, dtype=np.int64)
         for a in range(rules.num_symbols):
             those = slice(rules.rules_of(a).start, rules.rules_of(a).stop)
             probs = rules.probs[None, those]

@@ -17,7 +17,8 @@ class Tree:
     """
 
     def __init__(self, grammar_rules: Rules, rules: np.ndarray):
-        self.grammar_rules, self.rules = grammar_rules, np.asarray(rules, dtype=np.int32)
+        self.grammar_rules: Rules = grammar_rules
+        self.rules: np.ndarray = np.asarray(rules, dtype=np.int32)
 
     @cached_property
     def _walked(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,7 +71,7 @@ class Tree:
         """The number of nodes, tokens not counted."""
         return len(self.rules)
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Tree) and np.array_equal(self.rules, other.rules)
 
     def __hash__(self) -> int:

@@ -19,7 +19,7 @@ from ...checks import as_array
 from .production_rules import Rules, make_rules
 
 
-def rules_from_physics(source: str | Path | dict) -> Rules:
+def rules_from_physics(source: str | Path | dict[str, Any]) -> Rules:
     """Reads PhysicsLM4's JSON.
 
     Args:
@@ -64,7 +64,7 @@ def _names(levels: list) -> list[list[str]]:
 
 
 def rules_from_mixed(
-    rules: Mapping | Sequence, kind_probs: Sequence[float] | None = None, vocab_size: int | None = None
+    rules: Mapping[str, Any] | Sequence[Any], kind_probs: Sequence[float] | None = None, vocab_size: int | None = None
 ) -> Rules:
     """Takes the rules of Mixed_RHM.
 

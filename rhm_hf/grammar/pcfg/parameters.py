@@ -58,14 +58,14 @@ class PCFGParameters:
     rules_seed: int = 0
 
     kind: ClassVar[str] = "pcfg"
-    names: ClassVar[re.Pattern] = re.compile(r"pcfg-.*")
+    names: ClassVar[re.Pattern[str]] = re.compile(r"pcfg-.*")
     form: ClassVar[str] = (
         "pcfg-<title>, a grammar of the gallery, or pcfg-v<vocab_size>-m<num_rules>-s<arities>-L<depth>, for example "
         "pcfg-dyck2, pcfg-v3-m2-s2.3-L6"
     )
     wraps: ClassVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         def set_value(name, value):
             object.__setattr__(self, name, value)
 

@@ -40,7 +40,8 @@ class PCFG(Source):
     lengths_vary = True
 
     def __init__(self, rules: Rules, parameters: PCFGParameters | None = None):
-        self.rules, self.parameters = rules, parameters
+        self.rules: Rules = rules
+        self.parameters: PCFGParameters | None = parameters
 
     # Ways to make one.
 
@@ -296,7 +297,7 @@ class PCFG(Source):
         return " ".join(self.terminals[t] for t in tokens if t < self.vocab_size)
 
     @cached_property
-    def laws(self):
+    def laws(self) -> Any:
         """The exact laws, a [`~rhm_hf.grammar.pcfg.laws.PCFGLaws`]."""
         from .laws import PCFGLaws  # torch takes a moment to import
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,9 @@ class Sweeps:
         laws[~valid] = 1 / outcomes
         return laws, valid, logs
 
-    def chart(self, tokens: np.ndarray, evidence: np.ndarray | None = None, kind: int | None = None):
+    def chart(
+        self, tokens: np.ndarray, evidence: np.ndarray | None = None, kind: int | None = None
+    ) -> tuple[int, tuple[Any, ...], np.ndarray]:
         """The chart of one sentence.
 
         Args:

@@ -20,7 +20,8 @@ class Derivations:
     """
 
     def __init__(self, grammar: BinaryGrammar, rng: np.random.Generator | None = None):
-        self.grammar, self.rng = grammar, rng
+        self.grammar: BinaryGrammar = grammar
+        self.rng = rng
 
     def rules_of(self, nodes: np.ndarray) -> list[int]:
         """The rules of the derivation, leftmost symbol first, of nodes as [`~.chart_beliefs.choose`] gives them."""
@@ -107,7 +108,7 @@ def _sum(a, b):
 
 
 @lru_cache(maxsize=16)
-def chain_counts(grammar: BinaryGrammar) -> tuple[list, dict[int, list[tuple[int, int | float]]]]:
+def chain_counts(grammar: BinaryGrammar) -> tuple[list[Any], dict[int, list[tuple[int, int | float]]]]:
     """The number of empty derivations of every symbol; of symbol b, pairs (a, number of chains from a to b)."""
     size = grammar.num_symbols
     possible = grammar.empty > 0

@@ -30,12 +30,15 @@ class Permutation:
     def __init__(self, sizes: tuple[int, ...], seed: int):
         raw = np.random.Philox(key=philox_key(seed, "permutation"))
         self.sizes = sizes
-        self.size = math.prod(sizes)
-        self.table = self.keys = None
+        self.size: int = math.prod(sizes)
+        self.table: np.ndarray | None = None
+        self.keys: np.ndarray | None = None
         if self.size < SMALL:
             self.table = np.argsort(raw.random_raw(self.size), kind="stable").astype(np.uint64)
             return
         self.keys = raw.random_raw(ROUNDS)
+        self.a: int
+        self.b: int
         self.a, self.b = sizes if len(sizes) == 2 else (math.isqrt(self.size - 1) + 1,) * 2
 
     def fill_indices(self, first: int, step: int, words: np.ndarray) -> None:

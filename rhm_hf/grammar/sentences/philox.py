@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 
-def compiled(function: Any):
+def compiled(function: Any) -> Any:
     """Compiles at the first call and keeps the machine code on disk where there is a writable place for it."""
     options = {"nogil": True, "error_model": "numpy"}
     try:

@@ -108,10 +108,10 @@ class Plan:
         widest = max([level.rules.shape[2] for level in inner], default=0)
         unit = np.dtype("u4" if widest * bits <= 32 else "u8")
         tables = [_packed(level.rules, count, bits, unit) for level, count in zip(inner, counts[1:], strict=True)]
-        self.mask = np.uint64(2**bits - 1)
-        self.middle = np.concatenate([table.ravel() for table in tables] or [np.zeros(1, unit)])
+        self.mask: np.uint64 = np.uint64(2**bits - 1)
+        self.middle: np.ndarray = np.concatenate([table.ravel() for table in tables] or [np.zeros(1, unit)])
         tokens = last.rules.reshape(-1, last.rules.shape[2]).astype(grammar.token_dtype)
-        self.leaves = widest_view(tokens)
+        self.leaves: np.ndarray = widest_view(tokens)
         skews = self._alias_tables([*inner, last])
         self._steps, self._heights, radices = [], [], []
         offsets = np.cumsum([0] + [table.size for table in tables]).tolist()
@@ -135,9 +135,9 @@ class Plan:
                 visit(height + 1, slot + child // per_unit, child % per_unit * bits)
 
         visit(0, 0, 0)  # slot 0 holds the one symbol above the class
-        self.radices = np.array(radices, dtype=np.uint64)
+        self.radices: np.ndarray = np.array(radices, dtype=np.uint64)
         # Few rows for long sentences: rows a power of two apart share few sets of the first-level cache.
-        self.block_size = min(max(2**16 // (grammar.sentence_length * grammar.token_dtype.itemsize), 64), 512)
+        self.block_size: int = min(max(2**16 // (grammar.sentence_length * grammar.token_dtype.itemsize), 64), 512)
 
     def expand(self, numbers: np.ndarray, layout: Layout, sentences: np.ndarray) -> None:
         """Writes the sentences of `numbers`, `(num, numbers)`, into `sentences`, `(num, sentence_length)`."""
@@ -164,7 +164,8 @@ class Plan:
                 expansion.alias_tables(level.probs, *tables)
                 limits.append(tables[0].ravel())
                 aliases.append(tables[1].ravel())
-        self.limits, self.aliases = np.concatenate(limits), np.concatenate(aliases)
+        self.limits: np.ndarray = np.concatenate(limits)
+        self.aliases: np.ndarray = np.concatenate(aliases)
         return starts
 
     def _layout(self, ends: list[int]) -> Layout:

@@ -33,12 +33,12 @@ class SparseParameters:
     placement: str = "A"
 
     kind: ClassVar[str] = "sparse"
-    names: ClassVar[re.Pattern] = re.compile(r"(.+)-sparse(\d+)(b?)")
+    names: ClassVar[re.Pattern[str]] = re.compile(r"(.+)-sparse(\d+)(b?)")
     form: ClassVar[str] = "the name of a layered grammar with -sparse<s0> or -sparse<s0>b after it"
     wraps: ClassVar[bool] = True
     keyword_names: ClassVar[tuple[str, ...]] = ("sparsity", "placement")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check("base", self.base, Ensemble)
         set_integer(self, "sparsity", 1)
         if not isinstance(self.base, GrammarParameters | LayeredParameters):

@@ -44,16 +44,18 @@ class Placements:
     """
 
     def __init__(self, tuple_size: int, sparsity: int, kind: str):
-        self.tuple_size, self.sparsity, self.kind = tuple_size, sparsity, kind
-        self.width = sparsity + 1  # of a sub-patch
-        self.num_slots = tuple_size * self.width
-        self.count = count_placements(tuple_size, sparsity, kind)
+        self.tuple_size: int = tuple_size
+        self.sparsity: int = sparsity
+        self.kind: str = kind
+        self.width: int = sparsity + 1  # of a sub-patch
+        self.num_slots: int = tuple_size * self.width
+        self.count: int = count_placements(tuple_size, sparsity, kind)
         if kind == "A":
             digits = np.unravel_index(np.arange(self.count), (self.width,) * tuple_size)
             slots = np.stack(digits, 1) + self.width * np.arange(tuple_size)
         else:
             slots = np.array(list(itertools.combinations(range(self.num_slots), tuple_size)))
-        self.slots = slots.astype(np.int32)
+        self.slots: np.ndarray = slots.astype(np.int32)
         self.slots.setflags(write=False)
 
     def rank(self, slots: np.ndarray) -> np.ndarray:

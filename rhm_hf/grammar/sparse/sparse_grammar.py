@@ -12,7 +12,7 @@ tool; `vocab_size`, which counts it, is one more than the base grammar's. The ro
 
 import math
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -47,13 +47,14 @@ class SparseGrammar(FixedTree):
     """
 
     family = "sparse"
-    laws_class = "rhm_hf.grammar.sparse.laws.sparse_laws:SparseLaws"
+    laws_class: ClassVar[str] = "rhm_hf.grammar.sparse.laws.sparse_laws:SparseLaws"
 
     def __init__(self, base: Annotated[Grammar, OwnCheck()], sparsity: int = 1, placement: str = "A"):
         if not isinstance(base, Grammar):
             raise ValueError(f"base={base!r} is no Grammar: make one with Grammar.from_name or Grammar.from_rules")
-        self.base, self.placement = base, placement
-        self.sparsity = check_integer("sparsity", sparsity, 1)
+        self.base: Grammar = base
+        self.placement: str = placement
+        self.sparsity: int = check_integer("sparsity", sparsity, 1)
         slots = [base.tuple_size_at(level) * (self.sparsity + 1) for level in range(1, base.depth + 1)]
         if math.prod(slots) >= 2**31:
             raise ValueError(
@@ -110,7 +111,7 @@ class SparseGrammar(FixedTree):
     # Identity.
 
     @property
-    def parameters(self):
+    def parameters(self) -> SparseParameters | None:
         """Those of the base with `sparsity` and `placement`, or None."""
         base = self.base.parameters
         return None if base is None else SparseParameters(base, self.sparsity, self.placement)

@@ -28,7 +28,7 @@ class SparsePlan(Plan):
         self._empty = grammar.token_dtype.type(grammar.empty_at(0))
         self._first = len(self._steps)
         tables = composed_placements(grammar)
-        self.tables = np.concatenate([table.ravel() for table in tables])
+        self.tables: np.ndarray = np.concatenate([table.ravel() for table in tables])
         starts = np.cumsum([0] + [table.size for table in tables]).tolist()
         first_slots = np.cumsum([1] + [table.shape[1] for table in tables]).tolist()
         radices, written = [], 0
@@ -47,7 +47,7 @@ class SparsePlan(Plan):
                 visit(height + 1, target + child)
 
         visit(0, 0)  # slot 0 holds the root's position, 0
-        self.radices = np.concatenate([self.radices, np.array(radices, dtype=np.uint64)])
+        self.radices: np.ndarray = np.concatenate([self.radices, np.array(radices, dtype=np.uint64)])
         # Few rows for long sentences: the block being written stays in the first-level cache.
         self._sparse_block_size = min(max(2**15 // (grammar.sentence_length * grammar.token_dtype.itemsize), 16), 512)
 

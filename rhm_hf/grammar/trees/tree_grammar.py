@@ -2,7 +2,7 @@
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class TreeGrammar(Source):
     """
 
     family = "trees"
-    laws_class = "rhm_hf.grammar.trees.laws.tree_laws:TreeLaws"
+    laws_class: ClassVar[str] = "rhm_hf.grammar.trees.laws.tree_laws:TreeLaws"
     lengths_vary = True
     depth: int = 0
 
@@ -58,13 +58,18 @@ class TreeGrammar(Source):
         parameters: Ensemble | None = None,
     ):
         checked = checked_trees(rules, rule_probs, root_probs, vocab_size)
-        self.rules, self.rule_probs, self.root_probs, self.vocab_size = checked
+        self.rules: list[list[np.ndarray]] = checked[0]
+        self.rule_probs: list[list[np.ndarray]] = checked[1]
+        self.root_probs: np.ndarray = checked[2]
+        self.vocab_size: int = checked[3]
         self.parameters = parameters
         self.depth = len(self.rules)
-        self.num_classes = len(self.root_probs)
+        self.num_classes: int = len(self.root_probs)
         self._levels = list(zip(self.rules, self.rule_probs, strict=True))
         for array in self.arrays().values():
             array.flags.writeable = False
+        self.min_length: int
+        self.max_length: int
         self.min_length, self.max_length = length_bounds(self._levels, self.root_probs, self.vocab_size)
         self.mean_length = float(expected_symbols(self._levels, self.root_probs, self.vocab_size)[-1].sum())
 

@@ -57,14 +57,14 @@ class TreeParameters:
     rules_seed: int = 0
 
     kind: ClassVar[str] = "trees"
-    names: ClassVar[re.Pattern] = re.compile(r"trees-.*")
+    names: ClassVar[re.Pattern[str]] = re.compile(r"trees-.*")
     form: ClassVar[str] = (
         "trees-v<vocab_size>-s<arity>m<rules>[p<probability>][@<level>]-..-L<depth>[-c<num_classes>], for example "
         "trees-v16-s2m4-s3m64-L3, or trees-v16-f0.25-L3 for m2 = f v and m3 = f v^2"
     )
     wraps: ClassVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         def set_value(name, value):
             object.__setattr__(self, name, value)
 

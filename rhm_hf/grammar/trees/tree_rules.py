@@ -43,7 +43,9 @@ def rule_laws(parameters: TreeParameters) -> list[list[np.ndarray]]:
     ]
 
 
-def checked_trees(rules: Any, rule_probs: Any, root_probs: Any, vocab_size: Any):
+def checked_trees(
+    rules: Any, rule_probs: Any, root_probs: Any, vocab_size: Any
+) -> tuple[list[list[np.ndarray]], list[list[np.ndarray]], np.ndarray, int]:
     """Rules (int32, arities ascending), probabilities (float64), the root law and the vocabulary size, or an error."""
     if not isinstance(rules, Sequence) or not rules:
         raise ValueError("rules must be a list with one entry for each level, root first, and must not be empty")

@@ -58,14 +58,18 @@ class TreePlan:
             widths = np.concatenate([np.full(group.shape[1], group.shape[2]) for group in rules])
             starts.append(np.tile(widths, len(p)))
             children.append(np.concatenate([group.reshape(len(p), -1) for group in rules], axis=1).ravel())
-        self.row_starts, self.rule_counts = np.array(row_starts), np.array(counts)
-        self.limits, self.aliases = np.concatenate(limits), np.concatenate(aliases)
-        self.child_starts = np.concatenate([[0], np.cumsum(np.concatenate(starts))])
-        self.children = np.concatenate(children).astype(np.int32)
+        self.row_starts: np.ndarray = np.array(row_starts)
+        self.rule_counts: np.ndarray = np.array(counts)
+        self.limits: np.ndarray = np.concatenate(limits)
+        self.aliases: np.ndarray = np.concatenate(aliases)
+        self.child_starts: np.ndarray = np.concatenate([[0], np.cumsum(np.concatenate(starts))])
+        self.children: np.ndarray = np.concatenate(children).astype(np.int32)
         widest = [max(group.shape[2] for group in rules) for rules in grammar.rules]
-        self.numbers_per_sentence = 1 + sum(int(np.prod(widest[:g], dtype=object)) for g in range(len(widest)))
+        self.numbers_per_sentence: int = 1 + sum(int(np.prod(widest[:g], dtype=object)) for g in range(len(widest)))
 
-    def draw(self, key: np.ndarray, attempt: int, indices: np.ndarray, with_trees: bool, dtype: np.dtype):
+    def draw(
+        self, key: np.ndarray, attempt: int, indices: np.ndarray, with_trees: bool, dtype: np.dtype
+    ) -> tuple[np.ndarray, ...]:
         """What [`~rhm_hf.grammar.trees.tree_kernels.draw_trees`] returns for some sentences."""
         from .tree_kernels import draw_trees
 

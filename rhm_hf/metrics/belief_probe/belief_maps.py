@@ -35,7 +35,7 @@ def belief_probe(
     hide_last: bool = False,
     bos: str | int | bool = "auto",
     token_ids: Sequence[int] | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """R^2 of affine maps from every layer of a causal model to the exact beliefs about hidden symbols.
 
     The belief of level ℓ at token i is the law of the token's level-ℓ ancestor given x_1 .. x_i

@@ -1,6 +1,7 @@
 """How fast the loss approaches its limit with context: gamma in L_n = L_inf + A n^-gamma, and how sure that is."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ FEWEST_LENGTHS = 4
 FINE = 65
 
 
-def fit_decay(lengths: Sequence[int], sums: torch.Tensor, counts: torch.Tensor) -> dict:
+def fit_decay(lengths: Sequence[int], sums: torch.Tensor, counts: torch.Tensor) -> dict[str, Any]:
     """gamma in L_n = L_inf + A n^-gamma by weighted least squares, beside an exponential approach.
 
     For every gamma of a grid L_inf and A are linear. Errors common to all n, which the same targets or documents

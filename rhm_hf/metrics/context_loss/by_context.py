@@ -53,7 +53,7 @@ def loss_by_context(
     batch_size: PositiveInt | None = None,
     accelerator: "Accelerator | None" = None,
     return_rows: bool = False,
-) -> dict:
+) -> dict[str, Any]:
     """The mean loss L_n at n visible tokens, where it saturates, and its approach H_n - H_inf ~ n^-gamma.
 
     Args:

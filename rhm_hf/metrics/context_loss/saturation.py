@@ -9,6 +9,7 @@ answer sooner the less is measured.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class Saturation:
         """The estimate, where the data decide it."""
         return self.estimate if self.status == "decided" else None
 
-    def to_dict(self, name: str, characters_per_token: float | None = None) -> dict:
+    def to_dict(self, name: str, characters_per_token: float | None = None) -> dict[str, Any]:
         """The entries of a result: `name`, `name_estimate`, `name_interval`, `name_status`, `name_windows`; with the
         characters of a token also `name_characters` and `name_characters_interval`."""
         found = {

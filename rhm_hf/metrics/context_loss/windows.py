@@ -32,7 +32,7 @@ class Documents:
     offsets: np.ndarray
     characters: np.ndarray | None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not len(self.ids):
             raise ValueError("the text is empty: there is no token to predict")
         if self.ids.dtype.kind not in "iu":

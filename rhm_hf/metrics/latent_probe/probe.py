@@ -32,7 +32,7 @@ def latent_probe(
     bos: str | int | bool = "auto",
     token_ids: Sequence[int] | None = None,
     mask_token_id: NonNegativeInt | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """Accuracy of linear probes for the symbol of every node of the derivation, from every layer of a model.
 
     The activations of a layer, standardised feature by feature over the training sentences, are mapped to the symbol

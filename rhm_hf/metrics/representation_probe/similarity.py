@@ -33,7 +33,7 @@ def representation_probe(
     bos: str | int | bool = "auto",
     token_ids: Sequence[int] | None = None,
     mask_token_id: NonNegativeInt | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """The representation probe of models that predict the last token (Cagnetta and Wyart, arXiv 2406.00048).
 
     Two changes of a sentence x at one node of level ℓ:

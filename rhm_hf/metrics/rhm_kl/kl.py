@@ -32,7 +32,7 @@ def kl_divergence(
     mask_token_id: NonNegativeInt | None = None,
     accelerator: Any = None,
     split: str | Callable[[torch.Tensor], torch.Tensor] | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """The exact KL divergence, in nats per judged token, from a grammar's law to a model.
 
     Args:

@@ -27,7 +27,7 @@ def synonym_sensitivity(
     bos: str | int | bool = "auto",
     token_ids: Sequence[int] | None = None,
     mask_token_id: NonNegativeInt | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """Sensitivity of every layer to synonyms of every level (Cagnetta et al., arXiv 2307.02129):
 
         S_{k,ℓ} = <|f_k(x) - f_k(P_ℓ x)|^2> / <|f_k(x) - f_k(y)|^2>

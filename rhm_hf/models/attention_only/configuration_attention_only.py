@@ -1,5 +1,7 @@
 """Configuration of the attention-only stacks."""
 
+from typing import Any
+
 from ...checks import check_integer, checked
 from ..configuration_symbols import SymbolsConfig
 
@@ -21,8 +23,8 @@ class AttentionOnlyConfig(SymbolsConfig):
     model_type = "attention_only"
 
     @checked
-    def __init__(self, num_attention_heads: int = 8, initializer_range: float = 1.0, **kwargs):
-        self.num_attention_heads = check_integer("num_attention_heads", num_attention_heads, 1)
+    def __init__(self, num_attention_heads: int = 8, initializer_range: float = 1.0, **kwargs: Any):
+        self.num_attention_heads: int = check_integer("num_attention_heads", num_attention_heads, 1)
         self.initializer_range = initializer_range
         super().__init__(**kwargs)
         if self.hidden_size % self.num_attention_heads:

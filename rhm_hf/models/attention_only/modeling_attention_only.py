@@ -28,7 +28,7 @@ class ScaledLinear(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels))
+        self.weight: nn.Parameter = nn.Parameter(torch.empty(out_channels, in_channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.weight) * self.weight.shape[1] ** -0.5
@@ -39,9 +39,9 @@ class AttentionLayer(nn.Module):
 
     def __init__(self, config: AttentionOnlyConfig):
         super().__init__()
-        self.num_heads = config.num_attention_heads
-        self.query_key_value = ScaledLinear(config.hidden_size, 3 * config.hidden_size)
-        self.output = ScaledLinear(config.hidden_size, config.hidden_size)
+        self.num_heads: int = config.num_attention_heads
+        self.query_key_value: ScaledLinear = ScaledLinear(config.hidden_size, 3 * config.hidden_size)
+        self.output: ScaledLinear = ScaledLinear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: torch.Tensor, visible: torch.Tensor | None, is_causal: bool) -> torch.Tensor:
         """`(batch, length, hidden_size)` to the same; `visible` `(batch, 1, length, length)`, where not all is."""
@@ -54,17 +54,17 @@ class AttentionLayer(nn.Module):
 class AttentionOnlyPreTrainedModel(ReadableWeights, PreTrainedModel):
     """The stack with its readout; subclasses say what a position sees."""
 
-    config_class = AttentionOnlyConfig
+    config_class: type[AttentionOnlyConfig] = AttentionOnlyConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
     causal = False
 
     def __init__(self, config: AttentionOnlyConfig):
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.layers = nn.ModuleList(AttentionLayer(config) for _ in range(config.num_hidden_layers))
-        self.lm_head = ScaledLinear(config.hidden_size, config.vocab_size)
+        self.embed_tokens: nn.Embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_positions: nn.Embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.layers: nn.ModuleList = nn.ModuleList(AttentionLayer(config) for _ in range(config.num_hidden_layers))
+        self.lm_head: ScaledLinear = ScaledLinear(config.hidden_size, config.vocab_size)
         self.post_init()
 
     @torch.no_grad()
@@ -110,7 +110,7 @@ class AttentionOnlyForCausalLM(AttentionOnlyPreTrainedModel, WholePrefixGenerati
 
     def __init__(self, config: AttentionOnlyConfig):
         super().__init__(config)
-        self.generation_config = GenerationConfig(
+        self.generation_config: GenerationConfig = GenerationConfig(
             do_sample=True,
             top_k=0,
             use_cache=False,
@@ -120,7 +120,9 @@ class AttentionOnlyForCausalLM(AttentionOnlyPreTrainedModel, WholePrefixGenerati
             pad_token_id=config.pad_token_id,
         )
 
-    def prepare_inputs_for_generation(self, input_ids: Any, attention_mask: Any = None, **kwargs) -> dict:
+    def prepare_inputs_for_generation(
+        self, input_ids: Any, attention_mask: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
         """The whole prefix, whatever is said of a cache; positions count from the first token that is no padding."""
         if attention_mask is None:
             return {"input_ids": input_ids}
@@ -135,7 +137,7 @@ class AttentionOnlyForCausalLM(AttentionOnlyPreTrainedModel, WholePrefixGenerati
         labels: torch.Tensor | None = None,
         output_hidden_states: bool = False,
         return_dict: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ) -> CausalLMOutput:
         """Logits of the next token.
 
@@ -174,7 +176,7 @@ class AttentionOnlyForMaskedLM(AttentionOnlyPreTrainedModel):
         labels: torch.Tensor | None = None,
         output_hidden_states: bool = False,
         return_dict: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ) -> MaskedLMOutput:
         """Logits of the tokens.
 

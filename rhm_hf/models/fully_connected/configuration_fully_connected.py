@@ -1,5 +1,7 @@
 """Configuration of the fully connected network."""
 
+from typing import Any
+
 from ...checks import checked
 from ..configuration_feedforward import FeedForwardConfig
 
@@ -21,7 +23,7 @@ class FullyConnectedConfig(FeedForwardConfig):
     model_type = "fully_connected"
 
     @checked
-    def __init__(self, lazy: bool = False, **kwargs):
+    def __init__(self, lazy: bool = False, **kwargs: Any):
         self.lazy = lazy
         super().__init__(**kwargs)
 

@@ -13,4 +13,4 @@ class FullyConnectedForSequenceClassification(FeedForwardForSequenceClassificati
     initialisation.
     """
 
-    config_class = FullyConnectedConfig
+    config_class: type[FullyConnectedConfig] = FullyConnectedConfig

@@ -1,5 +1,7 @@
 """Configuration of the hierarchical convolutional network."""
 
+from typing import Any
+
 from ...checks import check_integer, checked
 from ..configuration_feedforward import FeedForwardConfig
 
@@ -23,8 +25,8 @@ class HierarchicalCNNConfig(FeedForwardConfig):
     model_type = "hierarchical_cnn"
 
     @checked
-    def __init__(self, filter_size: int = 2, **kwargs):
-        self.filter_size = check_integer("filter_size", filter_size, 1)
+    def __init__(self, filter_size: int = 2, **kwargs: Any):
+        self.filter_size: int = check_integer("filter_size", filter_size, 1)
         super().__init__(**kwargs)
 
     @property

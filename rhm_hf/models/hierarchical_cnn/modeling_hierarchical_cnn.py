@@ -12,4 +12,4 @@ class HierarchicalCNNForSequenceClassification(FeedForwardForSequenceClassificat
     [`~rhm_hf.models.modeling_feedforward.FeedForwardForSequenceClassification`].
     """
 
-    config_class = HierarchicalCNNConfig
+    config_class: type[HierarchicalCNNConfig] = HierarchicalCNNConfig

@@ -1,5 +1,7 @@
 """Configuration of the hierarchical U-Net: as many levels as the grammar, filters as wide as its rules."""
 
+from typing import Any
+
 from transformers import PretrainedConfig
 
 from ...checks import checked
@@ -35,7 +37,7 @@ class HierarchicalUNetConfig(PretrainedConfig):
         max_position_embeddings: int | None = None,
         time_embedding: bool = False,
         initializer_range: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         for name, value, least in (
             ("vocab_size", vocab_size, 5),
@@ -59,7 +61,7 @@ class HierarchicalUNetConfig(PretrainedConfig):
         self.max_position_embeddings = length
         self.time_embedding = time_embedding
         self.initializer_range = initializer_range
-        self.mask_token_id = vocab_size - 1
+        self.mask_token_id: int = vocab_size - 1
         # There is no room for BOS before a sentence, whatever others give: metrics put one where a model has it.
         given = ("bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id")
         super().__init__(

@@ -7,6 +7,7 @@ ids go in as one-hot channels: MASK, BOS and PAD have channels of their own.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ class TimeEmbedding(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.width = width
-        self.layers = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.layers: nn.Sequential = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, t: torch.Tensor) -> torch.Tensor:
         half = self.width // 2
@@ -45,7 +46,7 @@ class HierarchicalUNetForMaskedLM(ReadableWeights, PreTrainedModel):
     GELUs; the skip of a level is concatenated. Every output sees the whole block of s^L tokens.
     """
 
-    config_class = HierarchicalUNetConfig
+    config_class: type[HierarchicalUNetConfig] = HierarchicalUNetConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
 
@@ -53,13 +54,15 @@ class HierarchicalUNetForMaskedLM(ReadableWeights, PreTrainedModel):
         super().__init__(config)
         width, s = config.hidden_size, config.filter_size
         self.embeddings = nn.Embedding(config.vocab_size, width)
-        self.down = nn.ModuleList(nn.Conv1d(width, width, s, s) for _ in range(config.num_hidden_layers))
-        self.up = nn.ModuleList(  # up[0] leads to the tokens; only the top level has no skip
+        self.down: nn.ModuleList = nn.ModuleList(
+            nn.Conv1d(width, width, s, s) for _ in range(config.num_hidden_layers)
+        )
+        self.up: nn.ModuleList = nn.ModuleList(  # up[0] leads to the tokens; only the top level has no skip
             nn.ConvTranspose1d(width * (1 if level == config.num_hidden_layers else 2), width, s, s)
             for level in range(1, config.num_hidden_layers + 1)
         )
-        self.head = nn.Linear(2 * width, config.vocab_size)
-        self.time = TimeEmbedding(width) if config.time_embedding else None
+        self.head: nn.Linear = nn.Linear(2 * width, config.vocab_size)
+        self.time: TimeEmbedding | None = TimeEmbedding(width) if config.time_embedding else None
         self.post_init()
 
     @torch.no_grad()
@@ -78,7 +81,7 @@ class HierarchicalUNetForMaskedLM(ReadableWeights, PreTrainedModel):
         return self.embeddings
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
-        self.embeddings = value
+        self.embeddings: nn.Embedding = value
 
     def get_output_embeddings(self) -> nn.Linear:
         return self.head
@@ -90,7 +93,7 @@ class HierarchicalUNetForMaskedLM(ReadableWeights, PreTrainedModel):
         timesteps: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         return_dict: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ) -> MaskedLMOutput:
         """Logits of every token.
 

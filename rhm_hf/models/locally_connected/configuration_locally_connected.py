@@ -1,5 +1,7 @@
 """Configuration of the hierarchical network without weight sharing."""
 
+from typing import Any
+
 from ...checks import checked
 from ..hierarchical_cnn.configuration_hierarchical_cnn import HierarchicalCNNConfig
 
@@ -11,7 +13,7 @@ class LocallyConnectedConfig(HierarchicalCNNConfig):
     shared_filters = False
 
     @checked
-    def __init__(self, filter_size: int = 2, **kwargs):
+    def __init__(self, filter_size: int = 2, **kwargs: Any):
         super().__init__(
             filter_size, **kwargs
         )  # said here: transformers gives a config without __init__ one of its own

@@ -7,4 +7,4 @@ from .configuration_locally_connected import LocallyConnectedConfig
 class LocallyConnectedForSequenceClassification(FeedForwardForSequenceClassification):
     """A [`HierarchicalCNNForSequenceClassification`] with a filter of its own for every position."""
 
-    config_class = LocallyConnectedConfig
+    config_class: type[LocallyConnectedConfig] = LocallyConnectedConfig

@@ -28,7 +28,7 @@ class HierarchicalNGramConfig(RHMConfig):
         discount: Any = None,
         num_contexts: Any = (0,),
         num_pairs: Any = (0,),
-        **kwargs,
+        **kwargs: Any,
     ):
         check_smoothing(smoothing, add_k, discount)
         if kwargs.get("context_length") is not None:
@@ -38,6 +38,6 @@ class HierarchicalNGramConfig(RHMConfig):
         self.smoothing = smoothing
         self.add_k = add_k
         self.discount = discount
-        self.num_contexts = list(num_contexts)
-        self.num_pairs = list(num_pairs)
+        self.num_contexts: list[Any] = list(num_contexts)
+        self.num_pairs: list[Any] = list(num_pairs)
         super().__init__(**kwargs)

@@ -41,7 +41,7 @@ class NGramConfig(LawConfig):
         num_contexts: Any = (0,),
         num_pairs: Any = (0,),
         ends: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         check_smoothing(smoothing, add_k, discount)
         self.order = order
@@ -51,8 +51,8 @@ class NGramConfig(LawConfig):
         self.add_k = add_k
         self.discount = discount
         self.ends = ends
-        self.num_contexts = list(num_contexts)
-        self.num_pairs = list(num_pairs)
+        self.num_contexts: list[Any] = list(num_contexts)
+        self.num_pairs: list[Any] = list(num_pairs)
         super().__init__(num_symbols, **kwargs)
 
     @property

@@ -92,9 +92,11 @@ class SmoothedLaws:
     """
 
     def __init__(self, orders: Any, num_symbols: int, base: int, smoothing: str, add_k: float, discount: float | None):
-        self.num_symbols, self.base = num_symbols, base
-        self.interpolates = smoothing == "kneser_ney"
-        self.orders, groups = [], orders[0][0] if orders else None
+        self.num_symbols: int = num_symbols
+        self.base: int = base
+        self.interpolates: bool = smoothing == "kneser_ney"
+        self.orders: list[tuple[torch.Tensor, ...]] = []
+        groups = orders[0][0] if orders else None
         for order, (contexts, pairs, counts) in enumerate(orders):
             if order:
                 groups = groups[contexts // base]

@@ -27,7 +27,7 @@ class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
     rule derives, has the law of the longest shorter one that did. [`HierarchicalNGramForCausalLM.fit`] makes one.
     """
 
-    config_class = HierarchicalNGramConfig
+    config_class: type[HierarchicalNGramConfig] = HierarchicalNGramConfig
 
     @classmethod
     @checked

@@ -23,7 +23,7 @@ class NGramForCausalLM(CountedLaw, LawForCausalLM):
     sentence, EOS, is an outcome like the symbols, and after it all mass is on it.
     """
 
-    config_class = NGramConfig
+    config_class: type[NGramConfig] = NGramConfig
 
     @classmethod
     @checked

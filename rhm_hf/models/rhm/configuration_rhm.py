@@ -9,7 +9,7 @@ from ...grammar import Source
 from ..configuration_law import LawConfig
 
 
-TRIVIAL = {  # one sentence of two tokens: what a configuration without arguments describes
+TRIVIAL: dict[str, Any] = {  # one sentence of two tokens: what a configuration without arguments describes
     "family": "layered",
     "settings": {"vocab_size": 2},
     "parameters": None,
@@ -57,7 +57,7 @@ class RHMConfig(LawConfig):
                 "rule_shapes: this configuration was written by rhm_hf 0.1; make the oracle again from its grammar, "
                 "RHMForCausalLM.from_grammar(Grammar.from_pretrained(folder))"
             )
-        self.source = dict(TRIVIAL) if source is None else source
+        self.source: dict[str, Any] = dict(TRIVIAL) if source is None else source
         self.context_level = context_level
         self.context_length = context_length
         self._check_context()

@@ -25,7 +25,7 @@ from .configuration_rhm import RHMConfig, identity
 class RHMPreTrainedModel(LawPreTrainedModel):
     """What the three oracles share: the source as buffers, and saving it beside the weights."""
 
-    config_class = RHMConfig
+    config_class: type[RHMConfig] = RHMConfig
 
     def __init__(self, config: RHMConfig):
         super().__init__(config)
@@ -214,7 +214,7 @@ class RHMForMaskedLM(_RHMBidirectional):
         labels: torch.Tensor | None = None,
         evidence: torch.Tensor | None = None,
         return_dict: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ) -> MaskedLMOutput:
         """Exact log posteriors of the tokens.
 
@@ -275,7 +275,7 @@ class RHMForSequenceClassification(_RHMBidirectional):
         labels: torch.Tensor | None = None,
         evidence: torch.Tensor | None = None,
         return_dict: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """Exact log posteriors of the class.
 

@@ -8,6 +8,7 @@ it does not shrink with the unit of y.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,11 +38,11 @@ class Collapse:
 
 @checked
 def collapse_quality(
-    curves: Sequence[tuple],
+    curves: Sequence[tuple[Any, ...]],
     x_scales: Sequence[float],
     y_scales: Sequence[float] | None = None,
     limit: float = 0.0,
-    stopped_by: Sequence | None = None,
+    stopped_by: Sequence[Any] | None = None,
     step_limited: str = "refuse",
 ) -> Collapse:
     """How well curves y_i(x) collapse after x -> x / x_i and y -> (y - limit) / y_i.
@@ -92,7 +93,7 @@ def _distances(logs: list[tuple], shifts: np.ndarray) -> tuple[np.ndarray, np.nd
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def ended(curves: Sequence[tuple], stopped_by: Sequence | None, step_limited: str) -> int | None:
+def ended(curves: Sequence[tuple[Any, ...]], stopped_by: Sequence[Any] | None, step_limited: str) -> int | None:
     """How many runs their step limit ended, of all curves; see [`count_step_limited`]."""
     if stopped_by is None:
         return count_step_limited(None, (), step_limited)
@@ -102,7 +103,7 @@ def ended(curves: Sequence[tuple], stopped_by: Sequence | None, step_limited: st
     return None if None in counts else sum(counts)
 
 
-def mean_logs(curves: list[tuple], limit: float) -> list[tuple[np.ndarray, np.ndarray]]:
+def mean_logs(curves: list[tuple[Any, ...]], limit: float) -> list[tuple[np.ndarray, np.ndarray]]:
     """Logarithms of x and of the mean of y above the limit."""
     return [(np.log(x), np.log(y.mean(0) - limit)) for x, y in curves]
 
@@ -115,7 +116,7 @@ def log_scales(name: str, scales: Sequence[float], num: int) -> np.ndarray:
     return np.log(scales)
 
 
-def checked_curves(curves: Sequence[tuple], limit: float = 0.0) -> list[tuple[np.ndarray, np.ndarray]]:
+def checked_curves(curves: Sequence[tuple[Any, ...]], limit: float = 0.0) -> list[tuple[np.ndarray, np.ndarray]]:
     """Curves as x `(points,)` and y `(replicates, points)`."""
     check_number("limit", limit, -sys.float_info.max)
     if len(curves) < 2:

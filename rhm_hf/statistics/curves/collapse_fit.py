@@ -10,6 +10,7 @@ leave less than a share of the overlap do not count; a cost that still falls whe
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class CollapseFit:
 
 @checked
 def fit_collapse(
-    curves: Sequence[tuple],
+    curves: Sequence[tuple[Any, ...]],
     scales: Sequence[float],
     x_range: tuple[float, float],
     y_exponent: float | None = None,
@@ -76,7 +77,7 @@ def fit_collapse(
     min_overlap: float = 0.5,
     paired: bool | None = None,
     grid: int = 65,
-    stopped_by: Sequence | None = None,
+    stopped_by: Sequence[Any] | None = None,
     step_limited: str = "refuse",
 ) -> CollapseFit:
     """The exponents at which (y - limit) / t^b against x / t^a collapses best.

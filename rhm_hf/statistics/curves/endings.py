@@ -64,7 +64,7 @@ class LearningCurves:
     sizes: np.ndarray
     losses: np.ndarray
     stopped_by: np.ndarray
-    members: list
+    members: list[Any]
 
     @classmethod
     def from_rows(

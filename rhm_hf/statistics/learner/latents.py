@@ -31,7 +31,9 @@ class TupleGroups:
     """
 
     def __init__(self, children: np.ndarray, labels: np.ndarray, counts: np.ndarray, num_child_symbols: int):
-        self.children, self.labels, self.counts = children, labels, counts
+        self.children: np.ndarray = children
+        self.labels: np.ndarray = labels
+        self.counts: np.ndarray = counts
         self._tree = PrefixTree(children[None], np.ones((1, len(children))), num_child_symbols)
 
     def find(self, tuples: np.ndarray) -> np.ndarray:

@@ -59,8 +59,9 @@ class TokenCorrelations:
 
     @checked
     def __init__(self, counts: PairCounts, population: int | None = None):
-        self.counts, self.population = counts, population
-        self.distances = np.array(counts.distances)
+        self.counts: PairCounts = counts
+        self.population: int | None = population
+        self.distances: np.ndarray = np.array(counts.distances)
         self._tables = [counts.blocks(t) for t in counts.distances]
         self._laws = [table.law() for table in self._tables]
         for t, law in zip(self.distances, self._laws, strict=True):
@@ -69,19 +70,19 @@ class TokenCorrelations:
                     f"tokens hold one distinct id at distance {t}, among the left members of pairs or the right ones: "
                     "correlations need two or more"
                 )
-        self.num_pairs = np.array([round(law.num_pairs) for law in self._laws])
-        self.correlation = np.array([law.correlation for law in self._laws])
+        self.num_pairs: np.ndarray = np.array([round(law.num_pairs) for law in self._laws])
+        self.correlation: np.ndarray = np.array([law.correlation for law in self._laws])
         self.unseen = 1.0
         if population is not None:
             rows, population = self._num_rows, check_integer("population", population, 2)
             if population < rows:
                 raise ValueError(f"population={population} must be at least the number of distinct rows, {rows:.0f}")
-            self.unseen = 1 - (rows - 1) / (population - 1)
-        self.noise_floor = np.sqrt([law.noise * self.unseen for law in self._laws])
+            self.unseen: float = 1 - (rows - 1) / (population - 1)
+        self.noise_floor: np.ndarray = np.sqrt([law.noise * self.unseen for law in self._laws])
         self._sums = [_half_products(table) for table in self._tables]
-        self.signal = np.array([self._signal(i) for i in range(len(self._laws))])
-        self.signal_stderr = np.array([self._signal_stderr(i) for i in range(len(self._laws))])
-        self.correlation_stderr = np.array([self._correlation_stderr(i) for i in range(len(self._laws))])
+        self.signal: np.ndarray = np.array([self._signal(i) for i in range(len(self._laws))])
+        self.signal_stderr: np.ndarray = np.array([self._signal_stderr(i) for i in range(len(self._laws))])
+        self.correlation_stderr: np.ndarray = np.array([self._correlation_stderr(i) for i in range(len(self._laws))])
 
     def _signal(self, index: int) -> float:
         law, sums = self._laws[index], self._sums[index]
@@ -239,7 +240,7 @@ class TokenCorrelations:
             halves.append(values)
         return halves
 
-    def to_dict(self) -> dict[str, list]:
+    def to_dict(self) -> dict[str, list[Any]]:
         """The arrays of all distances as lists, for JSON and data frames."""
         names = ["distances", "num_pairs", "correlation", "correlation_stderr", "noise_floor"]
         return {name: getattr(self, name).tolist() for name in [*names, "signal", "signal_stderr"]}

@@ -88,7 +88,7 @@ class DenseTables:
     def __init__(self, layout: Layout, device: torch.device):
         self.layout = layout
         shape = (len(layout.distances), layout.num_blocks, layout.num_left, layout.num_right)
-        self.counts = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.counts: torch.Tensor = torch.zeros(shape, dtype=torch.int64, device=device)
 
     def count(self, piece: Piece, num_threads: int) -> None:
         """Adds the pairs of a piece; threads share the distances."""
@@ -134,7 +134,7 @@ class SparseTables:
     def __init__(self, layout: Layout, device: torch.device):
         self.layout = layout
         empty = torch.empty(0, dtype=torch.int64, device=device)
-        self.tables = [(empty, empty) for _ in layout.distances]
+        self.tables: list[tuple[torch.Tensor, torch.Tensor]] = [(empty, empty) for _ in layout.distances]
         self.pending: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in layout.distances]
 
     def count(self, piece: Piece, num_threads: int) -> None:

@@ -83,7 +83,7 @@ class PairCounts:
                 f"center={center!r} with anchor={anchor!r}: it must be 'pooled', or 'position' with anchor='all' and "
                 "without num_left (anchor='last' has one position only)"
             )
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "distances": list(distances),
             "vocab_size": int(vocab_size),
             "anchor": anchor,
@@ -98,15 +98,15 @@ class PairCounts:
         if self._layout.size * num_blocks >= 2**63:
             raise ValueError(f"num_left={rows} x vocab_size={vocab_size} x num_blocks={num_blocks} exceeds 64 bits")
         entries = self._layout.size * num_blocks * len(distances)
-        self.is_sparse = entries > DENSE_ENTRIES if sparse is None else bool(sparse)
-        self.device = torch.device(device)
+        self.is_sparse: bool = entries > DENSE_ENTRIES if sparse is None else bool(sparse)
+        self.device: torch.device = torch.device(device)
         self._tables = (SparseTables if self.is_sparse else DenseTables)(self._layout, self.device)
         self._positions: torch.Tensor | None = None  # (blocks, d, v), where centred by position
         self._position = start
         self._carry: tuple[torch.Tensor, torch.Tensor] | None = None  # the end of the open document
         self._threads = num_threads
-        self.num_tokens = 0
-        self.longest = 0  # tokens of the longest document, for error messages
+        self.num_tokens: int = 0
+        self.longest: int = 0  # tokens of the longest document, for error messages
         self._open_length = 0
 
     # Counting.

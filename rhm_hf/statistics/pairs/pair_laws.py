@@ -173,9 +173,13 @@ class BlockTable:
         positions: np.ndarray | None = None,
         num_left: int | None = None,
     ):
-        self.num_blocks, rows, self.num_right = shape
-        self.num_left = rows if num_left is None else num_left
-        self.distance, self.positions, self.pattern = distance, positions, None
+        self.num_blocks: int = shape[0]
+        self.num_right: int = shape[2]
+        rows = shape[1]
+        self.num_left: int = rows if num_left is None else num_left
+        self.distance: int = distance
+        self.positions: np.ndarray = positions
+        self.pattern: tuple[np.ndarray, np.ndarray] | None = None
         self._sums: list[tuple[np.ndarray, np.ndarray]] = []
         if isinstance(counts, tuple):
             keys, self._counts = counts
@@ -184,7 +188,7 @@ class BlockTable:
             pair, self._block, self._counts = pair[counted], self._block[counted], self._counts[counted]
             pairs, self._entry = np.unique(pair, return_inverse=True)
             self.pattern = np.divmod(pairs, self.num_right)
-            self.pairs_per_block = np.bincount(self._block, self._counts, self.num_blocks)
+            self.pairs_per_block: np.ndarray = np.bincount(self._block, self._counts, self.num_blocks)
             self._bounds = np.searchsorted(self._block, np.arange(self.num_blocks + 1))  # keys are sorted by block
         else:
             self._counts = np.ascontiguousarray(counts[:, : self.num_left]).reshape(self.num_blocks, -1)

@@ -27,10 +27,11 @@ class LawStack:
     """
 
     def __init__(self, laws: Sequence[PairLaw]):
-        self.laws, self.scale = laws, np.array([law.unbiased for law in laws])
+        self.laws: Sequence[PairLaw] = laws
+        self.scale: np.ndarray = np.array([law.unbiased for law in laws])
         self._kept: tuple[np.ndarray, np.ndarray] | None = None
         if not laws[0].is_sparse:
-            self.connected = np.stack([law.connected.ravel() for law in laws])
+            self.connected: np.ndarray = np.stack([law.connected.ravel() for law in laws])
 
     def products_with(self, other: "LawStack") -> np.ndarray:
         """<C_i, C'_j> of both stacks, unbiased, `(laws, other laws)`; see [`PairLaw.inner`]."""
@@ -107,9 +108,9 @@ class Products:
 
     def __init__(self, parts: Sequence[PairLaw], left_out: Sequence[Sequence[PairLaw]]):
         whole, stacks = LawStack(parts), [LawStack(laws) for laws in left_out]
-        self.whole = whole.products_with(whole)
-        self.one_sided = [stack.products_with(whole) for stack in stacks]
-        self.interactions = np.zeros((len(parts), len(parts)))  # bilinear terms for coefficients of 1
+        self.whole: np.ndarray = whole.products_with(whole)
+        self.one_sided: list[np.ndarray] = [stack.products_with(whole) for stack in stacks]
+        self.interactions: np.ndarray = np.zeros((len(parts), len(parts)))  # bilinear terms for coefficients of 1
         for i, j in zip(*np.tril_indices(len(parts), -1), strict=True):
             cross = stacks[i].products_with(stacks[j])
             cross = cross - cross.mean(0) - cross.mean(1)[:, None] + cross.mean()

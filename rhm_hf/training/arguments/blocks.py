@@ -1,6 +1,7 @@
 """Every argument of a run, in three blocks: its default, its help, its type and its bounds."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from .. import plugins
 from .values import SIZE_LIMIT, Checked, argument
@@ -13,12 +14,12 @@ class ModelArguments(Checked):
     model_type: str = argument(
         "gpt2", "A model type: gpt2, llama, bert, modernbert, hierarchical_cnn, .., or a class as module:Name"
     )
-    config_overrides: dict | None = argument(  # noqa: RUF009  it makes a field
+    config_overrides: dict[str, Any] | None = argument(  # noqa: RUF009  it makes a field
         None, "Fields of its config; as JSON on the command line: '{\"n_embd\": 64}'; sizes suit the data by default"
     )
     model_seed: int = argument(0, "Picks the initial weights and the order of the batches", minimum=0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.config_overrides == "":
             self.config_overrides = None
         super().__post_init__()
@@ -57,7 +58,7 @@ class DataArguments(Checked):
     )
     disjoint: bool = argument(False, "Of iid: no sentence is in two splits; unique ones never are")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.text is None:
             self.refuse_unless(self.train_characters is None, "train_characters", "left out without text")
@@ -85,7 +86,7 @@ class TrainingArguments(Checked):
         None, "Of diffusion: T of the bound of D3PM; by default time is continuous", minimum=1
     )
     optimizer: str = argument("adamw", "adamw, sgd, or a class as module:Name", choices=("adamw", "sgd"), plugins=True)
-    optimizer_options: dict | None = argument(  # noqa: RUF009
+    optimizer_options: dict[str, Any] | None = argument(  # noqa: RUF009
         None, "More keyword arguments of an optimizer given as module:Name; as JSON on the command line"
     )
     learning_rate: float = argument(3e-3, "Peak learning rate", above=0)
@@ -128,7 +129,7 @@ class TrainingArguments(Checked):
     report_to: str = argument("none", "A tracker of Accelerate: tensorboard, trackio, wandb")
     output_dir: str = argument("runs/train", "Where the run is written, and resumed from")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.imports, str):
             plugins.import_modules(self.imports)  # first: they may add to the choices of what follows
         super().__post_init__()
@@ -153,7 +154,7 @@ class TrainingArguments(Checked):
         for name in sorted(every - set(own)):
             self.refuse_unless(getattr(self, name) is None, name, f"left out with task={self.task}")
 
-    def task_options(self) -> dict:
+    def task_options(self) -> dict[str, Any]:
         """What the task is made with: its own options that are given."""
         values = {name: getattr(self, name, None) for name in plugins.task_class(self.task).options}
         return {name: value for name, value in values.items() if value is not None}

@@ -50,10 +50,10 @@ class Checked:
 def hints_of(block: type) -> dict[str, tuple[type, ...]]:
     """The types that each field of a block may have."""
     hints = typing.get_type_hints(block)
-    return {
-        f.name: typing.get_args(hint) if isinstance(hint := hints[f.name], types.UnionType) else (hint,)
-        for f in fields(block)
+    kinds = {
+        name: typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,) for name, hint in hints.items()
     }
+    return {f.name: tuple(typing.get_origin(kind) or kind for kind in kinds[f.name]) for f in fields(block)}
 
 
 def checked(name: str, value: Any, kinds: tuple[type, ...], bounds: Mapping[str, Any]) -> Any:

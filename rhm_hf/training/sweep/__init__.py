@@ -21,4 +21,5 @@ _EXPORTS = {
 }
 
 __all__ = ["EXECUTORS", "OPTIONS", "UnfinishedRuns", "expand", "sweep"]
-__getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
+if not TYPE_CHECKING:  # to type checkers an unknown name is an error
+    __getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)

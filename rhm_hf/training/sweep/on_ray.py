@@ -15,7 +15,8 @@ class Worker:
     """What lives on a node: trains one run after the other, each in a fork of a process that imports once."""
 
     def __init__(self, folder: str):
-        self.folder, self.zygote = folder, None
+        self.folder: str = folder
+        self.zygote = None
 
     def train(self, run: str, config: str, output: str, environment: Mapping[str, str]) -> int:
         """The exit status of a run, once it has ended; `RuntimeError` where its zygote cannot be kept alive."""

@@ -34,7 +34,7 @@ class UnfinishedRuns(RuntimeError):
     """
 
     def __init__(self, missing: Sequence[Arguments], num_runs: int):
-        self.runs = [name_of(run) for run in missing]
+        self.runs: list[str] = [name_of(run) for run in missing]
         lines = [f"{name}: {executors.last_line(run)}" for name, run in zip(self.runs, missing, strict=True)]
         text = f"{len(missing)} of {num_runs} runs are not finished; the same command again goes on with them"
         super().__init__("\n  ".join([text, *lines]))

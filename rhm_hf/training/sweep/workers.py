@@ -31,7 +31,7 @@ class Zygote:
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None, folder: str | None = None):
-        self.process = subprocess.Popen(
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).with_name("zygote.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -72,7 +72,8 @@ class Processes:
     """The same where processes cannot be forked (all but Linux): each run imports for itself."""
 
     def __init__(self, environment: Mapping[str, str] | None = None, folder: str | None = None):
-        self.environment, self.folder = {**os.environ, **SETTINGS, **(environment or {})}, folder
+        self.environment: dict[str, str] = {**os.environ, **SETTINGS, **(environment or {})}
+        self.folder: str | None = folder
         self.working: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, run: str, config: str, output: str, environment: Mapping[str, str]) -> None:

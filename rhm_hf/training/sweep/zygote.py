@@ -83,10 +83,11 @@ class Zygote:
     """
 
     def __init__(self, answers: int, warming: Any):
-        self.answers, self.warming = answers, warming
-        self.waiting = selectors.DefaultSelector()
+        self.answers: int = answers
+        self.warming: Any = warming
+        self.waiting: selectors.DefaultSelector = selectors.DefaultSelector()
         self.running: dict[int, tuple[str, int, int]] = {}  # by the descriptor of a process: run, pid, what it learns
-        self.received = b""
+        self.received: bytes = b""
 
     def serve(self) -> tuple[dict[str, Any], int] | None:
         """In a fork its request and the descriptor for the modules that it imports; None here when all is over."""

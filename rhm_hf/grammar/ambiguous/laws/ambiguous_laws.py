@@ -52,7 +52,7 @@ class AmbiguousLaws(Laws):
         context_level: int | None = None,
         context_length: int | None = None,
         dtype: torch.dtype | None = torch.float64,
-    ):
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass up over what is complete, one down; windows by posteriors. See [`Laws.token_laws`]."""
         top, window = checked_context(self.source, context_level, context_length)
         tables = self.tables(tokens.device, dtype)
@@ -108,7 +108,7 @@ class AmbiguousLaws(Laws):
         evidence: Any = None,
         dtype: torch.dtype | None = None,
         return_log_evidence: bool = False,
-    ):
+    ) -> Any:
         """Messages up and down; arguments and results as those of [`~rhm_hf.inference.posteriors`]."""
 
         def compute(dtype: torch.dtype, given: list[torch.Tensor], out: list[torch.Tensor]) -> torch.Tensor:
@@ -144,7 +144,7 @@ class AmbiguousLaws(Laws):
         mask: Any = None,
         evidence: Any = None,
         generator: torch.Generator | None = None,
-    ):
+    ) -> Any:
         """One derivation a row, drawn from its exact posterior: entry ℓ = 0..L, int64 `(n, nodes)`."""
         return self._derivations(given_evidence(self.source, tokens, mask, evidence), drawn_with(generator), False)
 

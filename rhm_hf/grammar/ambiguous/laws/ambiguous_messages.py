@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ...fixed_tree import FixedTree
-from .level_messages import level_tables
+from .level_messages import FactorisedLevel, ListedLevel, level_tables
 
 
 class AmbiguousTables:
@@ -21,17 +21,22 @@ class AmbiguousTables:
     def __init__(self, source: FixedTree, device: torch.device, dtype: torch.dtype):
         from ..ambiguous_counts import node_marginals
 
-        self.depth, self.dtype, self.vocab_size = source.depth, dtype, source.vocab_size
+        self.depth: int = source.depth
+        self.dtype: torch.dtype = dtype
+        self.vocab_size: int = source.vocab_size
         sizes = [source.num_symbols_at(level) for level in range(source.depth + 1)]
-        self.sizes, self.blocks = sizes, [source.block_length(level) for level in range(source.depth + 1)]
-        self.levels = [
+        self.sizes: list[int] = sizes
+        self.blocks: list[int] = [source.block_length(level) for level in range(source.depth + 1)]
+        self.levels: list[FactorisedLevel | ListedLevel] = [
             level_tables(source.level(level), sizes[level - 1], device, dtype) for level in range(1, source.depth + 1)
         ]
         marginals = node_marginals(source.levels, source.root_probs, source.vocab_size)
-        self.marginals = [torch.tensor(laws.T.copy(), dtype=dtype, device=device) for laws in marginals]
-        self.root_probs = torch.tensor(source.root_probs, dtype=dtype, device=device)
+        self.marginals: list[torch.Tensor] = [
+            torch.tensor(laws.T.copy(), dtype=dtype, device=device) for laws in marginals
+        ]
+        self.root_probs: torch.Tensor = torch.tensor(source.root_probs, dtype=dtype, device=device)
 
-    def __getitem__(self, level: int):
+    def __getitem__(self, level: int) -> FactorisedLevel | ListedLevel:
         return self.levels[level - 1]
 
 

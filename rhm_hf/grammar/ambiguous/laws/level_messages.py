@@ -14,6 +14,7 @@ Factorised rules, p(r|a) = prod_i q_i(r_i|a), need no list: all of these are pro
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -25,18 +26,16 @@ class ListedLevel:
     """A list of rules."""
 
     def __init__(self, level: Expansion, num_child_symbols: int, device: torch.device, dtype: torch.dtype):
-        self.num_symbols, self.tuple_size, self.num_child_symbols = (
-            level.num_symbols,
-            level.tuple_size,
-            num_child_symbols,
-        )
-        self.per_symbol = level.rules.shape[1]
+        self.num_symbols: int = level.num_symbols
+        self.tuple_size: int = level.tuple_size
+        self.num_child_symbols: int = num_child_symbols
+        self.per_symbol: int = level.rules.shape[1]
         rules = torch.tensor(level.rules, dtype=torch.int64, device=device)
-        self.by_symbol = rules.permute(2, 0, 1).contiguous()  # (s, V, rules)
-        self.rules = self.by_symbol.flatten(1)
-        self.probs = torch.tensor(level.probs, dtype=dtype, device=device)
-        self.parents = torch.arange(self.num_symbols, device=device).repeat_interleave(self.per_symbol)
-        self.width = self.rules.shape[1]  # numbers that are held for every node
+        self.by_symbol: torch.Tensor = rules.permute(2, 0, 1).contiguous()  # (s, V, rules)
+        self.rules: torch.Tensor = self.by_symbol.flatten(1)
+        self.probs: torch.Tensor = torch.tensor(level.probs, dtype=dtype, device=device)
+        self.parents: torch.Tensor = torch.arange(self.num_symbols, device=device).repeat_interleave(self.per_symbol)
+        self.width: int = self.rules.shape[1]  # numbers that are held for every node
 
     def _weights(self, children: list[torch.Tensor]) -> torch.Tensor:
         """w_r times the messages of the children that are given, `(rules, N)`, or `(rules, 1)` for none."""
@@ -65,7 +64,7 @@ class ListedLevel:
             child.index_add_(0, rule, weights)
         return laws
 
-    def draw(self, symbols: torch.Tensor, children: list[torch.Tensor], choose: Callable) -> torch.Tensor:
+    def draw(self, symbols: torch.Tensor, children: list[torch.Tensor], choose: Callable[..., Any]) -> torch.Tensor:
         weights = self.probs[symbols]
         for rule, message in zip(self.by_symbol, children, strict=True):
             weights = weights * message.t().gather(1, rule[symbols])
@@ -77,13 +76,11 @@ class FactorisedLevel:
     """Independent children."""
 
     def __init__(self, level: Factors, num_child_symbols: int, device: torch.device, dtype: torch.dtype):
-        self.num_symbols, self.tuple_size, self.num_child_symbols = (
-            level.num_symbols,
-            level.tuple_size,
-            num_child_symbols,
-        )
-        self.matrices = torch.tensor(level.matrices, dtype=dtype, device=device)
-        self.width = self.num_symbols * num_child_symbols  # of the most probable parse
+        self.num_symbols: int = level.num_symbols
+        self.tuple_size: int = level.tuple_size
+        self.num_child_symbols: int = num_child_symbols
+        self.matrices: torch.Tensor = torch.tensor(level.matrices, dtype=dtype, device=device)
+        self.width: int = self.num_symbols * num_child_symbols  # of the most probable parse
 
     def _product(self, children: list[torch.Tensor], nodes: int) -> torch.Tensor:
         product = self.matrices.new_ones(self.num_symbols, nodes)
@@ -111,12 +108,14 @@ class FactorisedLevel:
             for matrix, message in zip(self.matrices, children, strict=True)
         ]
 
-    def draw(self, symbols: torch.Tensor, children: list[torch.Tensor], choose: Callable) -> torch.Tensor:
+    def draw(self, symbols: torch.Tensor, children: list[torch.Tensor], choose: Callable[..., Any]) -> torch.Tensor:
         pairs = zip(self.matrices, children, strict=True)
         return torch.stack([choose(matrix[symbols] * message.t()) for matrix, message in pairs], 1)
 
 
-def level_tables(level: Expansion, num_child_symbols: int, device: torch.device, dtype: torch.dtype):
+def level_tables(
+    level: Expansion, num_child_symbols: int, device: torch.device, dtype: torch.dtype
+) -> FactorisedLevel | ListedLevel:
     """The tensors of one level."""
     kind = FactorisedLevel if isinstance(level, Factors) else ListedLevel
     return kind(level, num_child_symbols, device, dtype)
@@ -132,6 +131,6 @@ def most_likely(weights: torch.Tensor) -> torch.Tensor:
     return weights.argmax(1)
 
 
-def drawn_with(generator: torch.Generator | None) -> Callable:
+def drawn_with(generator: torch.Generator | None) -> Callable[..., Any]:
     """Choices with probabilities proportional to the weights of each row."""
     return lambda weights: draw_index(weights, generator)

@@ -28,7 +28,7 @@ def posteriors(
     evidence: Any = None,
     dtype: torch.dtype | None = None,
     return_log_evidence: bool = False,
-):
+) -> list[torch.Tensor] | tuple[list[torch.Tensor], torch.Tensor]:
     """See [`~rhm_hf.inference.posteriors`].
 
     On CUDA the number of nodes that are not fully observed is read back once a level.

@@ -19,7 +19,7 @@ class LayeredLaws(Laws):
         context_level: int | None,
         context_length: int | None,
         dtype: torch.dtype | None,
-    ):
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass down the tree: see `token_laws`; windows by the spine algorithm: see `sliding`."""
         return token_laws.token_laws(self.source, tokens, positions, context_level, context_length, dtype)
 
@@ -42,7 +42,7 @@ class LayeredLaws(Laws):
         evidence: Any = None,
         dtype: torch.dtype | None = None,
         return_log_evidence: bool = False,
-    ):
+    ) -> Any:
         """Belief propagation: see `messages` and `beliefs`."""
         return beliefs.posteriors(self.source, tokens, mask, evidence, dtype, return_log_evidence)
 

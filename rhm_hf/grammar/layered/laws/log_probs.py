@@ -1,5 +1,7 @@
 """Parsing and the probability of sentences. Rules are unambiguous, so a sentence has at most one derivation."""
 
+from collections.abc import Iterator
+
 import torch
 
 from ...fixed_tree import FixedTree
@@ -45,7 +47,7 @@ def log_prob(grammar: FixedTree, tokens: torch.Tensor, dtype: torch.dtype) -> to
     return (total + tables.root_probs.log()[root]).to(dtype)
 
 
-def rule_states(tables: Tables, tokens: torch.Tensor):
+def rule_states(tables: Tables, tokens: torch.Tensor) -> Iterator[torch.Tensor]:
     """Yields for level 1, 2, .. L the rule of every node, as a state of length s: `(n, nodes at the level)`."""
     symbols = tokens
     for level in range(1, tables.depth + 1):

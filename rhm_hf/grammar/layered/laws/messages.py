@@ -41,12 +41,12 @@ class Level:
     children: torch.Tensor | None = None
     scale: torch.Tensor | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         v = self.messages.shape[0]
-        self.own = self.messages[:, v:]
+        self.own: torch.Tensor = self.messages[:, v:]
         # Each node's column. Symbol 0 stands in for nodes that no rule derives: their log evidence is -inf already.
         ranks = torch.arange(v, self.messages.shape[1], device=self.symbols.device)
-        self.column = torch.where(self.symbols == v, 0, self.symbols)
+        self.column: torch.Tensor = torch.where(self.symbols == v, 0, self.symbols)
         self.column.view(-1).index_copy_(0, self.open, ranks)
 
 
@@ -106,7 +106,7 @@ def upward(tables: Tables, leaves: Level) -> list[Level]:
     return up
 
 
-def parts(t: LevelTables, nodes: int, tables: Tables):
+def parts(t: LevelTables, nodes: int, tables: Tables) -> list[slice]:
     """Slices of the open nodes for which the weights of all rules fit the caches."""
     rule_bytes = t.rules.shape[1] * tables.root_probs.element_size()
     size = max(1, tables.limit(CHUNK_BYTES) // rule_bytes)

@@ -5,6 +5,7 @@ tuples. One more state, the last, stands for prefixes that begin no rule (*dead*
 no rule derives, so that nothing branches on failure: dead states have no rules, hence probability 0.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -28,11 +29,14 @@ class Tables:
                 f"{grammar.name} has no rules at every level: this function takes a Grammar, no other source"
             )
         # No reference to the grammar itself: it is the cache's weak key.
-        self.device, self.dtype = device, dtype
-        self.depth, self.vocab_size, self.sentence_length = grammar.depth, grammar.vocab_size, grammar.sentence_length
-        self.blocks = [grammar.block_length(level) for level in range(grammar.depth + 1)]
-        self.root_probs = torch.tensor(grammar.root_probs, dtype=dtype, device=device)
-        self.levels = [
+        self.device: torch.device = device
+        self.dtype: torch.dtype = dtype
+        self.depth: int = grammar.depth
+        self.vocab_size: int = grammar.vocab_size
+        self.sentence_length: int = grammar.sentence_length
+        self.blocks: list[int] = [grammar.block_length(level) for level in range(grammar.depth + 1)]
+        self.root_probs: torch.Tensor = torch.tensor(grammar.root_probs, dtype=dtype, device=device)
+        self.levels: list[LevelTables] = [
             LevelTables(
                 grammar.prefix_tree(level), grammar.rules_at(level), grammar.rule_probs_at(level), device, dtype
             )
@@ -60,7 +64,7 @@ class Tables:
         return [law.to(self.dtype) for law in laws[::-1]]
 
 
-tables_for = cached_tables(Tables)
+tables_for: Callable[..., Tables] = cached_tables(Tables)
 
 
 class LevelTables:
@@ -78,13 +82,17 @@ class LevelTables:
     def __init__(self, tree: Any, rules: np.ndarray, rule_probs: np.ndarray, device: torch.device, dtype: torch.dtype):
         self._tree, self._probs = tree, rule_probs.ravel()
         self._device, self._dtype = device, dtype
-        self.num_symbols, self.rules_per_symbol, self.tuple_size = rules.shape
-        self.num_child_symbols = tree.num_child_symbols
-        self.num_states = [len(starts) - 1 for starts in tree.starts]  # by length, the dead state not counted
-        self.rules = self._long(rules.reshape(-1, self.tuple_size).T)
-        self.rule_probs = self._real(rule_probs.reshape(-1, 1))
-        self.is_equiprobable = bool(np.ptp(rule_probs) == 0)
-        self.common_log_prob = float(np.log(rule_probs.flat[0])) if self.is_equiprobable else 0.0
+        self.num_symbols: int = rules.shape[0]
+        self.rules_per_symbol: int = rules.shape[1]
+        self.tuple_size: int = rules.shape[2]
+        self.num_child_symbols: int = tree.num_child_symbols
+        self.num_states: list[int] = [
+            len(starts) - 1 for starts in tree.starts
+        ]  # by length, the dead state not counted
+        self.rules: torch.Tensor = self._long(rules.reshape(-1, self.tuple_size).T)
+        self.rule_probs: torch.Tensor = self._real(rule_probs.reshape(-1, 1))
+        self.is_equiprobable: bool = bool(np.ptp(rule_probs) == 0)
+        self.common_log_prob: float = float(np.log(rule_probs.flat[0])) if self.is_equiprobable else 0.0
 
     def _long(self, array: np.ndarray) -> torch.Tensor:
         return torch.tensor(np.ascontiguousarray(array), dtype=torch.int64, device=self._device)

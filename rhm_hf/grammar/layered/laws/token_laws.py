@@ -33,7 +33,7 @@ def token_laws(
     context_level: int | None,
     context_length: int | None,
     dtype: torch.dtype | None,
-):
+) -> tuple[torch.Tensor, torch.Tensor]:
     """See [`~rhm_hf.grammar.laws.base.Laws.token_laws`].
 
     Chunks of n sentences have tensors of about 4 MiB on a CPU, 128 MiB on a GPU: 8 n positions times the largest

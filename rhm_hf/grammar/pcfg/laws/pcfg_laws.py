@@ -6,7 +6,7 @@ of the tokens. Memory, besides the results: one chart, 16 bytes for each item, 4
 of n tokens; grammars of few derivations per prefix have a few items a token, others up to (symbols) n / 2.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,11 @@ from .constituents import Posteriors, Spans
 from .pcfg_inputs import checked_rows, given_evidence
 
 
+if TYPE_CHECKING:
+    from ..binary_rules import BinaryGrammar
+    from ..sweeps import Sweeps
+
+
 class PCFGLaws(Laws):
     """The laws of a [`~rhm_hf.grammar.pcfg.PCFG`].
 
@@ -32,7 +37,8 @@ class PCFGLaws(Laws):
 
     def __init__(self, source: Source):
         super().__init__(source)
-        self.binary, self.sweeps = source.binary, source.sweeps
+        self.binary: BinaryGrammar = source.binary
+        self.sweeps: Sweeps = source.sweeps
         self._made_chains = {}
 
     # Next tokens.

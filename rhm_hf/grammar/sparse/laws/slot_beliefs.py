@@ -36,7 +36,7 @@ def sparse_posteriors(
     evidence: Any = None,
     dtype: torch.dtype | None = None,
     return_log_evidence: bool = False,
-):
+) -> list[torch.Tensor] | tuple[list[torch.Tensor], torch.Tensor]:
     """See [`~rhm_hf.inference.posteriors`]; the empty symbol is the last of its level below the root."""
 
     def compute(dtype: torch.dtype, part: list[torch.Tensor], out: list[torch.Tensor]) -> torch.Tensor:

@@ -34,7 +34,7 @@ def sparse_token_laws(
     context_level: int | None,
     context_length: int | None,
     dtype: torch.dtype | None,
-):
+) -> tuple[torch.Tensor, torch.Tensor]:
     """See [`~rhm_hf.grammar.laws.base.Laws.token_laws`].
 
     A window that leaves tokens out costs a belief propagation for every token, so about d times the full context.

@@ -5,6 +5,7 @@ have one more, the *dead* one. So level ℓ's empty and dead symbols are V and V
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,10 +24,13 @@ class SparseTables:
     def __init__(self, grammar: FixedTree, device: torch.device, dtype: torch.dtype):
         # No reference to the grammar itself: it is the cache's weak key.
         self.base: Tables = tables_for(grammar.base, device, dtype)
-        self.device, self.dtype, self.depth = device, dtype, grammar.depth
-        self.vocab_size, self.sentence_length = grammar.vocab_size, grammar.sentence_length
-        self.blocks = [grammar.block_length(level) for level in range(grammar.depth + 1)]
-        self.levels = [
+        self.device: torch.device = device
+        self.dtype: torch.dtype = dtype
+        self.depth: int = grammar.depth
+        self.vocab_size: int = grammar.vocab_size
+        self.sentence_length: int = grammar.sentence_length
+        self.blocks: list[int] = [grammar.block_length(level) for level in range(grammar.depth + 1)]
+        self.levels: list[SparseLevel] = [
             SparseLevel(self.base[level], grammar.base.prefix_tree(level), grammar.placements_at(level), device, dtype)
             for level in range(1, grammar.depth + 1)
         ]
@@ -53,7 +57,7 @@ class SparseTables:
         return [law.to(self.dtype) for law in laws[::-1]]
 
 
-sparse_tables_for = cached_tables(SparseTables)
+sparse_tables_for: Callable[..., SparseTables] = cached_tables(SparseTables)
 
 
 class SparseLevel:
@@ -69,12 +73,16 @@ class SparseLevel:
     """
 
     def __init__(self, t: LevelTables, tree: Any, placements: Any, device: torch.device, dtype: torch.dtype):
-        self.t, self._tree, self._device = t, tree, device
-        self.kind, self.num_placements, self.num_slots = placements.kind, placements.count, placements.num_slots
-        self.slots = torch.tensor(placements.slots, dtype=torch.int64, device=device)
-        self.hazards = torch.tensor(placements.hazards(), dtype=dtype, device=device)
-        self.occupancy = torch.tensor(placements.occupancy(), dtype=torch.float64, device=device)
-        self.vacancy = 1 - self.occupancy.sum(1)
+        self.t: LevelTables = t
+        self._tree = tree
+        self._device = device
+        self.kind: str = placements.kind
+        self.num_placements: int = placements.count
+        self.num_slots: int = placements.num_slots
+        self.slots: torch.Tensor = torch.tensor(placements.slots, dtype=torch.int64, device=device)
+        self.hazards: torch.Tensor = torch.tensor(placements.hazards(), dtype=dtype, device=device)
+        self.occupancy: torch.Tensor = torch.tensor(placements.occupancy(), dtype=torch.float64, device=device)
+        self.vacancy: torch.Tensor = 1 - self.occupancy.sum(1)
 
     @cached_property
     def prefixes(self) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -24,7 +24,7 @@ class SparseLaws(Laws):
         context_level: int | None,
         context_length: int | None,
         dtype: torch.dtype | None,
-    ):
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass down the tree; windows cost a posterior a position."""
         return sparse_token_laws(self.source, tokens, positions, context_level, context_length, dtype)
 
@@ -47,7 +47,7 @@ class SparseLaws(Laws):
         evidence: Any = None,
         dtype: torch.dtype | None = None,
         return_log_evidence: bool = False,
-    ):
+    ) -> Any:
         """Messages up, and derivatives of log Z down."""
         return sparse_posteriors(self.source, tokens, mask, evidence, dtype, return_log_evidence)
 

@@ -58,7 +58,9 @@ def whole_sentences(top: Rows, lengths: torch.Tensor) -> torch.Tensor:
     return (top.end == lengths[top.sentence]).nonzero().squeeze(1)
 
 
-def span_posteriors(frame: Frame, tables: TreeTables, evidence: torch.Tensor, lengths: torch.Tensor):
+def span_posteriors(
+    frame: Frame, tables: TreeTables, evidence: torch.Tensor, lengths: torch.Tensor
+) -> tuple[torch.Tensor, list[SpanLaws], torch.Tensor, torch.Tensor]:
     """The tokens' laws `(n, T, v)`, [`SpanLaws`] of the levels 1 .. L - 1, the root's `(n, V)`, and log Z in nats."""
     tokens = evidence_rows(evidence, lengths)
     with torch.enable_grad():

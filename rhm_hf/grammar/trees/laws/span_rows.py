@@ -171,7 +171,7 @@ def gathered(
 
 def summed(
     frame: Any, inverse: Any, num_cells: int, exponents: Any, values_of: Any, width: int, dtype: torch.dtype | None
-):
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Vectors added up in `num_cells` cells, `(cells, width)`, and the exponents of these `(cells,)`."""
     top = torch.full((num_cells,), NOWHERE, device=inverse.device, dtype=torch.int64)
     top.scatter_reduce_(0, inverse, exponents, "amax")

@@ -93,7 +93,9 @@ def gathered_products(frame: Frame, columns: tuple[torch.Tensor, ...], width: in
     return gathered(frame, (sentence, start, end), exponents, lambda part: vectors[part], width, vectors.dtype)
 
 
-def products(frame: Frame, table: torch.Tensor, states: Rows, left: Any, below: Rows, right: Any):
+def products(
+    frame: Frame, table: torch.Tensor, states: Rows, left: Any, below: Rows, right: Any
+) -> tuple[torch.Tensor, ...]:
     """Closes (or opens) states with one more symbol, pair by pair.
 
     Args:

@@ -21,11 +21,13 @@ class RowIndex:
     """Finds rows by their span, and those that start at a place."""
 
     def __init__(self, frame: Frame, rows: Rows):
-        self.frame, self.rows = frame, rows
+        self.frame: Frame = frame
+        self.rows: Rows = rows
         places = frame.places(rows.sentence, rows.start)
-        self.keys = places * (frame.longest + 1) + rows.end
+        self.keys: torch.Tensor = places * (frame.longest + 1) + rows.end
         counts = torch.bincount(places, minlength=frame.num_places)
-        self.first, self.counts = counts.cumsum(0) - counts, counts
+        self.first: torch.Tensor = counts.cumsum(0) - counts
+        self.counts: torch.Tensor = counts
 
     def find(self, sentence: Any, start: int, end: Any) -> torch.Tensor:
         """The row of each span, -1 where it has none."""
@@ -48,7 +50,8 @@ class Chooser:
     """Chooses one alternative for every node, see the module."""
 
     def __init__(self, generator: torch.Generator | None, best: bool):
-        self.generator, self.best = generator, best
+        self.generator: torch.Generator | None = generator
+        self.best: bool = best
 
     def scores(self, weights: torch.Tensor) -> torch.Tensor:
         """The smallest wins; infinite where a weight is 0."""

@@ -31,10 +31,13 @@ class TreeTables:
     """
 
     def __init__(self, grammar: Source, device: torch.device, dtype: torch.dtype, counting: bool = False):
-        self.device, self.dtype, self.depth, self.vocab_size = device, dtype, grammar.depth, grammar.vocab_size
+        self.device: torch.device = device
+        self.dtype: torch.dtype | None = dtype
+        self.depth: int = grammar.depth
+        self.vocab_size: int = grammar.vocab_size
         root = np.sign(grammar.root_probs) if counting else grammar.root_probs
-        self.root_probs = torch.tensor(root, dtype=dtype, device=device)
-        self.levels = [
+        self.root_probs: torch.Tensor = torch.tensor(root, dtype=dtype, device=device)
+        self.levels: list[LevelTables] = [
             LevelTables(
                 grammar.rules_at(level),
                 [np.sign(p) if counting else p for p in grammar.rule_probs_at(level)],
@@ -82,20 +85,24 @@ class LevelTables:
         device: torch.device,
         dtype: torch.dtype | None,
     ):
-        self.num_symbols, self.num_child_symbols = len(rules[0]), num_child_symbols
-        self.device, self.dtype = device, dtype
+        self.num_symbols: int = len(rules[0])
+        self.num_child_symbols: int = num_child_symbols
+        self.device: torch.device = device
+        self.dtype: torch.dtype | None = dtype
         flat = []  # (parents, tuples, probabilities) of the rules that exist, by arity
         for group, p in zip(rules, probs, strict=True):
             a, k = np.nonzero(p)
             if len(a):
                 flat.append((a, group[a, k].astype(np.int64), p[a, k]))
-        self.longest = max(tuples.shape[1] for _, tuples, _ in flat)
-        self.num_states, self.parents, self.symbols = [1], [None], [None]
+        self.longest: int = max(tuples.shape[1] for _, tuples, _ in flat)
+        self.num_states: list[int] = [1]
+        self.parents: list[torch.Tensor | None] = [None]
+        self.symbols: list[torch.Tensor | None] = [None]
         states = [[np.zeros(len(a), np.int64)] for a, _, _ in flat]  # of every rule, by length
         for length in range(1, self.longest):
             self._add_states(length, flat, states)
         self.closing: dict[int, torch.Tensor] = {}
-        self.rules_of = {
+        self.rules_of: dict[int, SymbolRules] = {
             tuples.shape[1]: self._by_symbol(a, own[tuples.shape[1] - 1], tuples[:, -1], p)
             for (a, tuples, p), own in zip(flat, states, strict=True)
         }
