@@ -1,15 +1,18 @@
-"""Runs a page of the documentation: `python tests/documented_page.py PAGE`, in an empty directory.
+"""Runs a page of the documentation: `python tests/documented_page.py PAGE`, in an empty directory, or [`run_apart`].
 
 First the files that the page shows (blocks with `title="name"`), then its Python blocks as one script, then its
-commands, in order. All in this one process, as imports take longer than the rest. Commands keep their arguments; those
+commands, in order. All in one process, as imports take longer than the rest. Commands keep their arguments; those
 of `SMALL` stand behind them and make runs short. What needs a GPU, the Hub, a cluster or a new environment is in
 `LISTED` with its reason, and is not run; a command of `rhm` that is listed is still parsed.
 """
 
 import contextlib
+import multiprocessing
+import os
 import re
 import shlex
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,6 +176,23 @@ def run_page(page: str) -> None:
             run(command)
         elif command.startswith("rhm "):
             parse(shlex.split(command)[1:])
+
+
+def apart() -> multiprocessing.context.ForkServerContext:
+    """Processes that are forks of one that has imported what pages use, and done nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["evaluate", "matplotlib.pyplot", "rhm_hf.training.loop", "rhm_hf.cli.app"])
+    return context
+
+
+def run_apart(page: str, folder: Path, output: Path) -> None:
+    """What a process of [`apart`] does: the page, in a folder; what it prints goes to a file."""
+    with open(output, "w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(folder)
+    warnings.filterwarnings("error", category=DeprecationWarning, module="rhm_hf")
+    run_page(page)
 
 
 if __name__ == "__main__":
