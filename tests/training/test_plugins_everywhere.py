@@ -97,8 +97,7 @@ def rows_of(folder: Path) -> list[tuple]:
     return [(row["run"], row["step"], row["task"], row["model"], row["train_loss"], row["kl"]) for row in rows]
 
 
-def test_models_tasks_and_families_in_every_executor(outside, monkeypatch, capsys):
-    ray = pytest.importorskip("ray")
+def test_models_tasks_and_families_in_worker_processes_and_printed_commands(outside, capsys):
     sweep(VALUES | {"output_dir": "alone"})
     expected = rows_of(outside / "alone")
     assert {row[2:4] for row in expected} == {("halved", "mirrored")}
@@ -107,18 +106,28 @@ def test_models_tasks_and_families_in_every_executor(outside, monkeypatch, capsy
     sweep(VALUES | {"output_dir": "workers"}, num_workers=2)
     assert rows_of(outside / "workers") == expected
 
-    assert main(["sweep", "--config", "sweep.yaml", "--output_dir", "printed", "--executor", "print"]) == 0
-    first, second = capsys.readouterr().out.splitlines()
-    for line in (first, second):
-        subprocess.run(line, shell=True, check=True, capture_output=True)
-    assert main(["sweep", "--config", "sweep.yaml", "--output_dir", "printed", "--executor", "print"]) == 0
-    assert rows_of(outside / "printed") == expected
+    printing = ["sweep", "--config", "sweep.yaml", "--output_dir", "printed"]
+    printing += ["--executor", "print", "--model_seed", "1"]
+    assert main(printing) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    subprocess.run(line, shell=True, check=True, capture_output=True)
+    assert main(printing) == 0
+    second = [row[1:] for row in expected if row[0] == "model_seed-1"]
+    assert [row[1:] for row in rows_of(outside / "printed")] == second
 
+
+def test_models_tasks_and_families_on_ray(outside, monkeypatch):
+    """The one sweep of the tests on Ray itself: what it gives is what this process gives."""
+    ray = pytest.importorskip("ray")
+    sweep(VALUES | {"output_dir": "alone"})
+    expected = rows_of(outside / "alone")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # no token in the home folder of who runs the tests
     init = ray.init
     monkeypatch.setattr(ray, "init", lambda **options: init(address="local", num_cpus=2, **options))
-    sweep(VALUES | {"output_dir": "ray"}, executor="ray")
+    rows = sweep(VALUES | {"output_dir": "ray"}, executor="ray")
+    assert not ray.is_initialized()  # what the sweep has started it ends
     assert rows_of(outside / "ray") == expected
+    assert rows == read_csv(outside / "ray" / "results.csv")
 
 
 def test_the_word_on_the_command_line(outside, capsys):

@@ -108,8 +108,8 @@ def test_the_process_that_forks_has_one_thread_and_is_replaced(values, expected,
 
 def test_where_processes_cannot_be_forked_each_run_has_one_of_its_own(values, expected, monkeypatch):
     monkeypatch.setattr(workers, "make", workers.Processes)
-    with pytest.raises(UnfinishedRuns, match=r"1 of 3 runs (.|\n)*num_train-500: rhm train: .*do not fit"):
-        sweep(values | {"num_train": [64, 500, 32]}, num_workers=2)
+    with pytest.raises(UnfinishedRuns, match=r"1 of 2 runs (.|\n)*num_train-500: rhm train: .*do not fit"):
+        sweep(values | {"num_train": [500, 32]}, num_workers=2)
     assert compared(sweep(values, num_workers=2)) == expected
 
 
@@ -196,17 +196,6 @@ def test_the_command_says_which_runs_are_missing(values, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "rhm sweep: 1 of 2 runs are not finished; the same command again goes on with them\n  num_train-500" in said
     assert "Traceback" not in said
-
-
-def test_ray(values, expected, tmp_path, monkeypatch):
-    ray = pytest.importorskip("ray")
-    init = ray.init
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # no token in the home folder of who runs the tests
-    monkeypatch.setattr(ray, "init", lambda **options: init(address="local", num_cpus=2, **options))
-    rows = sweep(values, executor="ray")
-    assert not ray.is_initialized()  # what the sweep has started it ends
-    assert compared(rows) == expected
-    assert rows == read_csv(tmp_path / "sweep" / "results.csv")
 
 
 class FakeRay:
