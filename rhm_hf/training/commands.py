@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .results import is_main_process
 from .strict_yaml import read_yaml
@@ -13,6 +13,20 @@ INTERRUPTED = 130  # as shells say of a programme that was interrupted
 
 
 def train_command(argv: Sequence[str], prog: str = "rhm train") -> int:
+    """`rhm train --config run.yaml [--argument value ..]`, as [`run_train`], for processes that nobody speaks for.
+
+    Returns:
+        `int`: the exit status. What goes wrong is one line on standard error.
+    """
+    return _said(run_train, argv, prog)
+
+
+def sweep_command(argv: Sequence[str], prog: str = "rhm sweep") -> int:
+    """`rhm sweep --config sweep.yaml ..`, as [`run_sweep`]; what goes wrong is one line on standard error."""
+    return _said(run_sweep, argv, prog)
+
+
+def run_train(argv: Sequence[str], prog: str = "rhm train") -> int:
     """`rhm train --config run.yaml [--argument value ..]`.
 
     Args:
@@ -20,14 +34,17 @@ def train_command(argv: Sequence[str], prog: str = "rhm train") -> int:
         prog (`str`, *optional*): what messages begin with.
 
     Returns:
-        `int`: the exit status. What goes wrong is one line on standard error.
+        `int`: the exit status.
+
+    Raises:
+        `ValueError`, `FileExistsError`, `RuntimeError`: for what goes wrong; `UsageError`, a `ValueError`, for words
+            that are not understood.
     """
     from .arguments import parse_arguments
 
-    folder = None
+    arguments = parse_arguments(argv, prog=prog)
+    folder = arguments.training.output_dir
     try:
-        arguments = parse_arguments(argv, prog=prog)
-        folder = arguments.training.output_dir
         from .loop import train
         from .results import best_row
 
@@ -36,9 +53,6 @@ def train_command(argv: Sequence[str], prog: str = "rhm train") -> int:
         print(f"\n{prog}: interrupted; the run in {folder} is not finished", file=sys.stderr)
         print("the same command again goes on from its last checkpoint", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, FileExistsError, RuntimeError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
     if is_main_process():  # under a launcher the first process speaks for all
         row = best_row(rows)
         found = f"KL {row['kl']:.4f} +- {row['kl_stderr']:.4f}" if "kl" in row else f"test loss {row['test_loss']:.4f}"
@@ -49,7 +63,7 @@ def train_command(argv: Sequence[str], prog: str = "rhm train") -> int:
     return 0
 
 
-def sweep_command(argv: Sequence[str], prog: str = "rhm sweep") -> int:
+def run_sweep(argv: Sequence[str], prog: str = "rhm sweep") -> int:
     """`rhm sweep --config sweep.yaml [--argument value ..] [--num_workers 2] [--executor local|ray|print]`.
 
     Args:
@@ -57,7 +71,10 @@ def sweep_command(argv: Sequence[str], prog: str = "rhm sweep") -> int:
         prog (`str`, *optional*): what messages begin with.
 
     Returns:
-        `int`: the exit status, 1 where runs are missing. What goes wrong is one line on standard error.
+        `int`: the exit status, 1 where runs are missing, which standard error names.
+
+    Raises:
+        `ValueError`, `FileExistsError`, `RuntimeError`: as [`run_train`].
     """
     from .sweep import workers
 
@@ -99,7 +116,7 @@ def _sweep(argv: Sequence[str], prog: str) -> int:
     except KeyboardInterrupt as error:
         print(f"\n{prog}: {error}", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, FileExistsError, UnfinishedRuns) as error:
+    except UnfinishedRuns as error:  # a line for each
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     if options.get("executor") == "print":  # standard output is for the commands
@@ -108,3 +125,14 @@ def _sweep(argv: Sequence[str], prog: str) -> int:
     else:
         print(f"{len({row['run'] for row in rows})} runs, {len(rows)} evaluations")
     return 0
+
+
+def _said(command: Callable[[Sequence[str], str], int], argv: Sequence[str], prog: str) -> int:
+    try:
+        return command(argv, prog)
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, FileExistsError, RuntimeError) as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 1)

@@ -1,13 +1,12 @@
 """One way of checking: whatever an argument is given, it is right, or named with its value and what is allowed."""
 
 import math
-import re
 from dataclasses import fields
 
 import pytest
 
 from rhm_hf.training import Arguments, parse_arguments
-from rhm_hf.training.arguments import BLOCKS, field_names, parse_sweep
+from rhm_hf.training.arguments import BLOCKS, UsageError, field_names, parse_sweep
 from rhm_hf.training.arguments.values import hints_of
 
 
@@ -54,15 +53,23 @@ def test_numbers_in_quotes_are_numbers_and_flags_are_not():
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--learning_rat", "1"], r"--learning_rat 1: did you mean --learning_rate\?"),
+        (["--learning_rat", "1"], r"no argument --learning_rat: did you mean --learning_rate\?"),
         (["--modelseed=1"], r"did you mean --model_seed\?"),
+        (["num_train=3"], r"'num_train=3' belongs to no argument: did you mean --num_train 3\?"),
+        (["--num_train"], "--num_train: expected"),
+        (["64"], "'64' belongs to no argument: write --NAME VALUE"),
     ],
 )
 def test_words_of_the_command_line_that_are_no_argument(argv, message, capsys):
     for parse in (parse_arguments, parse_sweep):
-        with pytest.raises(SystemExit):
+        with pytest.raises(UsageError, match=message):
             parse(argv)
-        assert re.search(message, capsys.readouterr().err)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_dash_in_a_name_is_an_underscore():
+    assert parse_arguments(["--num-train", "3", "--batch-size=4"]).data.num_train == 3
+    assert parse_sweep(["--num-train", "3", "4"])["num_train"] == [3, 4]
 
 
 def test_a_key_that_is_no_argument_is_met_with_the_one_that_was_meant(tmp_path):
@@ -71,7 +78,8 @@ def test_a_key_that_is_no_argument_is_met_with_the_one_that_was_meant(tmp_path):
     with pytest.raises(ValueError, match=r"unknown argument num_trian: did you mean num_train\?"):
         parse_arguments(["--config", str(path)])
     path.write_text("optimiser: sgd\ncolour: red\n")
-    with pytest.raises(ValueError, match="unknown argument colour, optimiser: known are model_type"):
+    both = r"unknown arguments colour, optimiser \(did you mean optimizer\?\): known are model_type"
+    with pytest.raises(ValueError, match=both):
         parse_arguments(["--config", str(path)])
 
 

@@ -11,6 +11,16 @@ from ..progress import counting, heavy, progress
 
 
 Second = Annotated[str | None, typer.Argument(metavar="[MODEL2]", help="Another model, judged on the same windows.")]
+WHY = {  # n_sat_status -> in words
+    "decided": "",
+    "undecided": "the windows are too few",
+    "context": "it may be the longest context, so give a longer one",
+    "rises": "the loss is higher with the longest context than with a shorter one",
+    "infinite": "a loss is infinite",
+    "rows": "the documents are too few for an interval",
+    "targets": "every n is judged at a place of its own in the sentence, and places differ; to compare with the best of n "
+    "tokens, rhm kl MODEL GRAMMAR oracle:GRAMMAR,length=n",
+}
 Tokenizer = Annotated[str | None, typer.Option(help="A folder or Hub id; by default the model's, or characters.")]
 
 
@@ -43,7 +53,8 @@ def context(
 
     options = settings(given, loss_by_context, ("texts", "tokenizer", "max_context", "num_windows", "per", "seed"))
     options |= {"max_context": max_context, "num_windows": num_windows, "per": per, "seed": seed}
-    if corpus.grammar is not None and not corpus.grammar.lengths_vary:
+    if corpus.grammar is not None:
+        _refuse_lengths(corpus.grammar, model)
         options = {"windows": "rows"} | options
     pairs = []
     for read in [first] + ([read_model(model2, rules_seed)] if model2 is not None else []):
@@ -74,6 +85,16 @@ def context(
     publish(Findings("context", title, parameters, result, facts, {"Loss by context": rows}, draw), json, out)
 
 
+def _refuse_lengths(grammar: Any, model: str) -> None:
+    """Windows begin inside of documents, and where sentences differ in length their ends lie anywhere."""
+    if grammar.lengths_vary:
+        raise ValueError(
+            f"the sentences of {grammar.name} differ in length, and no law begins inside of one: rhm context takes text, "
+            f"or a grammar whose sentences have one length. rhm kl {model} {grammar.name} says how far a model is from "
+            "the truth at every position"
+        )
+
+
 def _interval(result: dict[str, Any], name: str) -> str:
     """The 95 % interval of a number, where the function gives one."""
     ends = result.get(f"{name}_interval")
@@ -100,13 +121,14 @@ def _context_facts(losses: dict[str, dict], result: dict) -> dict[str, Any]:
 
 def _saturated(found: dict[str, Any]) -> str:
     """n_sat with its interval, or why there is none."""
+    why = WHY[found["n_sat_status"]]
     if found["n_sat_interval"] is None:
-        return f"not measured ({found['mode']}: {found['n_sat_status']})"
+        return f"not measured: {why}"
     low, high = found["n_sat_interval"]
     if found["n_sat"] is not None:
         return f"{found['n_sat']} tokens (95 %: {low} to {high})"
     more = "" if found["n_sat_windows"] is None else f"; about {found['n_sat_windows']} windows would decide"
-    return f"not decided ({found['n_sat_status']}): {low} to {high} tokens{more}"
+    return f"not decided, {low} to {high} tokens: {why}{more}"
 
 
 def _context_rows(losses: dict[str, dict], result: dict) -> list[dict[str, Any]]:
