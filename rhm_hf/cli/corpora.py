@@ -76,8 +76,8 @@ def read_text(text: str, source: TextSource | None = None) -> Corpus:
         return _file(text, source)
     if _is_short_name(text):
         raise ValueError(
-            f"there is no file {text!r}: for sentences of the grammar of that name write grammar:{text}, which models of "
-            "its symbols read"
+            f"there is no file {text!r}: for sentences of the grammar of that name write grammar:{text}, which models "
+            "of its symbols read"
         )
     raise ValueError(
         f"there is no file {text!r}{neighbours(Path(text))} For other texts write text:WORDS, dataset:ID, "

@@ -96,9 +96,8 @@ class NamedModel:
 
         if not self.path:
             if needed:
-                raise ValueError(
-                    f"{self.name} reads the symbols of its grammar, not text: give TEXT as grammar:{self.name[7:].split(',')[0]}"
-                )
+                grammar = self.name.removeprefix("oracle:").split(",")[0]
+                raise ValueError(f"{self.name} reads symbols of its grammar, not text: give grammar:{grammar} as TEXT")
             return None
         return load_tokenizer(None, self.path, needed)
 

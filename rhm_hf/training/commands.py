@@ -1,14 +1,18 @@
 """What `rhm train` and `rhm sweep` do with their words; the command itself only calls these two."""
 
 import contextlib
+import functools
 import itertools
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from .results import is_main_process
 from .strict_yaml import read_yaml
 
 
+T = TypeVar("T")
 INTERRUPTED = 130  # as shells say of a programme that was interrupted
 
 
@@ -125,6 +129,29 @@ def _sweep(argv: Sequence[str], prog: str) -> int:
     else:
         print(f"{len({row['run'] for row in rows})} runs, {len(rows)} evaluations")
     return 0
+
+
+def as_command(function: Callable[..., T]) -> Callable[..., T]:
+    """Makes `function(argv, name=.., ..)` a command where `argv` is None: what goes wrong is one line, as with `rhm`.
+
+    Elsewhere errors are those of the function. `--debug`, anywhere on the line, shows the traceback.
+    """
+
+    @functools.wraps(function)
+    def call(argv: Sequence[str] | None, **parts: Any) -> T:
+        if argv is not None:
+            return function(argv, **parts)
+        prog = f"{parts['name']}.py"
+        words = [word for word in sys.argv[1:] if word != "--debug"]
+        try:
+            return function(words, **parts)
+        except (KeyboardInterrupt, ValueError, OSError, RuntimeError, ImportError) as error:
+            if len(words) < len(sys.argv) - 1:
+                traceback.print_exc()
+            print(f"{prog}: {str(error) or 'interrupted; the same command again goes on'}", file=sys.stderr)
+            sys.exit(INTERRUPTED if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1))
+
+    return call
 
 
 def _said(command: Callable[[Sequence[str], str], int], argv: Sequence[str], prog: str) -> int:

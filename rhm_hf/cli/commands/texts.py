@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..options import Column, Config, Json, ModelName, Out, RulesSeed, Seed, Set, Split, TextName, settings
-from ..output import Findings, json_text, publish
+from ..options import Column, Config, Json, ModelName, Out, RulesSeed, Seed, Set, Split, TextName, Tokenizer, settings
+from ..output import Findings, publish
 from ..progress import counting, heavy, progress
 
 
@@ -18,10 +18,9 @@ WHY = {  # n_sat_status -> in words
     "rises": "the loss is higher with the longest context than with a shorter one",
     "infinite": "a loss is infinite",
     "rows": "the documents are too few for an interval",
-    "targets": "every n is judged at a place of its own in the sentence, and places differ; to compare with the best of n "
-    "tokens, rhm kl MODEL GRAMMAR oracle:GRAMMAR,length=n",
+    "targets": "every n is judged at a place of its own in the sentence, and places differ; to compare with the best "
+    "of n tokens, rhm kl MODEL GRAMMAR oracle:GRAMMAR,length=n",
 }
-Tokenizer = Annotated[str | None, typer.Option(help="A folder or Hub id; by default the model's, or characters.")]
 
 
 def context(
@@ -89,9 +88,9 @@ def _refuse_lengths(grammar: Any, model: str) -> None:
     """Windows begin inside of documents, and where sentences differ in length their ends lie anywhere."""
     if grammar.lengths_vary:
         raise ValueError(
-            f"the sentences of {grammar.name} differ in length, and no law begins inside of one: rhm context takes text, "
-            f"or a grammar whose sentences have one length. rhm kl {model} {grammar.name} says how far a model is from "
-            "the truth at every position"
+            f"the sentences of {grammar.name} differ in length, and no law begins inside of one: rhm context takes "
+            f"text, or a grammar whose sentences have one length. rhm kl {model} {grammar.name} says how far a model "
+            "is from the truth at every position"
         )
 
 
@@ -276,33 +275,3 @@ def effective_context(
         json,
         out,
     )
-
-
-def generate(
-    model: ModelName,
-    prompt: Annotated[str, typer.Option(help="What every sequence begins with: text, or token ids.")] = "",
-    num: Annotated[int, typer.Option("--num", "-n", help="Sequences.")] = 8,
-    length: Annotated[int | None, typer.Option(help="New tokens; a whole sentence of an oracle by default.")] = None,
-    seed: Seed = 0,
-    symbols_only: Annotated[bool, typer.Option("--symbols_only", help="Draw no special ids (BOS, EOS, ..).")] = False,
-    tokenizer: Tokenizer = None,
-    rules_seed: RulesSeed = None,
-    json: Json = False,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also a file: .txt, .jsonl, or .npy for ids.")
-    ] = None,
-) -> None:
-    """Draw sequences from a causal model's own law (temperature 1, nothing cut off)."""
-    from ..operands import read_model
-    from .generated import generated, write_generated
-
-    if num < 1:
-        raise ValueError(f"--num {num} must be at least 1")
-    read = read_model(model, rules_seed)
-    sequences = generated(read, prompt, num, length, seed, tokenizer, symbols_only)
-    if out is not None:
-        write_generated(sequences, out)
-    if json:
-        print(json_text({"model": model, "seed": seed, "sequences": sequences}))
-    else:
-        print("\n".join(sequence["text"] for sequence in sequences))
