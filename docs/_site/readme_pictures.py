@@ -35,7 +35,6 @@ def make(text: str | None) -> None:
         "rhm sweep --grammar v8-m2-s2-L3 --num_train 32 128 512 --num_validation 128 --num_test 128 --max_steps 500 "
         "--output_dir runs/curve"
     )
-    run("rhm plot runs/curve")
     run("rhm kl runs/curve/num_train-512 --out figures")
     whole = shakespeare() if text is None else Path(text).read_text(encoding="utf-8")
     Path("text.txt").write_text(whole[:-HELD_OUT], encoding="utf-8")

@@ -6,6 +6,7 @@ import itertools
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .results import is_main_process
@@ -67,12 +68,13 @@ def run_train(argv: Sequence[str], prog: str = "rhm train") -> int:
     return 0
 
 
-def run_sweep(argv: Sequence[str], prog: str = "rhm sweep") -> int:
+def run_sweep(argv: Sequence[str], prog: str = "rhm sweep", finished: Callable[[Path], None] | None = None) -> int:
     """`rhm sweep --config sweep.yaml [--argument value ..] [--num_workers 2] [--executor local|ray|print]`.
 
     Args:
         argv (`Sequence[str]`): the words after the command.
         prog (`str`, *optional*): what messages begin with.
+        finished (`Callable`, *optional*): is called with the sweep's folder where all runs are finished.
 
     Returns:
         `int`: the exit status, 1 where runs are missing, which standard error names.
@@ -84,7 +86,7 @@ def run_sweep(argv: Sequence[str], prog: str = "rhm sweep") -> int:
 
     start_workers(argv)
     try:
-        return _sweep(argv, prog)
+        return _sweep(argv, prog, finished)
     finally:
         workers.close_early()
 
@@ -109,7 +111,7 @@ def _wants_workers(argv: Sequence[str]) -> bool:
     return str(values.get("executor", "local")) == "local" and str(values.get("num_workers", 1)) not in ("1", "None")
 
 
-def _sweep(argv: Sequence[str], prog: str) -> int:
+def _sweep(argv: Sequence[str], prog: str, finished: Callable[[Path], None] | None) -> int:
     from .arguments import parse_sweep
     from .sweep import OPTIONS, UnfinishedRuns, expand, sweep
 
@@ -128,6 +130,8 @@ def _sweep(argv: Sequence[str], prog: str) -> int:
         print(f"{done} of {len(expand(values))} runs are finished, {len(rows)} evaluations", file=sys.stderr)
     else:
         print(f"{len({row['run'] for row in rows})} runs, {len(rows)} evaluations")
+        if finished is not None:
+            finished(Path(expand(values)[0].training.output_dir).parent)
     return 0
 
 

@@ -19,13 +19,26 @@ def train(context: typer.Context) -> None:
 
 
 def sweep(context: typer.Context) -> None:
-    """Train a model for every combination of listed values: --config sweep.yaml --num_workers 2, --executor ray."""
+    """Train a model for every combination of listed values, and draw: --config sweep.yaml --num_workers 2."""
     from ...training.commands import run_sweep, start_workers
 
     start_workers(context.args)  # they import while this process does
     with heavy():
         from ...training import arguments  # noqa: F401
-    _end(run_sweep(context.args))
+    _end(run_sweep(context.args, finished=_show))
+
+
+def _show(folder: Path) -> None:
+    """A sweep ends with the table and the pictures, as `rhm status` and `rhm plot` have them."""
+    from ...drawing.result_pictures import usual_pictures
+    from ..output import screen, show_table
+    from .folders import best_table, results_of
+
+    path, rows = results_of(folder)
+    show_table(best_table(rows), "The best row of every run", screen())
+    with progress("drawing"):
+        files = usual_pictures(rows, path.parent, path.stem)
+    print("\n".join(map(str, [path, *files])))
 
 
 def _end(status: int) -> None:
