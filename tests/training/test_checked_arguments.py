@@ -102,3 +102,42 @@ def test_every_argument_has_a_help_text_and_a_default_that_passes():
     for block in BLOCKS:
         assert all(f.metadata["help"] for f in fields(block))
         block()
+
+
+def test_another_model_on_the_command_line_leaves_the_sizes_of_the_file_s(tmp_path, capsys):
+    path = tmp_path / "run.yaml"
+    path.write_text("config_overrides: {n_embd: 16}\n")
+    a = parse_arguments(["--config", str(path), "--model_type", "llama"])
+    assert (a.model.model_type, a.model.config_overrides) == ("llama", {})
+    assert "config_overrides of the file are for gpt2 and left out" in capsys.readouterr().err
+    kept = (["--model_type", "gpt2"], [], ["--model_type", "llama", "--config_overrides", "{hidden_size: 16}"])
+    assert [parse_arguments(["--config", str(path), *words]).model.config_overrides for words in kept] == [
+        {"n_embd": 16},
+        {"n_embd": 16},
+        {"hidden_size": 16},
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_variants_that_another_model_makes_equal_are_one(tmp_path, capsys):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "grammar: v4-m2-s2-L3\nconfig_overrides: {n_embd: 16}\nvariants:\n"
+        "  gpt2: {}\n"
+        "  cnn: {model_type: hierarchical_cnn, config_overrides: {hidden_size: 8}}\n"
+        "  deep: {grammar: v4-m2-s2-L4}\n"
+        "  llama: {model_type: llama, config_overrides: {hidden_size: 32}}\n"
+    )
+    argv = ["--config", str(path)]
+    assert list(parse_sweep(argv, extra=["variants"])["variants"]) == ["gpt2", "cnn", "deep", "llama"]
+    values = parse_sweep([*argv, "--model_type", "llama"], extra=["variants"])
+    assert values == {
+        "grammar": "v4-m2-s2-L3",
+        "model_type": "llama",
+        "variants": {
+            "gpt2": {},
+            "deep": {"grammar": "v4-m2-s2-L4"},
+            "llama": {"config_overrides": {"hidden_size": 32}},
+        },
+    }
+    assert "the variant cnn is gpt2: left out" in capsys.readouterr().err

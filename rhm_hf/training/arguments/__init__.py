@@ -1,5 +1,6 @@
 """Every argument of a run, in three blocks, read from one YAML file and overridden on the command line."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -94,10 +95,8 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
     values = {} if path is None else own_names(read_yaml(path))
     if path is not None:
         brought = {name: given[name] for name in ("imports",) if name in given}  # may add to what the file may name
-        Arguments.from_dict(
-            values | brought
-        )  # a mistake in the file is one even where the command line replaces the value
-    return Arguments.from_dict(values | given)
+        Arguments.from_dict(values | brought)  # a mistake of the file is one, also where a word replaces the value
+    return Arguments.from_dict(_without_sizes(values, given) | given)
 
 
 def parse_sweep(
@@ -118,14 +117,40 @@ def parse_sweep(
         `ValueError`: see [`parse_arguments`].
     """
     path, given = given_words(argv, prog, extra, several=True)
-    values = ({} if path is None else own_names(read_yaml(path))) | given
+    values = {} if path is None else own_names(read_yaml(path))
     variants = values.get("variants")
     if isinstance(variants, dict) and "variants" not in given:
-        values["variants"] = {
-            variant: {name: value for name, value in own_names(own).items() if name not in given or value is None}
-            if isinstance(own, dict)
-            else own
-            for variant, own in variants.items()
-        }
+        values["variants"] = _variants(variants, values, given)
+    values = _without_sizes(values, given) | given
     check_keys(values, extra)
     return values
+
+
+def _variants(variants: dict[str, Any], values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Variants under a command line, which wins over them; those that it makes equal are one."""
+    found: dict[str, Any] = {}
+    for variant, own in variants.items():
+        if isinstance(own, dict):
+            own = _without_sizes(own_names(own), given, values.get("model_type", ModelArguments.model_type))
+            own = {name: value for name, value in own.items() if name not in given or value is None}
+        same = next((name for name, other in found.items() if other == own), None)
+        if same is None or "model_type" not in given:
+            found[variant] = own
+        else:
+            _remark(f"with --model_type {given['model_type']} the variant {variant} is {same}: left out")
+    return found
+
+
+def _without_sizes(values: dict[str, Any], given: dict[str, Any], model_type: Any = None) -> dict[str, Any]:
+    """A file's values without `config_overrides` where a command line names another model: these were the file's."""
+    own = values.get("model_type", model_type or ModelArguments.model_type)
+    if given.get("model_type", own) == own or "config_overrides" in given or not values.get("config_overrides"):
+        return values
+    _remark(
+        f"config_overrides of the file are for {own} and left out: sizes suit the data, or give --config_overrides"
+    )
+    return {name: value for name, value in values.items() if name != "config_overrides"}
+
+
+def _remark(text: str) -> None:
+    print(text, file=sys.stderr)
