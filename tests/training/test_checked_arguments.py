@@ -109,7 +109,7 @@ def test_another_model_on_the_command_line_leaves_the_sizes_of_the_file_s(tmp_pa
     path.write_text("config_overrides: {n_embd: 16}\n")
     a = parse_arguments(["--config", str(path), "--model_type", "llama"])
     assert (a.model.model_type, a.model.config_overrides) == ("llama", {})
-    assert "config_overrides of the file are for gpt2 and left out" in capsys.readouterr().err
+    assert "config_overrides of the file are for gpt2, left out" in capsys.readouterr().err
     kept = (["--model_type", "gpt2"], [], ["--model_type", "llama", "--config_overrides", "{hidden_size: 16}"])
     assert [parse_arguments(["--config", str(path), *words]).model.config_overrides for words in kept] == [
         {"n_embd": 16},

@@ -146,9 +146,7 @@ def _without_sizes(values: dict[str, Any], given: dict[str, Any], model_type: An
     own = values.get("model_type", model_type or ModelArguments.model_type)
     if given.get("model_type", own) == own or "config_overrides" in given or not values.get("config_overrides"):
         return values
-    _remark(
-        f"config_overrides of the file are for {own} and left out: sizes suit the data, or give --config_overrides"
-    )
+    _remark(f"config_overrides of the file are for {own}, left out: sizes suit the data, or give --config_overrides")
     return {name: value for name, value in values.items() if name != "config_overrides"}
 
 
