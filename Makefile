@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test lint types benchmark gpu zoo cards figures figures-data site dist clean
+.PHONY: demo test lint types benchmark gpu zoo cards figures figures-data readme site dist clean
 
 # Installed anew only when what is to be installed changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -70,6 +70,10 @@ figures-data: $(VENV)/.installed
 	$(BIN)/python recipes/scaling_exponent/scaling_exponent.py --config recipes/scaling_exponent/shakespeare.yaml \
 		--figures docs/figures --text $(TEXT)
 	$(BIN)/python recipes/correlations/correlations_text.py --figures docs/figures --text $(TEXT)
+
+# The README's four pictures, by its commands: some ten minutes on two cores. TEXT as above, a file.
+readme: $(VENV)/.installed
+	$(RUN) $(BIN)/python docs/_site/readme_pictures.py $(filter-out shakespeare,$(TEXT))
 
 # The documentation, in site/index.html; every warning is an error.
 $(VENV)/.installed-docs: $(VENV)/.installed

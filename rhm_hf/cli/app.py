@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .commands import catalogue, grammars, judged, probes, pushed, runs, shown, texts, verified, written
+from .commands import catalogue, generated, grammars, judged, probes, pushed, runs, shown, texts, verified, written
 from .group import Rhm
 
 
@@ -51,7 +51,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         texts.context,
         texts.correlations,
         texts.effective_context,
-        texts.generate,
+        generated.generate,
         judged.grammaticality,
         judged.memorisation,
         probes.synonym_sensitivity,

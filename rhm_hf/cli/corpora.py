@@ -74,6 +74,11 @@ def read_text(text: str, source: TextSource | None = None) -> Corpus:
         return {"file": _file, "text": _words, "dataset": _dataset, "grammar": _sentences}[scheme](rest, source)
     if _is_there(text):
         return _file(text, source)
+    if _is_short_name(text):
+        raise ValueError(
+            f"there is no file {text!r}: for sentences of the grammar of that name write grammar:{text}, which models "
+            "of its symbols read"
+        )
     raise ValueError(
         f"there is no file {text!r}{neighbours(Path(text))} For other texts write text:WORDS, dataset:ID, "
         "grammar:NAME, or - for standard input"
@@ -175,6 +180,16 @@ def _sentences(name: str, source: TextSource) -> Corpus:
     else:
         rows = grammar.sample(source.num_sentences, **options)
     return Corpus(f"{source.num_sentences} sentences of {grammar.name}", ids=rows, grammar=grammar)
+
+
+def _is_short_name(text: str) -> bool:
+    from ..grammar.registry import parameters_from_name
+
+    try:
+        parameters_from_name(text, 0)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_there(text: str) -> bool:

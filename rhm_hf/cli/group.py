@@ -73,7 +73,7 @@ def suggestion(value: str, allowed: Sequence[str]) -> str:
 def _code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return 130  # as shells say of a programme that was interrupted
-    return error.exit_code if isinstance(error, TyperException) else 1
+    return getattr(error, "exit_code", 1)
 
 
 def _line(error: BaseException, command: str) -> str:
@@ -82,6 +82,8 @@ def _line(error: BaseException, command: str) -> str:
     if isinstance(error, TyperException):
         return _usage(" ".join(error.format_message().split()), command)
     text = " ".join(str(error).split())
+    if _code(error) == 2:  # words that `rhm train` reads itself
+        return _usage(text, command)
     if isinstance(error, ValueError | OSError | RuntimeError | ImportError) or type(error).__module__ == "yaml":
         return text or type(error).__name__
     if type(error).__module__.startswith("yaml"):

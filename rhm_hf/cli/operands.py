@@ -96,7 +96,8 @@ class NamedModel:
 
         if not self.path:
             if needed:
-                raise ValueError(f"{self.name} has no tokenizer: an oracle reads token ids; give TEXT as grammar:NAME")
+                grammar = self.name.removeprefix("oracle:").split(",")[0]
+                raise ValueError(f"{self.name} reads symbols of its grammar, not text: give grammar:{grammar} as TEXT")
             return None
         return load_tokenizer(None, self.path, needed)
 
@@ -117,7 +118,19 @@ def read_model(text: str, rules_seed: int | None = None) -> NamedModel:
         return NamedModel(_oracle(text.removeprefix("oracle:"), rules_seed), text, "")
     path = model_path(text)
     with progress(f"loading {path}"), _without_bars():
-        return NamedModel(load_model(path), text, path)
+        try:
+            return NamedModel(load_model(path), text, path)
+        except OSError as error:
+            if Path(path).is_dir():
+                raise
+            place = f"{text!r} is no folder here{neighbours(Path(text))}"
+            raise ValueError(f"{place} As a Hub id it cannot be loaded: {_first_sentence(error)}") from error
+
+
+def _first_sentence(error: Exception) -> str:
+    """What a library says at first, without its advice."""
+    text = " ".join(str(error).split())
+    return text.split(". ")[0] if text else type(error).__name__
 
 
 @contextmanager
@@ -180,8 +193,8 @@ def model_tokenizer(read: Any, tokenizer: str | None, needed: bool) -> Any:
     """The tokenizer that was named or lies beside the model; it knows MASK and BOS where a text is ids, too."""
     from ..judging.loading import load_tokenizer
 
-    if not (needed or read.path or tokenizer):
-        return None
+    if not (read.path or tokenizer):
+        return read.tokenizer(needed)
     try:
         return load_tokenizer(tokenizer, read.path, needed=True)
     except ValueError:

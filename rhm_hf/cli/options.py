@@ -29,6 +29,8 @@ BesideGrammar = Annotated[
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a Hub id, or oracle:GRAMMAR.")]
 TextName = Annotated[str, typer.Argument(metavar="TEXT", help="A path, -, text:WORDS, dataset:ID or grammar:NAME.")]
 
+Tokenizer = Annotated[str | None, typer.Option(help="A folder or Hub id; by default the model's, or characters.")]
+
 
 def settings(given: list[str] | None, function: Any, taken: tuple[str, ...] = ()) -> dict[str, Any]:
     """The arguments of `--set NAME=VALUE`, values as YAML reads them, names checked against the function's.

@@ -7,7 +7,7 @@ from typing import Any
 from ..files import beside
 
 
-FEW = 8  # ticks
+APART = 0.07  # of a panel's width, that two numbers below it need
 TITLE_WIDTH = 62  # characters
 
 
@@ -47,6 +47,7 @@ def panels(
 
     figure, axes = new_figure(len(drawn), width=5.4 if len(drawn) == 1 else 4.4)
     for number, (ax, (title, series, levels)) in enumerate(zip(axes, drawn, strict=True)):
+        ax.set_xscale(xscale)  # before anything asks for its limits
         for i, (label, curve) in enumerate(series.items()):
             x, y, error = _drawable(curve, yscale)
             ax.errorbar(
@@ -84,15 +85,19 @@ def _spread(ax, yscale: str) -> str:
 
 
 def _plain_ticks(ax, series: Mapping[str, Mapping[str, Any]], xscale: str) -> None:
-    """On a logarithmic axis the measured values themselves where they are few, as plain numbers."""
+    """On a logarithmic axis the measured values themselves, as plain numbers: those that have room."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     values = sorted({x for curve in series.values() for x in curve["x"]})
     if xscale == "linear" or not values:
         return
-    if len(values) > FEW:
-        values = [values[i] for i in sorted({round(k * (len(values) - 1) / (FEW - 1)) for k in range(FEW)})]
-    ax.set_xticks(values)
+    to_panel = ax.transData + ax.transAxes.inverted()
+    places = to_panel.transform([(x, ax.get_ylim()[0]) for x in values])[:, 0]
+    shown = [len(values) - 1]  # the last one, and from the first one on what is far enough from both neighbours
+    for i, place in enumerate(places[:-1]):
+        if places[-1] - place >= APART and (len(shown) == 1 or place - places[shown[-1]] >= APART):
+            shown.append(i)
+    ax.set_xticks([values[i] for i in sorted(shown)])
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x < 1e6 else f"{x:.0e}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.tick_params(axis="x", labelsize=8)

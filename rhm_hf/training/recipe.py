@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from ..data.provenance import is_rules_file, named_grammar
 from ..grammar import Grammar, Source
 from .arguments import Arguments, parse_sweep
+from .arguments.command_line import Parser
+from .arguments.values import did_you_mean
+from .commands import as_command
 from .results import best_rows, read_csv, write_csv
+from .strict_yaml import parse_yaml, read_yaml
 from .sweep import OPTIONS, expand, sweep
 
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 Tables = dict[str, list[dict[str, Any]]]
 
 
+@as_command
 def recipe_main(
     argv: Sequence[str] | None,
     *,
@@ -72,6 +75,8 @@ def recipe_main(
     parser.add_argument("--figures", type=Path, help="where tables and picture are written")
     parser.add_argument("--tiny", action="store_true", help="a dry run at toy size")
     own, rest = parser.parse_known_args(argv)
+    if {"-h", "--help"} & set(rest):
+        parser.print_help()  # and below those of a sweep
     if own.draw is not None or own.conclude is not None:
         folder = own.conclude or own.draw
         tables = read_tables(folder, name)
@@ -139,16 +144,20 @@ def parse_options(argv: Sequence[str], options: Mapping[str, object], prog: str 
     Raises:
         `ValueError`: for a name that is no option, or a value of another type.
     """
-    parser = argparse.ArgumentParser(prog=prog, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser = Parser(prog=prog, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("--config", type=Path, help="YAML file of options")
     for name, default in options.items():
-        parser.add_argument(f"--{name}", nargs="+", type=yaml.safe_load, help=f"by default {default}")
-    given = vars(parser.parse_args(argv))
-    values = yaml.safe_load(given.pop("config").read_text()) if "config" in given else {}
+        parser.add_argument(f"--{name}", nargs="+", metavar="VALUE", help=f"by default {default}")
+    given = parser.read(argv)
+    for name in given.keys() - {"config"}:
+        given[name] = [parse_yaml(word, f"--{name} {word}") for word in given[name]]
+    values = read_yaml(given.pop("config")) if "config" in given else {}
     values |= given
     for name, value in values.items():
         if name not in options:
-            raise ValueError(f"unknown option {name}: known are {', '.join(options)}")
+            raise ValueError(
+                f"unknown option {name}{did_you_mean(name, options) or ': known are ' + ', '.join(options)}"
+            )
         default = options[name]
         if isinstance(default, (list, tuple)):
             value = value if isinstance(value, list) else [value]

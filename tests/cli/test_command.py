@@ -53,8 +53,10 @@ def test_help_imports_nothing_heavy(words):
         (["infoo"], "Did you mean 'info'?"),
         (["info", "v4-m2-s2-L2", "--jsn"], "--json"),
         (["info"], "Missing argument"),
-        (["train", "--num_trian", "3"], "Did you mean 'num_train'?"),
-        (["sweep", "--num_workes", "3"], "Did you mean 'num_workers'?"),
+        (["train", "--num_trian", "3"], "did you mean --num_train?"),
+        (["train", "num_train=3"], "did you mean --num_train 3?"),
+        (["train", "--num_train"], "--num_train: expected one argument"),
+        (["sweep", "--num_workes", "3"], "did you mean --num_workers?"),
         (["kl", "oracle:v4-m2-s2-L2", "--set", "batch_siz=3"], "Did you mean 'batch_size'?"),
         (["context", "m", "t", "--per", "charachter"], "Did you mean 'character'?"),
     ],
@@ -80,6 +82,7 @@ def test_what_is_not_understood_is_one_line_with_a_hint(rhm, words, hint):
         ["plot", "nowhere"],
         ["kl", "./nowhere"],
         ["context", "oracle:v4-m2-s2-L2", "nowhere.txt"],
+        ["context", "nowhere", "text:To be"],
     ],
 )
 def test_mistakes_are_a_line_not_a_traceback(words, capsys):
@@ -99,11 +102,40 @@ def test_a_broken_yaml_is_a_line(rhm, tmp_path):
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(capsys):
-    for words in (["--debug", "info", "v4"], ["info", "v4", "--debug"]):
+    for words in (["--debug", "info", "v4"], ["info", "v4", "--debug"], ["train", "--num_train", "0", "--debug"]):
         assert main(words) == 1
         error = capsys.readouterr().err
         assert "Traceback" in error
-        assert error.splitlines()[-1].startswith("rhm info: ")
+        assert error.splitlines()[-1].startswith(("rhm info: ", "rhm train: "))
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "hint"),
+    [
+        ("oracle:v4-m2-s2-L2", "text:To be", "give grammar:v4-m2-s2-L2 as TEXT"),
+        ("oracle:v4-m2-s2-L2", "v4-m2-s2-L2", "write grammar:v4-m2-s2-L2"),
+        ("oracle:pcfg-toy_english", "grammar:pcfg-toy_english", "rhm kl oracle:pcfg-toy_english pcfg-toy_english"),
+    ],
+)
+def test_context_says_which_texts_it_takes(rhm, model, text, hint):
+    result = rhm("context", model, text)
+    assert result.exit_code == 1
+    assert hint in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_why_a_context_is_not_measured_is_said_in_words(rhm):
+    result = rhm("context", "oracle:v4-m2-s2-L2", "grammar:v4-m2-s2-L2", "--num_windows", 16)
+    assert result.exit_code == 0
+    assert "not measured: every n is judged at a place of its own in the sentence" in result.stdout
+
+
+def test_every_status_of_a_saturation_has_its_words():
+    from rhm_hf.cli.commands.texts import WHY
+    from rhm_hf.metrics.context_loss.saturation import Saturation
+
+    assert all(f'`"{status}"`' in Saturation.__doc__ for status in WHY)
+    assert Saturation.__doc__.count('`"') == len(WHY)
 
 
 def test_train_prints_the_run_that_it_keeps(rhm, tmp_path):

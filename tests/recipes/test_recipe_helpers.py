@@ -14,7 +14,7 @@ from rhm_hf import Grammar
 from rhm_hf.ensembles import averages, distinct, ensemble, group, marked, marked_mean, scale, unconverged, where
 from rhm_hf.plots import GAP, bound_mark, curve, label_lines, sheet
 from rhm_hf.training.arguments import parse_sweep
-from rhm_hf.training.recipe import as_text
+from rhm_hf.training.recipe import as_text, recipe_main
 from rhm_hf.training.results import read_csv
 from rhm_hf.training.sweep import expand
 from rhm_hf.training.tiny import shrunk
@@ -144,3 +144,32 @@ def test_the_example_of_contributing(tmp_path):
     tables = space["main"]([*argv, "--tiny", "--output_dir", str(tmp_path / "runs")])
     assert len(tables["runs"]) == 4
     assert drawn(imread(tmp_path / "runs" / "my_figure.png"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "said"),
+    [
+        (["--num_trian", "3"], 2, "there is no argument --num_trian: did you mean --num_train?"),
+        (["--config", "nowhere.yaml"], 1, "nowhere.yaml cannot be read"),
+        (["--draw", "nowhere"], 1, "--draw nowhere: there is no example_*.csv"),
+    ],
+)
+def test_a_script_ends_in_a_line_and_shows_the_traceback_where_asked(argv, status, said, monkeypatch, capsys):
+    for words in (argv, ["--debug", *argv]):
+        monkeypatch.setattr("sys.argv", ["example.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            recipe_main(None, name="example", measure=None, draw=None)
+        assert ended.value.code == status
+        *before, line = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"example.py: {said}")
+        assert bool(before) == ("--debug" in words)
+    with pytest.raises(ValueError, match=re.escape(said)):  # for who calls it from Python, it is no command
+        recipe_main(argv, name="example", measure=None, draw=None)
+
+
+def test_help_names_the_options_of_recipes_too(capsys):
+    with pytest.raises(SystemExit):
+        recipe_main(["--help"], name="example", measure=None, draw=None)
+    shown = capsys.readouterr().out
+    assert "--tiny" in shown
+    assert "--num_train" in shown

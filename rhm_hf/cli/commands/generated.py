@@ -1,13 +1,46 @@
 """Sequences drawn from a causal model's own law."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from ..options import Json, ModelName, RulesSeed, Seed, Tokenizer
+from ..output import json_text
 from ..progress import counting
 
 
 DEFAULT_LENGTH = 64  # tokens, of a model without sentences
 BATCH = 64
+
+
+def generate(
+    model: ModelName,
+    prompt: Annotated[str, typer.Option(help="What every sequence begins with: text, or token ids.")] = "",
+    num: Annotated[int, typer.Option("--num", "-n", help="Sequences.")] = 8,
+    length: Annotated[int | None, typer.Option(help="New tokens; a whole sentence of an oracle by default.")] = None,
+    seed: Seed = 0,
+    symbols_only: Annotated[bool, typer.Option("--symbols_only", help="Draw no special ids (BOS, EOS, ..).")] = False,
+    tokenizer: Tokenizer = None,
+    rules_seed: RulesSeed = None,
+    json: Json = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also a file: .txt, .jsonl, or .npy for ids.")
+    ] = None,
+) -> None:
+    """Draw sequences from a causal model's own law (temperature 1, nothing cut off)."""
+    from ..operands import read_model
+
+    if num < 1:
+        raise ValueError(f"--num {num} must be at least 1")
+    read = read_model(model, rules_seed)
+    sequences = generated(read, prompt, num, length, seed, tokenizer, symbols_only)
+    if out is not None:
+        write_generated(sequences, out)
+    if json:
+        print(json_text({"model": model, "seed": seed, "sequences": sequences}))
+    else:
+        print("\n".join(sequence["text"] for sequence in sequences))
 
 
 def generated(

@@ -1,12 +1,11 @@
 """`rhm train`, `rhm sweep`, `rhm export`. The arguments of the first two are those of `rhm_hf.training`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..group import Silent, suggestion
+from ..group import Silent
 from ..options import GrammarName, RulesSeed
 from ..progress import heavy, progress
 
@@ -15,22 +14,31 @@ def train(context: typer.Context) -> None:
     """Train one model: --config run.yaml, any argument overridden after it; killed, the same command goes on."""
     with heavy():
         from ...training import loop  # noqa: F401
-        from ...training.arguments import field_names
-        from ...training.commands import train_command
-    _check_options(context.args, [*field_names(), "import"], "rhm train")
-    _end(train_command(context.args))
+        from ...training.commands import run_train
+    _end(run_train(context.args))
 
 
 def sweep(context: typer.Context) -> None:
-    """Train a model for every combination of listed values: --config sweep.yaml --num_workers 2, --executor ray."""
-    from ...training.commands import start_workers, sweep_command
+    """Train a model for every combination of listed values, and draw: --config sweep.yaml --num_workers 2."""
+    from ...training.commands import run_sweep, start_workers
 
     start_workers(context.args)  # they import while this process does
     with heavy():
-        from ...training.arguments import field_names
-        from ...training.sweep import OPTIONS
-    _check_options(context.args, [*field_names(), *OPTIONS, "import"], "rhm sweep")
-    _end(sweep_command(context.args))
+        from ...training import arguments  # noqa: F401
+    _end(run_sweep(context.args, finished=_show))
+
+
+def _show(folder: Path) -> None:
+    """A sweep ends with the table and the pictures, as `rhm status` and `rhm plot` have them."""
+    from ...drawing.result_pictures import usual_pictures
+    from ..output import screen, show_table
+    from .folders import best_table, results_of
+
+    path, rows = results_of(folder)
+    show_table(best_table(rows), "The best row of every run", screen())
+    with progress("drawing"):
+        files = usual_pictures(rows, path.parent, path.stem)
+    print("\n".join(map(str, [path, *files])))
 
 
 def _end(status: int) -> None:
@@ -61,18 +69,3 @@ def export(
     with progress(f"drawing {sum(sizes.values())} sentences and writing them"):
         dataset = load_dataset("rhm", grammar=source, sample_seed=sample_seed, levels=levels, **sizes)
         print(export_parquet(dataset, folder))
-
-
-def _check_options(words: list[str], known: list[str], command: str) -> None:
-    """Refuses an option that is none, with what was probably meant; argparse would print all of them."""
-    names = [*known, "config", "help"]
-    for word in words:
-        if not word.startswith("--"):
-            continue
-        name = word[2:].partition("=")[0]
-        if name.replace("-", "_") not in names:
-            print(
-                f"{command}: there is no option --{name}.{suggestion(name, names)} {command} --help lists them.",
-                file=sys.stderr,
-            )
-            raise Silent(2)

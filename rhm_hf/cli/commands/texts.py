@@ -5,13 +5,22 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..options import Column, Config, Json, ModelName, Out, RulesSeed, Seed, Set, Split, TextName, settings
-from ..output import Findings, json_text, publish
+from ..options import Column, Config, Json, ModelName, Out, RulesSeed, Seed, Set, Split, TextName, Tokenizer, settings
+from ..output import Findings, publish
 from ..progress import counting, heavy, progress
 
 
 Second = Annotated[str | None, typer.Argument(metavar="[MODEL2]", help="Another model, judged on the same windows.")]
-Tokenizer = Annotated[str | None, typer.Option(help="A folder or Hub id; by default the model's, or characters.")]
+WHY = {  # n_sat_status -> in words
+    "decided": "",
+    "undecided": "the windows are too few",
+    "context": "it may be the longest context, so give a longer one",
+    "rises": "the loss is higher with the longest context than with a shorter one",
+    "infinite": "a loss is infinite",
+    "rows": "the documents are too few for an interval",
+    "targets": "every n is judged at a place of its own in the sentence, and places differ; to compare with the best "
+    "of n tokens, rhm kl MODEL GRAMMAR oracle:GRAMMAR,length=n",
+}
 
 
 def context(
@@ -43,7 +52,8 @@ def context(
 
     options = settings(given, loss_by_context, ("texts", "tokenizer", "max_context", "num_windows", "per", "seed"))
     options |= {"max_context": max_context, "num_windows": num_windows, "per": per, "seed": seed}
-    if corpus.grammar is not None and not corpus.grammar.lengths_vary:
+    if corpus.grammar is not None:
+        _refuse_lengths(corpus.grammar, model)
         options = {"windows": "rows"} | options
     pairs = []
     for read in [first] + ([read_model(model2, rules_seed)] if model2 is not None else []):
@@ -74,6 +84,16 @@ def context(
     publish(Findings("context", title, parameters, result, facts, {"Loss by context": rows}, draw), json, out)
 
 
+def _refuse_lengths(grammar: Any, model: str) -> None:
+    """Windows begin inside of documents, and where sentences differ in length their ends lie anywhere."""
+    if grammar.lengths_vary:
+        raise ValueError(
+            f"the sentences of {grammar.name} differ in length, and no law begins inside of one: rhm context takes "
+            f"text, or a grammar whose sentences have one length. rhm kl {model} {grammar.name} says how far a model "
+            "is from the truth at every position"
+        )
+
+
 def _interval(result: dict[str, Any], name: str) -> str:
     """The 95 % interval of a number, where the function gives one."""
     ends = result.get(f"{name}_interval")
@@ -100,13 +120,14 @@ def _context_facts(losses: dict[str, dict], result: dict) -> dict[str, Any]:
 
 def _saturated(found: dict[str, Any]) -> str:
     """n_sat with its interval, or why there is none."""
+    why = WHY[found["n_sat_status"]]
     if found["n_sat_interval"] is None:
-        return f"not measured ({found['mode']}: {found['n_sat_status']})"
+        return f"not measured: {why}"
     low, high = found["n_sat_interval"]
     if found["n_sat"] is not None:
         return f"{found['n_sat']} tokens (95 %: {low} to {high})"
     more = "" if found["n_sat_windows"] is None else f"; about {found['n_sat_windows']} windows would decide"
-    return f"not decided ({found['n_sat_status']}): {low} to {high} tokens{more}"
+    return f"not decided, {low} to {high} tokens: {why}{more}"
 
 
 def _context_rows(losses: dict[str, dict], result: dict) -> list[dict[str, Any]]:
@@ -254,33 +275,3 @@ def effective_context(
         json,
         out,
     )
-
-
-def generate(
-    model: ModelName,
-    prompt: Annotated[str, typer.Option(help="What every sequence begins with: text, or token ids.")] = "",
-    num: Annotated[int, typer.Option("--num", "-n", help="Sequences.")] = 8,
-    length: Annotated[int | None, typer.Option(help="New tokens; a whole sentence of an oracle by default.")] = None,
-    seed: Seed = 0,
-    symbols_only: Annotated[bool, typer.Option("--symbols_only", help="Draw no special ids (BOS, EOS, ..).")] = False,
-    tokenizer: Tokenizer = None,
-    rules_seed: RulesSeed = None,
-    json: Json = False,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also a file: .txt, .jsonl, or .npy for ids.")
-    ] = None,
-) -> None:
-    """Draw sequences from a causal model's own law (temperature 1, nothing cut off)."""
-    from ..operands import read_model
-    from .generated import generated, write_generated
-
-    if num < 1:
-        raise ValueError(f"--num {num} must be at least 1")
-    read = read_model(model, rules_seed)
-    sequences = generated(read, prompt, num, length, seed, tokenizer, symbols_only)
-    if out is not None:
-        write_generated(sequences, out)
-    if json:
-        print(json_text({"model": model, "seed": seed, "sequences": sequences}))
-    else:
-        print("\n".join(sequence["text"] for sequence in sequences))

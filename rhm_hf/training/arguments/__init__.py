@@ -1,14 +1,15 @@
 """Every argument of a run, in three blocks, read from one YAML file and overridden on the command line."""
 
-import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, NoReturn
+from typing import Any
 
 from .. import plugins
-from ..strict_yaml import dump_yaml, parse_yaml, read_yaml
+from ..strict_yaml import dump_yaml, read_yaml
 from .blocks import BLOCKS, FREE, DataArguments, ModelArguments, TrainingArguments
-from .values import did_you_mean, hints_of
+from .command_line import UsageError, given_words, own_names
+from .values import did_you_mean
 
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "DataArguments",
     "ModelArguments",
     "TrainingArguments",
+    "UsageError",
     "check_keys",
     "dump_yaml",
     "field_names",
@@ -25,7 +27,6 @@ __all__ = [
     "parse_sweep",
     "read_yaml",
 ]
-ALIASES = {"import": "imports"}  # what may be written for an argument whose name Python does not allow
 
 
 @dataclass
@@ -66,18 +67,17 @@ def field_names() -> list[str]:
     return [f.name for block in BLOCKS for f in fields(block)]
 
 
-def own_names(values: dict[str, Any]) -> dict[str, Any]:
-    """The same mapping with arguments under the names that fields have."""
-    return {ALIASES.get(name, name): value for name, value in values.items()}
-
-
 def check_keys(values: dict[str, Any], extra: Sequence[str] = ()) -> None:
     """Raises a `ValueError` that names the keys of `values` that are no argument."""
     known = [*field_names(), *extra]
-    unknown = sorted(map(str, set(values) - set(known)))
-    if unknown:
-        meant = did_you_mean(unknown[0], known) if len(unknown) == 1 else ""
-        raise ValueError(f"unknown argument {', '.join(unknown)}{meant or ': known are ' + ', '.join(known)}")
+    unknown = {name: did_you_mean(name, known) for name in sorted(map(str, set(values) - set(known)))}
+    if not unknown:
+        return
+    if len(unknown) == 1 and all(unknown.values()):
+        raise ValueError(f"unknown argument {''.join(name + meant for name, meant in unknown.items())}")
+    said = ", ".join(name + (f" ({meant.removeprefix(': ')})" if meant else "") for name, meant in unknown.items())
+    every = "" if all(unknown.values()) else f": known are {', '.join(known)}"
+    raise ValueError(f"unknown argument{'s' * (len(unknown) > 1)} {said}{every}")
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> Arguments:
@@ -88,17 +88,15 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) 
         prog (`str`, *optional*): the name of the programme in its help.
 
     Raises:
-        `ValueError`: for a file that cannot be read and for a value that is not an argument's. An unknown word on the
-            command line ends the programme with a usage message, as with any `argparse` programme.
+        `ValueError`: for a file that cannot be read and for a value that is not an argument's; [`UsageError`], which
+            is one, for a word on the command line that is no argument.
     """
-    path, given = _given(argv, prog, (), several=False)
+    path, given = given_words(argv, prog, (), several=False)
     values = {} if path is None else own_names(read_yaml(path))
     if path is not None:
         brought = {name: given[name] for name in ("imports",) if name in given}  # may add to what the file may name
-        Arguments.from_dict(
-            values | brought
-        )  # a mistake in the file is one even where the command line replaces the value
-    return Arguments.from_dict(values | given)
+        Arguments.from_dict(values | brought)  # a mistake of the file is one, also where a word replaces the value
+    return Arguments.from_dict(_without_sizes(values, given) | given)
 
 
 def parse_sweep(
@@ -118,57 +116,39 @@ def parse_sweep(
     Raises:
         `ValueError`: see [`parse_arguments`].
     """
-    path, given = _given(argv, prog, extra, several=True)
-    values = ({} if path is None else own_names(read_yaml(path))) | given
+    path, given = given_words(argv, prog, extra, several=True)
+    values = {} if path is None else own_names(read_yaml(path))
     variants = values.get("variants")
     if isinstance(variants, dict) and "variants" not in given:
-        values["variants"] = {
-            variant: {name: value for name, value in own_names(own).items() if name not in given or value is None}
-            if isinstance(own, dict)
-            else own
-            for variant, own in variants.items()
-        }
+        values["variants"] = _variants(variants, values, given)
+    values = _without_sizes(values, given) | given
     check_keys(values, extra)
     return values
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what an unknown argument may have meant."""
-
-    def error(self, message: str) -> NoReturn:
-        wrong = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
-        if message.startswith("unrecognized") and wrong:
-            known = [option for action in self._actions for option in action.option_strings]
-            message += did_you_mean(wrong[0], known)
-        super().error(message)
-
-
-def _given(
-    argv: Sequence[str] | None, prog: str | None, extra: Sequence[str], several: bool
-) -> tuple[str | None, dict[str, Any]]:
-    """What a command line says: the path of `--config`, and the arguments."""
-    parser = _Parser(prog=prog, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    text = "YAML file of arguments" + (", any of them a list" if several else "")
-    parser.add_argument("--config", help=text)
-    kinds = {name: kinds for block in BLOCKS for name, kinds in hints_of(block).items()}
-    helps = {f.name: f.metadata["help"] for block in BLOCKS for f in fields(block)}
-    defaults = {f.name: f.default for block in BLOCKS for f in fields(block)}
-    for name in (*kinds, *extra):
-        flags = [f"--{name}", *(f"--{alias}" for alias, meant in ALIASES.items() if meant == name)]
-        shown = "" if defaults.get(name) is None else f" (default: {defaults[name]})"
-        help = f"{helps.get(name, 'see rhm_hf.training.sweep')}{shown}".replace("%", "%%")
-        more = {"nargs": "+"} if several else {}
-        parser.add_argument(*flags, dest=name, help=help, metavar="VALUE", **more)
-    given = vars(parser.parse_args(argv))
-    path = given.pop("config", None)
-    for name, words in given.items():
-        values = [_of_word(name, word, kinds.get(name)) for word in (words if several else [words])]
-        given[name] = values[0] if len(values) == 1 else values
-    return path, given
+def _variants(variants: dict[str, Any], values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Variants under a command line, which wins over them; those that it makes equal are one."""
+    found: dict[str, Any] = {}
+    for variant, own in variants.items():
+        if isinstance(own, dict):
+            own = _without_sizes(own_names(own), given, values.get("model_type", ModelArguments.model_type))
+            own = {name: value for name, value in own.items() if name not in given or value is None}
+        same = next((name for name, other in found.items() if other == own), None)
+        if same is None or "model_type" not in given:
+            found[variant] = own
+        else:
+            _remark(f"with --model_type {given['model_type']} the variant {variant} is {same}: left out")
+    return found
 
 
-def _of_word(name: str, word: str, kinds: tuple[type, ...] | None) -> Any:
-    """The value of a word on the command line: as it stands for a name, read as YAML for all else."""
-    if kinds is not None and str in kinds and word not in ("null", "~"):
-        return word
-    return parse_yaml(word, f"--{name} {word}")
+def _without_sizes(values: dict[str, Any], given: dict[str, Any], model_type: Any = None) -> dict[str, Any]:
+    """A file's values without `config_overrides` where a command line names another model: these were the file's."""
+    own = values.get("model_type", model_type or ModelArguments.model_type)
+    if given.get("model_type", own) == own or "config_overrides" in given or not values.get("config_overrides"):
+        return values
+    _remark(f"config_overrides of the file are for {own}, left out: sizes suit the data, or give --config_overrides")
+    return {name: value for name, value in values.items() if name != "config_overrides"}
+
+
+def _remark(text: str) -> None:
+    print(text, file=sys.stderr)
