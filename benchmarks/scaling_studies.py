@@ -19,6 +19,7 @@ from rhm_hf.statistics import PairCounts
 
 
 HIDDEN = 0.15  # of the tokens, for posteriors
+SENTENCES = 64  # of a call, of general grammars
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ LAWS = {"sampling": 2**23, "next-token laws": 2**16, "posteriors, 15 % hidden": 
 CHARTS = {
     "pcfg-dyck2": (32, 64, 128, 256),
     "pcfg-arithmetic": (32, 64, 128, 256),
+    "pcfg-palindromes": (16, 32, 64),
     "pcfg-v3-m2-s2.3-L6": (150, 225, 300, 375),
 }
 
@@ -97,10 +99,10 @@ def hidden(name: str, tokens: int) -> Call:
 
 
 def charted(name: str, length: int) -> Call:
-    """A few sentences of a general grammar whose lengths are nearest to one."""
+    """Sentences of a general grammar whose lengths are nearest to one."""
     grammar = Grammar.from_name(name)
     rows, lengths = grammar.sample(4000, sampling="iid", return_lengths=True)
-    nearest = np.argsort(np.abs(lengths - length), kind="stable")[:8]
+    nearest = np.argsort(np.abs(lengths - length), kind="stable")[:SENTENCES]
     kept = [rows[i, : lengths[i]].tolist() for i in nearest]
     tokens = sum(map(len, kept))
     return Call(lambda: prefix_probs(grammar, kept), tokens, tokens * 8 * (2 + grammar.vocab_size))
