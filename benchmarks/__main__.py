@@ -4,17 +4,22 @@ import importlib
 import pkgutil
 import platform
 import sys
+import time
 from datetime import date
 
 import torch
 
 import benchmarks
+from benchmarks import timing
 
 
 def main(wanted: list[str]) -> None:
-    """Prints the table of the wanted modules, all of them by default."""
-    others = ("__main__", "timing", "earley", "tiny_models", "gpu_timing", "gpu_training")
-    others += ("coverage", "zoo", "gpu", "fuzz", "fuzz_values")  # studies of their own
+    """Prints the table of the wanted modules, all of them by default; with `--cpu` in CPU seconds of this process."""
+    if "--cpu" in wanted:
+        timing.clock = time.process_time
+        wanted = [name for name in wanted if name != "--cpu"]
+    others = ("__main__", "timing", "earley", "tiny_models", "plain_earley", "gpu_timing", "gpu_training")
+    others += ("coverage", "zoo", "gpu", "fuzz", "fuzz_values", "scaling", "scaling_studies")  # studies of their own
     names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in others]
     print(
         f"{date.today()}, {platform.processor() or platform.machine()}, Python {platform.python_version()}, ", end=""

@@ -17,6 +17,7 @@ from rhm_hf.metrics.context_loss.windows import as_documents, random_windows
 
 
 WINDOWS, LONGEST, BOS = 32, 413, 1
+TARGETS = 8  # of a window, in the second row: as many targets in all
 
 
 def small_llama() -> LlamaForCausalLM:
@@ -70,6 +71,15 @@ def rows() -> Iterator[Row]:
             "-",
             repeats=3,
             note="both include every pass; ours also errors, n_sat and gamma",
+        )
+        few = options | {"num_windows": WINDOWS // TARGETS, "targets_per_window": TARGETS}
+        yield compare(
+            f"the same of {WINDOWS // TARGETS} windows with {TARGETS} targets each",
+            lambda: loss_by_context(model, documents, **few),
+            lambda: plain_loop(model, windows, lengths),
+            ">= 5",
+            repeats=3,
+            note="one pass serves several targets, n tokens within a thirty-second",
         )
     finally:
         torch.set_num_threads(threads)

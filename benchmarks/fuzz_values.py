@@ -289,6 +289,7 @@ GOOD: dict[str, Callable[[], Any]] = {
     "points": lambda: [np.array([64.0 * m, 70.0 * m]) for m in (2, 3, 4)],
     "s": lambda: 0.2,
     "num_windows": lambda: 4,
+    "targets_per_window": lambda: 1,
     "num_tokens": lambda: 512,
     "num_train": lambda: 32,
     "longest": lambda: 4,

@@ -1,25 +1,19 @@
-"""Next-token laws with END of general grammars against the Earley language model of genlm-grammar, in Python."""
+"""Next-token laws with END of general grammars against an Earley parser in Python."""
 
 import numpy as np
 
-from benchmarks.earley import against_earley, is_installed
+from benchmarks.earley import against_earley, parser_of
+from benchmarks.plain_earley import Rule
 from rhm_hf.grammar import PCFG
 
 
-def earley_of(grammar: PCFG):
-    """genlm's model of the same rules; tokens are `t0`, `t1`, .."""
-    from genlm.grammar import CFG, EarleyLM, Float
-
+def rules_of(grammar: PCFG) -> list[Rule]:
+    """(left, right, probability); token k is k, symbol a is v + a."""
     v, rules = grammar.vocab_size, grammar.rules
-
-    def name(code: int) -> str:
-        return f"t{code}" if code < v else f"N_{code - v}"
-
-    lines = (
-        f"{p}: N_{left} -> {' '.join(map(name, right))}"
+    return [
+        (v + left, right, p)
         for left, right, p in zip(rules.lefts.tolist(), rules.right_sides, rules.probs.tolist(), strict=True)
-    )
-    return EarleyLM(CFG.from_string("\n".join(lines), Float, start="N_0"))
+    ]
 
 
 def rows_of_length(grammar: PCFG, length: int, num: int, drawn: int) -> list[list[int]]:
@@ -31,8 +25,6 @@ def rows_of_length(grammar: PCFG, length: int, num: int, drawn: int) -> list[lis
 
 def rows():
     """The rows of the benchmark table."""
-    if not is_installed("general_grammars"):
-        return
     for name, length, few, goal in (
         ("pcfg-dyck2", 64, 2, ">= 50"),
         ("pcfg-arithmetic", 64, 2, ">= 50"),
@@ -42,7 +34,6 @@ def rows():
         grammar = PCFG.from_name(name)
         drawn = 100_000 if length == 64 else 1000
         rows = rows_of_length(grammar, length, 64, drawn)
-        title = (
-            f"next-token laws with END, {name}, {len(rows)} sentences of {len(rows[0])} tokens, vs genlm's EarleyLM"
-        )
-        yield against_earley(title, grammar, earley_of(grammar), rows, rows, few, goal)
+        title = f"next-token laws with END, {name}, {len(rows)} sentences of {len(rows[0])} tokens"
+        parser = parser_of(rules_of(grammar), grammar.vocab_size, grammar.vocab_size)
+        yield against_earley(title, grammar, parser, rows, rows, few, goal)

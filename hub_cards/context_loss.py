@@ -70,8 +70,8 @@ metric.compute(texts=documents, model="path-or-hub-id-or-model", paired=False, p
   (`gamma_statistical_interval`) and the choice of range (`gamma_range`) leave open; `gamma_status` says whether an
   exponential fits better. With the exponent beta of the decay
   of correlations, the theory's learning exponent is gamma / (2 beta) (arXiv 2602.07488).
-- How it was measured: `mode`, `windows`, `per`, `bos`, `num_windows`, `num_documents`, `num_too_short`, `num_rows`,
-  `characters_per_token`.
+- How it was measured: `mode`, `windows`, `per`, `bos`, `num_windows`, `targets_per_window`, `num_documents`,
+  `num_too_short`, `num_rows`, `characters_per_token`.
 
 ## Example
 

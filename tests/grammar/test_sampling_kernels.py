@@ -28,6 +28,18 @@ def test_streams_are_those_of_numpy(key, attempt):
     assert list(philox.philox(np.uint64(3), np.uint64(attempt), np.uint64(0), key)) == expected[8:12].tolist()
 
 
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("size", [8, 248, 256, 264, 1032])
+@pytest.mark.parametrize("first", [1, 2**40, 2**63])
+def test_vector_instructions_and_others_fill_the_same_stream(wide, size, first, monkeypatch):
+    monkeypatch.setattr(philox, "has_wide_vectors", lambda: wide)
+    key = np.array([2**64 - 1, 5], dtype=np.uint64)
+    counter = np.array([first - 1, 7, 0, 0], dtype=np.uint64)
+    stream = np.empty(size, dtype=np.uint64)
+    philox.fill_stream(key, np.uint64(7), np.uint64(first), stream)
+    assert (stream == np.random.Philox(key=key, counter=counter).random_raw(size)).all()
+
+
 def test_redrawn_words_are_exactly_uniform():
     # Of the numbers w, a quarter would hit a number floor(w N / 2^64) a second time and is drawn again.
     product = 3 * 2**62

@@ -192,6 +192,55 @@ def test_all_windows_against_plain_loops(paired, bos):
     assert np.allclose(result["delta"], (expected - expected[:, -1:]).mean(0), atol=1e-5)
 
 
+@pytest.mark.parametrize("targets", [2, 4, 8])
+@pytest.mark.parametrize("bos", ["auto", False])
+def test_targets_in_a_row_against_plain_loops(targets, bos):
+    """Every target of a window, read by itself with the tokens that its pass lets it see."""
+    model, documents, longest = gpt2(positions=160), documents_of_tokens(2, 142, 145), 130
+    options = {"max_context": longest, "targets_per_window": targets, "bos": bos, "per": "token"}
+    result = loss_by_context(model, documents, num_windows=10**6, **options)
+    width, prefix = longest + targets, [] if bos is False else [19]
+    windows = [d[i : i + width] for d in documents for i in range(len(d) - width + 1)]
+    assert result["num_windows"] == len(windows)
+    assert result["targets_per_window"] == targets
+    expected = np.zeros((len(windows), len(result["context_lengths"])))
+    for j, n in enumerate(result["context_lengths"]):
+        served = max(k for k in (1, 2, 4, 8) if k <= targets and k <= max(1, n // 16))
+        for t in range(targets):
+            seen = n - served // 2 + t % served
+            assert abs(seen - n) <= n / 32
+            alone = [window[longest + t - seen : longest + t + 1] for window in windows]
+            expected[:, j] += plain_losses(model, alone, prefix, [seen])[:, 0] / targets
+    assert np.allclose(result["loss"], expected.mean(0), rtol=1e-5)
+    assert np.allclose(result["delta"], (expected - expected[:, -1:]).mean(0), atol=1e-5)
+
+
+def test_several_targets_are_the_same_estimate_from_fewer_passes(monkeypatch):
+    """The exact entropies within errors, and errors of differences as small as those of as many single targets."""
+    model, entropies, sample = markov(2, seed=2)
+    tokens, read, shown = sample(64, 400), Reader.truncated, []
+    monkeypatch.setattr(
+        Reader, "truncated", lambda self, tokens, n: shown.append(tokens.numel()) or read(self, tokens, n)
+    )
+    found, cost = {}, {}
+    for windows, targets in ((512, 1), (64, 8)):
+        shown.clear()
+        found[targets] = loss_by_context(
+            model,
+            tokens,
+            max_context=200,
+            num_windows=windows,
+            targets_per_window=targets,
+            context_lengths=[0, 1, 200],
+        )
+        cost[targets] = sum(shown)
+    for n, entropy in enumerate(entropies[:2]):
+        result = found[8]
+        assert abs(result["loss"][n] - entropy) < 4 * result["loss_stderr"][n]
+        assert 0.6 < result["delta_stderr"][n] / found[1]["delta_stderr"][n] < 1.6
+    assert cost[8] < cost[1] / 5
+
+
 def test_masked_models_against_plain_loops():
     model, documents = bert(), documents_of_tokens(3, 8, 12)
     result = loss_by_context(model, documents, max_context=5, mask_token_id=18, num_windows=10**6)
@@ -670,6 +719,11 @@ TOKENS = [np.arange(40) % 10]
         ({"per": "byte"}, "per='byte'"),
         ({"per": "character"}, "per='character' needs texts="),
         ({"num_windows": 0}, "num_windows=0"),
+        ({"targets_per_window": 3}, "targets_per_window=3 must be a power of 2"),
+        ({"targets_per_window": 2, "paired": False}, "targets_per_window=2: only passes of a causal model"),
+        ({"targets_per_window": 2, "windows": "rows"}, "targets_per_window=2: only"),
+        ({"targets_per_window": 2, "model": bert, "mask_token_id": 18}, "targets_per_window=2: only"),
+        ({"targets_per_window": 64}, "leaves a context of"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"fit_range": (1, 2)}, "4 are needed"),
         ({"bos": 20}, "bos=20 must be"),

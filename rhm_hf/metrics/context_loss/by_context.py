@@ -8,7 +8,7 @@ every n, each at targets of its own.
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -16,13 +16,14 @@ import torch
 from tqdm import tqdm
 
 from rhm_hf.checks import NonNegativeInt, OwnCheck, PositiveInt, Seed, check_integer, checked
-from rhm_hf.judging.bare import evaluating, share_of_process
+from rhm_hf.judging.bare import evaluating
 
 from .approach import FEWEST_LENGTHS, fit_decay
 from .lengths import left_for_later, log_spaced, where_it_bends
+from .passes import Passes, longest_pass
 from .reader import Reader
 from .saturation import RELATIVE, Saturation, curve, differences, saturation
-from .windows import Documents, Windows, as_documents, default_context, random_windows, refuse_padding, whole_rows
+from .windows import Documents, as_documents, default_context, random_windows, refuse_padding, whole_rows
 
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def loss_by_context(
     windows: str = "random",
     paired: bool | None = None,
     num_windows: PositiveInt = 512,
+    targets_per_window: PositiveInt = 1,
     per: str = "token",
     seed: Seed = 0,
     fit_range: tuple[int, int] | None = None,
@@ -80,6 +82,10 @@ def loss_by_context(
             attention to them. (It was not trained so: where it uses tokens further back, its loss at n may be far
             above what n tokens allow; so by default these are read in one pass.)
         num_windows (`int`, *optional*, defaults to 512): random windows; all of them where there are not more.
+        targets_per_window (`int`, *optional*, defaults to 1): K, a power of 2: the last K tokens of a random window
+            are its targets, the same ones at every n. From n = 32 on one pass serves up to n / 16 of them, so that "n
+            visible tokens" are n (1 +- 1/32) then; shorter contexts are exact. For the same errors of differences, a
+            K-th of the windows with K = 8 takes a fifth of the time. Causal models, paired.
         per (`str`, *optional*, defaults to `"token"`): unit of the losses, nats per token or per character of the
             targets, which makes tokenizers comparable.
         seed (`int`, *optional*, defaults to 0): of the windows and of the intervals.
@@ -102,9 +108,9 @@ def loss_by_context(
         resampling documents), `.._status`, `.._windows` (about how many would decide), and where the text is known
         `.._characters` and its interval: see [`Saturation`]. `gamma`, `loss_inf`, their intervals and more, see
         [`fit_decay`], and `fit_range`; None where no power law can be fitted. `mode`, `windows`, `per`, `read_as`
-        (`"causal"` or `"masked"`, as the model was found to be), `bos`, `num_windows`, `num_documents` (with a
-        window), `num_too_short`, `num_rows` (documents, or their blocks where they are few, that errors take as
-        independent), `characters_per_token`.
+        (`"causal"` or `"masked"`, as the model was found to be), `bos`, `num_windows`, `targets_per_window`,
+        `num_documents` (with a window), `num_too_short`, `num_rows` (documents, or their blocks where they are few,
+        that errors take as independent), `characters_per_token`.
 
         One pass over `"rows"` judges every place of a row with its own targets, so that differences between them say
         nothing about context: `n_sat`, `n_sat_relative`, `gamma` and what belongs to them are None there.
@@ -124,21 +130,23 @@ def loss_by_context(
     refuse_padding(documents, reader.model.config)
     with evaluating(reader.model):
         paired = _paired(reader, paired, windows)
-        length = _length(reader, documents, max_context, tokenizer, windows)
+        _check_targets(targets_per_window, reader, paired, windows)
+        length = _length(reader, documents, max_context, tokenizer, windows, targets_per_window)
         lengths = _lengths(context_lengths, reader.first, length)
         later = left_for_later(lengths) if paired and context_lengths is None else []
         if windows == "rows":
             chosen = whole_rows(documents)
         else:
             num_windows = check_integer("num_windows", num_windows, 1)
-            chosen = random_windows(documents, length + 1, num_windows, seed)
+            chosen = random_windows(documents, length + targets_per_window, num_windows, seed)
         measured, unmeasured = [n for n in lengths if n not in later], later
-        with _progress(len(chosen.starts) * (sum(measured) if paired else length)) as advance:
-            of = reader, documents, chosen, length, paired, windows == "rows", per, batch_size, accelerator, advance
-            sums, counts = _row_sums(*of, measured)
+        how = paired, windows == "rows", per, batch_size, accelerator
+        passes = Passes(reader, documents, chosen, length, targets_per_window, *how)
+        with _progress(passes.tokens(measured)) as advance:
+            sums, counts = passes.row_sums(measured, advance)
             while wanted := where_it_bends(measured, unmeasured, sums, counts, len(chosen.starts), seed):
-                advance.total += len(chosen.starts) * sum(wanted)
-                sums = torch.cat([sums, _row_sums(*of, wanted)[0]], 1)[:, np.argsort(measured + wanted)]
+                advance.total += passes.tokens(wanted)
+                sums = torch.cat([sums, passes.row_sums(wanted, advance)[0]], 1)[:, np.argsort(measured + wanted)]
                 measured, unmeasured = sorted(measured + wanted), [n for n in unmeasured if n not in wanted]
         lengths = measured
     rows = {"row_sums": sums, "row_counts": counts} if return_rows else {}
@@ -153,8 +161,9 @@ def loss_by_context(
         "read_as": reader.reader.read_as,
         "bos": reader.prefix[0] if reader.prefix else None,
         "num_windows": len(chosen.starts),
+        "targets_per_window": targets_per_window,
         "num_documents": chosen.num_documents,
-        "num_too_short": int((documents.sizes <= length).sum()),
+        "num_too_short": int((documents.sizes < passes.width).sum()),
         "num_rows": chosen.num_rows,
         "characters_per_token": documents.characters_per_token,
     }
@@ -191,7 +200,17 @@ def _paired(reader: Reader, paired: bool | None, windows: str) -> bool:
     return reader.masked or (windows == "random" if paired is None else paired)
 
 
-def _length(reader: Reader, documents: Documents, max_context, tokenizer, windows: str) -> int:
+def _check_targets(targets: int, reader: Reader, paired: bool, windows: str) -> None:
+    if targets & (targets - 1):
+        raise ValueError(f"targets_per_window={targets} must be a power of 2")
+    if targets > 1 and (reader.masked or not paired or windows == "rows"):
+        raise ValueError(
+            f"targets_per_window={targets}: only passes of a causal model over random windows, paired, serve several "
+            "targets; drop it"
+        )
+
+
+def _length(reader: Reader, documents: Documents, max_context, tokenizer, windows: str, targets: int) -> int:
     if windows == "rows":
         length = int(documents.sizes.max()) - 1
         if max_context not in (None, length):
@@ -201,13 +220,13 @@ def _length(reader: Reader, documents: Documents, max_context, tokenizer, window
     else:
         longest = reader.longest_context(tokenizer)
         longest = DEFAULT_CONTEXT if longest is None else longest - (not reader.masked)
-        length = min(longest, default_context(documents))
+        length = min(longest - targets // 2, default_context(documents) - (targets - 1))
     if length <= reader.first:
         raise ValueError(
             f"the documents have {documents.sizes.max()} tokens at most, which leaves a context of {length}: windows "
             f"need at least {reader.first + 2} tokens"
         )
-    reader.check_context(length, tokenizer)
+    reader.check_context(longest_pass(length, targets), tokenizer)
     return length
 
 
@@ -221,64 +240,6 @@ def _lengths(context_lengths, first: int, length: PositiveInt) -> list[int]:
             + (": without BOS nothing is predicted from no token" if lengths[0] < first else "")
         )
     return lengths
-
-
-def _row_sums(
-    reader: Reader,
-    documents: Documents,
-    windows: Windows,
-    length: int,
-    paired: bool,
-    in_place: bool,
-    per: str,
-    batch_size: int | None,
-    accelerator,
-    bar: tqdm,
-    lengths: list[int],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Losses `(rows, lengths)` and targets, or their characters, `(rows,)`, summed over the windows of a row."""
-    width = length + 1
-    device = reader.model.device
-    sums = torch.zeros(windows.num_rows, len(lengths), dtype=torch.float64, device=device)
-    counts = torch.zeros(windows.num_rows, dtype=torch.float64, device=device)
-    mine = share_of_process(len(windows.starts), accelerator)
-
-    def batches(context: int, targets: int) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
-        """Places of the tokens `(batch, width)`, the tokens, and their rows `(batch,)`."""
-        size = reader.batch_size(context, targets) if batch_size is None else batch_size
-        for start in range(mine.start, mine.stop, check_integer("batch_size", size, 1)):
-            batch = slice(start, min(start + size, mine.stop))
-            places = windows.starts[batch, None] + np.arange(width)
-            tokens = torch.from_numpy(documents.ids[places].astype(np.int64)).to(device)
-            yield places, tokens, torch.from_numpy(windows.rows[batch]).to(device)
-
-    if paired:
-        read = reader.truncated_in_place if in_place else reader.truncated
-        for i, n in enumerate(lengths):
-            for _, tokens, rows in batches(width if in_place else n, 1):
-                sums[:, i].index_add_(0, rows, read(tokens, n))
-                bar.update(len(tokens) * n)
-    else:
-        columns = [n - reader.first for n in lengths]
-        for _, tokens, rows in batches(width, width):
-            sums.index_add_(0, rows, reader.one_pass(tokens)[:, columns])
-            bar.update(len(tokens) * length)
-    units = _units(documents, windows.starts[mine.start : mine.stop], length if paired else reader.first, width, per)
-    rows = torch.from_numpy(windows.rows[mine.start : mine.stop]).to(device)
-    counts.index_add_(0, rows, torch.from_numpy(units).to(device))
-    if accelerator is not None and accelerator.num_processes > 1:
-        sums, counts = (accelerator.reduce(tensor, reduction="sum") for tensor in (sums, counts))
-    return sums, counts
-
-
-def _units(documents: Documents, starts: np.ndarray, first: int, width: int, per: str) -> np.ndarray:
-    """What a window's losses are divided by: 1, or the characters of its targets, which are its tokens from `first`.
-
-    In one pass every n has targets of its own, but a common unit: the mean characters of the window's targets.
-    """
-    if per == "token":
-        return np.ones(len(starts))
-    return documents.characters[starts[:, None] + np.arange(first, width)].mean(1)
 
 
 def _summary(

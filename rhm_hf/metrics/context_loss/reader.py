@@ -147,12 +147,16 @@ class Reader:
         return self._losses(self._with_prefix(windows[:, :-1]), targets)
 
     def truncated(self, windows: torch.Tensor, n: int) -> torch.Tensor:
-        """Losses `(batch,)` of the last token of each window, given the n tokens before it and no others."""
-        visible, target = windows[:, windows.shape[1] - 1 - n : -1], windows[:, -1:]
+        """Losses `(batch, targets)` of the last tokens of windows `(batch, n + targets)`.
+
+        The first target is given the n tokens before it and no others, the next one also the first. A masked model
+        has one target.
+        """
+        visible, target = windows[:, :-1], windows[:, n:]
         if not self.masked:
-            return self._losses(self._with_prefix(visible), target)[:, 0]
+            return self._losses(self._with_prefix(visible), target)
         hidden = visible.new_full((len(windows), 1), self.mask)
-        return self._masked_losses(torch.cat([visible, hidden], 1), target)
+        return self._masked_losses(torch.cat([visible, hidden], 1), target)[:, None]
 
     def truncated_in_place(self, windows: torch.Tensor, n: int) -> torch.Tensor:
         """The same with all tokens at their places in the window: the others are hidden, not left out.
