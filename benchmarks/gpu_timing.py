@@ -9,6 +9,7 @@ import torch
 
 
 WARM_UPS, FEWEST = 2, 3
+MARGIN = 3  # a measurement with its first calls takes at most about so many times the seconds that are asked for
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Budget:
     """How long measuring may take.
 
     Args:
-        end (`float`): of `time.monotonic()`, after which nothing is begun.
+        end (`float`): of `time.monotonic()`, by which all is measured.
         seconds (`float`): of one measurement, about.
     """
 
@@ -44,14 +45,14 @@ class Budget:
     seconds: float
 
     @property
-    def is_spent(self) -> bool:
-        """Whether no measurement is begun any more."""
-        return time.monotonic() > self.end
+    def left(self) -> float:
+        """Seconds until then."""
+        return self.end - time.monotonic()
 
-    def line(self, what: str, size: str, measured: Callable[[], Line]) -> Line:
-        """What was measured; a line with the reason where that failed or time is over."""
-        if self.is_spent:
-            return Line(what, size, None, note="not measured: the time limit was reached")
+    def line(self, what: str, size: str, measured: Callable[[], Line], needs: float = 0.0) -> Line:
+        """What was measured; a line with the reason where that failed, or where less time is left than it needs."""
+        if self.left < max(needs, MARGIN * self.seconds):
+            return Line(what, size, None, note="not measured: too little time was left")
         try:
             return measured()
         except Exception as error:  # whatever a compiler, a driver or a model cannot do

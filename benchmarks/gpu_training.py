@@ -6,9 +6,11 @@ not by arithmetic: what a step costs beyond that is what compiling, capturing, s
 
 import ast
 import contextlib
+import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -53,6 +55,7 @@ def _gpt2(width: int, heads: int, **others: Any) -> dict[str, Any]:
     return {"model_type": "gpt2", "config_overrides": GPT2 | {"n_embd": width, "n_head": heads}} | others
 
 
+COMPILING, STARTING = 60.0, 40.0  # seconds that a compiler, and eight processes with their imports, may take
 LAST = {"grammar": "v32-m8-s2-L3", "task": "last_token", "num_train": 16384}
 FULL = Sizes(
     runs={
@@ -105,7 +108,7 @@ class Measured:
         """Calls a second of the step that `make` makes."""
         return per_second(make(self.run, *options), self.device, self.budget.seconds)
 
-    def line(self, what: str, rate: Callable[[], float], note: str = "") -> Line:
+    def line(self, what: str, rate: Callable[[], float], note: str = "", needs: float = 0.0) -> Line:
         """Steps a second, with the share of the device's rate of products that they are."""
 
         def measured() -> Line:
@@ -113,7 +116,7 @@ class Measured:
             mfu = f"MFU {self.flops * steps / self.peak:.2%}"
             return Line(f"training, {what}", self.name, steps, "steps/s", f"{mfu}; {note}" if note else mfu)
 
-        return self.budget.line(f"training, {what}", self.name, measured)
+        return self.budget.line(f"training, {what}", self.name, measured, needs)
 
 
 def lines(sizes: Sizes, device: torch.device, budget: Budget, folder: Path) -> Iterator[Line]:
@@ -125,7 +128,10 @@ def lines(sizes: Sizes, device: torch.device, budget: Budget, folder: Path) -> I
         of = Measured(name, values, folder / str(number), device, budget, peak)
         yield of.line("the package's loop", partial(of.rate, lambda run: run.train_step))
         yield of.line("eager", partial(of.rate, eager), "a bare step")
-        yield of.line("torch.compile", partial(of.rate, compiled, sizes.backend), f"backend {sizes.backend}")
+        compiling = COMPILING if sizes.backend == "inductor" else 0.0
+        yield of.line(
+            "torch.compile", partial(of.rate, compiled, sizes.backend), f"backend {sizes.backend}", compiling
+        )
         yield of.line("captured as a CUDA graph", partial(of.rate, captured, device))
         for count in sizes.stacked:
             label = f"{count} models stacked by torch.func"
@@ -256,12 +262,15 @@ def beside(of: Measured, counts: tuple[int, ...]) -> Iterator[Line]:
     """Several runs at once, each a process: all are started, and as many as are measured are told to train."""
     with contextlib.ExitStack() as stack:
         workers: list[subprocess.Popen] = []
-        for number in range(0 if of.budget.is_spent else max(counts)):
+        for number in range(max(counts) if of.budget.left > STARTING else 0):
             place = str(of.folder / f"beside{number}")
             command = [sys.executable, "-m", "benchmarks.gpu_training", repr(of.values), of.device.type, place]
             options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             workers.append(stack.enter_context(subprocess.Popen(command, **options)))
             stack.callback(workers[-1].stdin.close)
+        ending = threading.Timer(max(0.0, of.budget.left), lambda: [worker.kill() for worker in workers])
+        ending.start()  # a worker that hangs would be waited for without end
+        stack.callback(ending.cancel)
         if any(worker.stdout.readline().strip() != "ready" for worker in workers):
             yield Line("training, runs beside each other", of.name, None, note="a run did not come to its first step")
             return
@@ -272,7 +281,8 @@ def beside(of: Measured, counts: tuple[int, ...]) -> Iterator[Line]:
             return sum(float(worker.stdout.readline()) for worker in workers[:count])
 
         for count in counts:
-            yield of.line(f"{count} run{'s' * (count > 1)} to a device", partial(rate, count), "steps of all")
+            label = f"{count} run{'s' * (count > 1)} to a device"
+            yield of.line(label, partial(rate, count), "steps of all", 0.0 if workers else math.inf)
 
 
 def work(values: dict[str, Any], folder: Path) -> None:

@@ -110,12 +110,16 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure, axes = sheet(len(kinds), height=2.9)
     for ax, kind in zip(axes, kinds, strict=True):
         mine = [row for row in rows if row["work"] == kind]
+        unit = mine[0]["unit"]
+        scale, name = (1e6, "ms") if unit == "step" else (1.0, "ns")
         for i, (axis, line) in enumerate(group(mine, "axis").items()):
-            label = f"{axis.split(';')[0]}: {exponent(line):+.2f}" if kind != "charts" else axis.split("; ")[1]
-            label = f"{label}: {exponent(line):+.2f}" if kind == "charts" else label
-            ax.plot([row["size"] for row in line], [row["ns"] for row in line], label=label, markersize=3.5, **ink(i))
-        ax.set_ylabel(f"ns a {mine[0]['unit']}")
+            label = f"{axis.split('; ')[kind == 'charts']}: {exponent(line):+.2f}"
+            times = [row["ns"] / scale for row in line]
+            ax.plot([row["size"] for row in line], times, label=label, markersize=3.5, **ink(i))
+        ax.set_ylabel(f"{name} a {unit}")
         finish(ax, kind, xscale="log", yscale="log", xlabel="size")
+        low, high = min(row["ns"] for row in mine) / scale, max(row["ns"] for row in mine) / scale
+        ax.set_ylim(low / 1.2, high * max(4.0, (high / low) ** 0.7))  # room for the names
     note(figure, "CPU time of one thread; after the name of an axis its exponent over the last three sizes")
     figure.savefig(path)
 

@@ -2,6 +2,9 @@
 
 import json
 import math
+import time
+
+import pytest
 
 from benchmarks import gpu
 
@@ -47,3 +50,23 @@ def test_after_the_time_limit_nothing_is_begun(tmp_path):
     gpu.main(["--tiny", "--no-tests", "--device", "cpu", "--output", str(path), "--limit", "-1"])
     for line in json.loads(path.read_text())["lines"]:
         assert line["value"] is None or line["what"] == "products"
+
+
+def test_what_needs_more_time_than_is_left_is_left_out():
+    budget = gpu.Budget(time.monotonic() + 30, 0.0)
+    assert budget.line("a", "b", lambda: gpu.Line("a", "b", 1.0), needs=10).value == 1.0
+    late = budget.line("a", "b", lambda: gpu.Line("a", "b", 1.0), needs=3600)
+    assert late.value is None
+    assert late.note == "not measured: too little time was left"
+
+
+def test_what_was_measured_before_an_interruption_is_kept(tmp_path, monkeypatch):
+    def lines(*_):
+        yield gpu.Line("memory", "plain copy", 1.0, "GB/s")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpu, "lines", lines)
+    path = tmp_path / "gpu.json"
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main(["--tiny", "--no-tests", "--device", "cpu", "--output", str(path)])
+    assert [line["what"] for line in json.loads(path.read_text())["lines"]] == ["memory"]

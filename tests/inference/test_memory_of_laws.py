@@ -6,11 +6,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rhm_hf.grammar import Grammar
+from rhm_hf.grammar import PCFG, Grammar
+from rhm_hf.grammar.ambiguous.laws import ambiguous_laws
 from rhm_hf.grammar.layered.laws import beliefs, messages, token_laws
 from rhm_hf.grammar.sparse.laws import slot_beliefs, slot_next_token
 from rhm_hf.grammar.trees.laws import span_rows, tree_laws
-from rhm_hf.inference import next_token_probs, posteriors, prefix_probs
+from rhm_hf.inference import (
+    block_posteriors,
+    causal_posteriors,
+    log_prob,
+    next_token_probs,
+    posteriors,
+    prefix_probs,
+    sample_posterior,
+)
 
 
 FEW, MANY = 61, 241  # primes: a tensor with a multiple of it as a side holds something of all sentences, as results do
@@ -58,13 +67,33 @@ def prefixes(grammar, tokens, mask):
     return prefix_probs(grammar, tokens)
 
 
+def sliding(grammar, tokens, mask):
+    return next_token_probs(grammar, tokens, context_length=3)
+
+
+def of_prefixes(grammar, tokens, mask):
+    return causal_posteriors(grammar, tokens)
+
+
+def in_blocks(grammar, tokens, mask):
+    return block_posteriors(grammar, tokens, mask, range(grammar.depth))
+
+
+def drawn(grammar, tokens, mask):
+    return sample_posterior(grammar, tokens, mask, generator=torch.Generator().manual_seed(0))
+
+
+def probabilities(grammar, tokens, mask):
+    return log_prob(grammar, tokens)
+
+
 BUDGET, TOKENS = 2**14, 2**8  # bytes and tokens of a chunk
 
 
 @pytest.fixture
 def small_budgets(monkeypatch):
     """A few hundredths of the real ones."""
-    for module in (token_laws, messages, slot_beliefs, slot_next_token, span_rows):
+    for module in (token_laws, messages, slot_beliefs, slot_next_token, span_rows, ambiguous_laws):
         monkeypatch.setattr(module, "CHUNK_BYTES", {"cpu": BUDGET})
     monkeypatch.setattr(beliefs, "CHUNK_TOKENS", {"cpu": TOKENS})
     monkeypatch.setattr(tree_laws, "CHUNK_TOKENS", {"cpu": TOKENS})
@@ -88,6 +117,16 @@ def of_messages(grammar) -> int:
         ("v8-m4-s2-L2-sparse1", next_token, lambda grammar: BUDGET),
         ("v8-m4-s2-L2-sparse1", masked, lambda grammar: BUDGET),
         ("trees-v6-s2m2-s3m4-L3", prefixes, lambda grammar: 4 * BUDGET),
+        ("v8-m4-s2-L4", sliding, lambda grammar: BUDGET),
+        ("v8-m4-s2-L4", of_prefixes, lambda grammar: BUDGET),
+        ("v8-m4-s2-L4", in_blocks, of_messages),
+        ("v8-m4-s2-L4", drawn, of_messages),
+        ("hmm-v8-h6-m2-d16-p0.5", next_token, of_messages),
+        ("ambiguous-v6-m3-s2-L4", next_token, lambda grammar: BUDGET),
+        ("ambiguous-v6-m3-s2-L4", masked, lambda grammar: BUDGET),
+        ("ambiguous-v6-m3-s2-L4", probabilities, lambda grammar: BUDGET),
+        ("ising-rho0.8-s2-L5", masked, lambda grammar: BUDGET),
+        ("colouring-q5-s2-L4", next_token, lambda grammar: BUDGET),
     ],
 )
 @pytest.mark.usefixtures("small_budgets")
@@ -103,3 +142,17 @@ def test_a_larger_budget_is_used(monkeypatch):
     """The tensors that are watched are those that the budget holds."""
     monkeypatch.setattr(token_laws, "CHUNK_BYTES", {"cpu": 2 * BUDGET})
     assert BUDGET < largest(next_token, Grammar.from_name("v8-m4-s2-L4"), MANY) <= 2 * BUDGET
+
+
+@pytest.mark.parametrize("name", ["pcfg-dyck2", "pcfg-arithmetic", "pcfg-palindromes", "pcfg-v3-m2-s2.3-L4"])
+def test_a_chart_of_a_general_grammar_takes_the_documented_bytes(name):
+    """Item by item, and its space is at most doubled when it is full."""
+    grammar = PCFG.from_name(name)
+    rows, lengths = grammar.sample(64, sampling="iid", return_lengths=True)
+    longest = int(lengths.argmax())
+    length = int(lengths[longest])
+    _, chart, _ = grammar.sweeps.chart(rows[longest, :length].astype(np.int64))
+    symbols, capacity = grammar.binary.num_symbols, len(chart.item_symbols)
+    cells = (length + 1) * (length + 2) // 2 + 1
+    total = sum(array.nbytes for array in chart)
+    assert total == (16 + 36) * capacity + 8 * cells + 36 * (length + 1) * symbols + 16 * (length + 1) + 24

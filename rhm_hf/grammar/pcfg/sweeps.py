@@ -40,7 +40,7 @@ class Sweeps:
         Returns:
             float64 laws `(n, positions, v + 1)`, uniform where they are not valid; bool `(n, positions)`; float64
             `(n, 2)`: the log probability of what was read as a prefix, and that of END after it. The working memory is
-            one chart: 16 bytes for each item, 40 for each edge, 8 for each of n (n + 1) / 2 cells of n tokens, and
+            one chart: 16 bytes for each item, 36 for each edge, 8 for each of n (n + 1) / 2 cells of n tokens, and
             36 (n + 1) for each symbol.
         """
         from .sparse_chart import FAINT, new_chart, sweep_rows

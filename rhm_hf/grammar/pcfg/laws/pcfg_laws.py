@@ -2,7 +2,7 @@
 
 Sentences of different lengths come as lists of lists, or as rows padded with PAD = v + 1. All computation is in numpy
 and numba on the CPU, in float64, sentence by sentence on sparse charts (see `sparse_chart`); results go to the device
-of the tokens. Memory, besides the results: one chart, 16 bytes for each item, 40 for each edge and 4 n^2 for the cells
+of the tokens. Memory, besides the results: one chart, 16 bytes for each item, 36 for each edge and 4 n^2 for the cells
 of n tokens; grammars of few derivations per prefix have a few items a token, others up to (symbols) n / 2.
 """
 
