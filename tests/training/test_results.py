@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import pty
+import subprocess
+import sys
 
 from rhm_hf.training import results
 
@@ -41,3 +45,18 @@ def test_log_appends_lines_of_json(tmp_path):
     results.append_log(tmp_path / "log.jsonl", "end", step=9)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [(line["event"], line["step"]) for line in lines] == [("start", 0), ("end", 9)]
+
+
+def test_a_terminal_without_a_size_has_a_bar_too():
+    """tqdm draws nothing there; such are those of some containers, and of `pty` here."""
+    script = (
+        "from rhm_hf.training.meters import Meter\n"
+        "with Meter(4, 'steps', label='sweep') as meter:\n"
+        "    meter.update(4)\n"
+    )
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", script], stderr=theirs) as process:
+        os.close(theirs)
+        process.wait()
+    assert "4/4" in os.read(ours, 2**16).decode()
+    os.close(ours)
