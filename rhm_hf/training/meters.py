@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 
 EVERY = 60.0  # seconds between two lines where there is no terminal
+BEAT = 1.0  # seconds after which a bar is drawn anew
 
 
 def size_of_terminal() -> dict[str, int]:
@@ -51,9 +52,12 @@ class Meter:
         if self.bar is not None:
             self.bar.update(done - self.done)
         self.done = done
-        if self.shown and self.bar is None and time.monotonic() - self.said >= EVERY:
+        if self.shown and time.monotonic() - self.said >= (EVERY if self.bar is None else BEAT):
             self.said = time.monotonic()
-            print(self.line(self.said - self.start), file=sys.stderr, flush=True)
+            if self.bar is not None:  # the time goes on where the count does not
+                self.bar.refresh()
+            else:
+                print(self.line(self.said - self.start), file=sys.stderr, flush=True)
 
     def annotate(self, **values: Any) -> None:
         """What stands beside the count."""

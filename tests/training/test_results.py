@@ -6,8 +6,9 @@ import os
 import pty
 import subprocess
 import sys
+from typing import ClassVar
 
-from rhm_hf.training import results
+from rhm_hf.training import meters, results
 
 
 def test_csv_round_trip_keeps_numbers_and_text(tmp_path):
@@ -60,3 +61,17 @@ def test_a_terminal_without_a_size_has_a_bar_too():
         process.wait()
     assert "4/4" in os.read(ours, 2**16).decode()
     os.close(ours)
+
+
+def test_a_bar_is_drawn_anew_where_nothing_is_counted(monkeypatch):
+    class Bar:
+        calls: ClassVar[list[str]] = []
+
+        def __getattr__(self, name):
+            return lambda *values: self.calls.append(name)
+
+    monkeypatch.setattr(meters, "BEAT", 0.0)
+    with meters.Meter(4, "steps") as meter:
+        meter.bar = Bar()
+        meter.update(0)
+    assert Bar.calls == ["update", "refresh", "close"]
