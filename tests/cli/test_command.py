@@ -63,6 +63,7 @@ def test_help_imports_nothing_heavy(words):
         (["train", "--num_train"], "--num_train: expected one argument"),
         (["sweep", "--num_workes", "3"], "did you mean --num_workers?"),
         (["kl", "oracle:v4-m2-s2-L2", "--set", "batch_siz=3"], "Did you mean 'batch_size'?"),
+        (["kl", "v4-m2-s2-L2", "runs/train"], "its exact law is oracle:v4-m2-s2-L2"),
         (["context", "m", "t", "--per", "charachter"], "Did you mean 'character'?"),
     ],
 )
