@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .group import suggestion
-from .operands import neighbours, read_grammar
+from .operands import is_short_name, neighbours, read_grammar
 
 
 SCHEMES = ("file", "text", "dataset", "grammar")
@@ -74,7 +74,7 @@ def read_text(text: str, source: TextSource | None = None) -> Corpus:
         return {"file": _file, "text": _words, "dataset": _dataset, "grammar": _sentences}[scheme](rest, source)
     if _is_there(text):
         return _file(text, source)
-    if _is_short_name(text):
+    if is_short_name(text):
         raise ValueError(
             f"there is no file {text!r}: for sentences of the grammar of that name write grammar:{text}, which models "
             "of its symbols read"
@@ -180,16 +180,6 @@ def _sentences(name: str, source: TextSource) -> Corpus:
     else:
         rows = grammar.sample(source.num_sentences, **options)
     return Corpus(f"{source.num_sentences} sentences of {grammar.name}", ids=rows, grammar=grammar)
-
-
-def _is_short_name(text: str) -> bool:
-    from ..grammar.registry import parameters_from_name
-
-    try:
-        parameters_from_name(text, 0)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_there(text: str) -> bool:

@@ -24,8 +24,21 @@ class Silent(Exception):
         self.code = code
 
 
+class Interrupted(Exception):
+    """A `KeyboardInterrupt` of a command: Typer would end without a word."""
+
+    exit_code: int = 130  # as shells say of a programme that was interrupted
+
+
 class Rhm(TyperGroup):
     """The commands. `--debug` may stand anywhere; errors of the library are a line, not a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted(str(error)) from error
 
     def main(
         self,
@@ -51,7 +64,7 @@ class Rhm(TyperGroup):
         except BrokenPipeError:  # `rhm .. | head`: nobody reads on
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
-        except (Exception, KeyboardInterrupt) as error:
+        except Exception as error:
             if debug:
                 traceback.print_exc()
             name = args[0].replace("-", "_")
@@ -71,13 +84,11 @@ def suggestion(value: str, allowed: Sequence[str]) -> str:
 
 
 def _code(error: BaseException) -> int:
-    if isinstance(error, KeyboardInterrupt):
-        return 130  # as shells say of a programme that was interrupted
     return getattr(error, "exit_code", 1)
 
 
 def _line(error: BaseException, command: str) -> str:
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, Interrupted):
         return " ".join(str(error).split()) or "interrupted"
     if isinstance(error, TyperException):
         return _usage(" ".join(error.format_message().split()), command)

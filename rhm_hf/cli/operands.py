@@ -32,6 +32,17 @@ def is_path(text: str) -> bool:
     return "/" in text or is_rules_file(text)
 
 
+def is_short_name(text: str) -> bool:
+    """Whether a word is the short name of a grammar."""
+    from ..grammar.registry import parameters_from_name
+
+    try:
+        parameters_from_name(text, 0)
+    except ValueError:
+        return False
+    return True
+
+
 def read_grammar(text: str, rules_seed: int | None = None) -> "Source":
     """The grammar that a word on the command line stands for.
 
@@ -160,6 +171,8 @@ def model_path(text: str) -> str:
         raise ValueError(f"{text!r} is a file: give the folder that holds the model")
     if text.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", text):
         raise ValueError(f"there is no folder {text!r}{neighbours(path)}")
+    if is_short_name(text):
+        raise ValueError(f"{text!r} is a grammar, and here a MODEL is asked for: its exact law is oracle:{text}")
     return text
 
 

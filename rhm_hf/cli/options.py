@@ -24,7 +24,7 @@ NumSentences = Annotated[int, typer.Option(help="Fresh sentences, where none are
 GrammarName = Annotated[str, typer.Argument(metavar="GRAMMAR", help="A short name (v8-m2-s2-L3), or a path.")]
 BesideGrammar = Annotated[
     str | None,
-    typer.Argument(metavar="[GRAMMAR]", help="A short name or a path; by default the grammar that lies beside MODEL."),
+    typer.Argument(metavar="GRAMMAR", help="A short name or a path; by default the grammar that lies beside MODEL."),
 ]
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a Hub id, or oracle:GRAMMAR.")]
 TextName = Annotated[str, typer.Argument(metavar="TEXT", help="A path, -, text:WORDS, dataset:ID or grammar:NAME.")]

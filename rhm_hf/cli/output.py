@@ -117,6 +117,8 @@ def show_facts(facts: Mapping[str, Any], title: str, console: Console) -> None:
         console.print(Text(title, style="bold"))
     if facts:
         table = Table.grid(padding=(0, 2))
+        for _ in range(2):
+            table.add_column(overflow="fold")  # names and numbers are cut nowhere
         for name, value in facts.items():
             table.add_row(Text(name, style="cyan"), Text(plain(value)))
         console.print(table)

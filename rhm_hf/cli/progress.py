@@ -1,5 +1,6 @@
 """Nothing is silent: a bar with an estimate in a terminal, a line a minute elsewhere. All on standard error."""
 
+import math
 import sys
 import threading
 import time
@@ -96,11 +97,15 @@ def counting(model: Any, label: str, total: float | None = None) -> Iterator[Non
         total (`float`, *optional*): rows that will be read, where that is known.
     """
     with progress(label, total, "rows") as advance:
-        trunk = getattr(model, "base_model", model)
+        trunk, left = getattr(model, "base_model", model), math.inf if total is None else total
 
         def count(module, args, kwargs, output) -> None:
+            nonlocal left
             rows = kwargs.get("input_ids", args[0] if args else None)
-            advance(len(rows) if rows is not None and hasattr(rows, "__len__") else 1)
+            read = len(rows) if rows is not None and hasattr(rows, "__len__") else 1
+            read = min(read, left)  # the few rows of finding out what the model is come on top of the total
+            left -= read
+            advance(read)
 
         hook = trunk.register_forward_hook(count, with_kwargs=True)
         try:

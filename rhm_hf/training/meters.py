@@ -1,5 +1,6 @@
 """How far something is: a bar on a terminal, a line a minute elsewhere. On standard error."""
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -9,6 +10,16 @@ from tqdm import tqdm
 
 
 EVERY = 60.0  # seconds between two lines where there is no terminal
+BEAT = 1.0  # seconds after which a bar is drawn anew
+
+
+def size_of_terminal() -> dict[str, int]:
+    """For tqdm, which draws nothing where a terminal says that it has no columns, as some of containers do."""
+    try:
+        said = os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return {}
+    return {} if said.columns and said.lines else {"ncols": 80, "nrows": 24}
 
 
 class Meter:
@@ -33,16 +44,20 @@ class Meter:
         self.start: float = time.monotonic()
         self.said: float = self.start
         terminal = shown and sys.stderr.isatty()
-        self.bar: Any = tqdm(total=total, initial=initial, desc=label, unit=f" {unit}") if terminal else None
+        options = {"initial": initial, "desc": label, "unit": f" {unit}", **size_of_terminal()}
+        self.bar: Any = tqdm(total=total, **options) if terminal else None
 
     def update(self, done: int) -> None:
         """So much is done, of the total."""
         if self.bar is not None:
             self.bar.update(done - self.done)
         self.done = done
-        if self.shown and self.bar is None and time.monotonic() - self.said >= EVERY:
+        if self.shown and time.monotonic() - self.said >= (EVERY if self.bar is None else BEAT):
             self.said = time.monotonic()
-            print(self.line(self.said - self.start), file=sys.stderr, flush=True)
+            if self.bar is not None:  # the time goes on where the count does not
+                self.bar.refresh()
+            else:
+                print(self.line(self.said - self.start), file=sys.stderr, flush=True)
 
     def annotate(self, **values: Any) -> None:
         """What stands beside the count."""

@@ -1,17 +1,22 @@
 """What all commands of `rhm` share: help, errors, JSON, imports."""
 
+import contextlib
+import io
 import json
+import shlex
 import subprocess
 import sys
 
 import pytest
 import torch
 import yaml
+from rich.console import Console
 
 from rhm_hf._version import __version__
 from rhm_hf.cli import main
 from rhm_hf.cli.app import PANELS
-from rhm_hf.cli.progress import Lines, duration
+from rhm_hf.cli.output import show_facts
+from rhm_hf.cli.progress import Lines, counting, duration
 
 
 COMMANDS = [command.__name__ for commands in PANELS.values() for command in commands]
@@ -58,6 +63,7 @@ def test_help_imports_nothing_heavy(words):
         (["train", "--num_train"], "--num_train: expected one argument"),
         (["sweep", "--num_workes", "3"], "did you mean --num_workers?"),
         (["kl", "oracle:v4-m2-s2-L2", "--set", "batch_siz=3"], "Did you mean 'batch_size'?"),
+        (["kl", "v4-m2-s2-L2", "runs/train"], "its exact law is oracle:v4-m2-s2-L2"),
         (["context", "m", "t", "--per", "charachter"], "Did you mean 'character'?"),
     ],
 )
@@ -193,3 +199,45 @@ def test_lines_are_written_while_work_goes_on_and_no_longer(monkeypatch, capsys)
     assert said.startswith("working: ")
     capsys.readouterr()
     assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_ends_in_a_line(monkeypatch, capsys):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rhm_hf.cli.operands.read_grammar", interrupted)
+    assert main(["info", "v4-m2-s2-L2"]) == 130
+    assert capsys.readouterr().err == "rhm info: interrupted\n"
+
+
+def test_a_pipe_that_is_closed_early_is_no_traceback():
+    command = f"{shlex.quote(sys.executable)} -m rhm_hf.cli metrics --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout == "["
+    assert done.stderr == ""
+
+
+def test_nothing_is_cut_in_a_narrow_terminal():
+    text = io.StringIO()
+    name, fingerprint = "KL of oracle:v8-m2-s2-L3,level=2", "0123456789abcdef" * 4
+    show_facts({name: fingerprint}, "", Console(file=text, width=40, highlight=False))
+    shown = text.getvalue()
+    assert all(len(line) <= 40 for line in shown.splitlines())
+    assert "\u2026" not in shown
+    letters = [character for character in name + fingerprint if not character.isspace()]
+    assert sorted("".join(shown.split())) == sorted(letters)
+
+
+def test_rows_are_counted_up_to_the_total(monkeypatch):
+    counted = []
+
+    @contextlib.contextmanager
+    def recording(label, total=None, unit=""):
+        yield counted.append
+
+    monkeypatch.setattr("rhm_hf.cli.progress.progress", recording)
+    model = torch.nn.Linear(1, 1)
+    with counting(model, "reading", 5):
+        for rows in (3, 3, 3):
+            model(torch.zeros(rows, 1))
+    assert counted == [3, 2, 0]

@@ -2,8 +2,13 @@
 
 import json
 import math
+import os
+import pty
+import subprocess
+import sys
+from typing import ClassVar
 
-from rhm_hf.training import results
+from rhm_hf.training import meters, results
 
 
 def test_csv_round_trip_keeps_numbers_and_text(tmp_path):
@@ -41,3 +46,32 @@ def test_log_appends_lines_of_json(tmp_path):
     results.append_log(tmp_path / "log.jsonl", "end", step=9)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [(line["event"], line["step"]) for line in lines] == [("start", 0), ("end", 9)]
+
+
+def test_a_terminal_without_a_size_has_a_bar_too():
+    """tqdm draws nothing there; such are those of some containers, and of `pty` here."""
+    script = (
+        "from rhm_hf.training.meters import Meter\n"
+        "with Meter(4, 'steps', label='sweep') as meter:\n"
+        "    meter.update(4)\n"
+    )
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", script], stderr=theirs) as process:
+        os.close(theirs)
+        process.wait()
+    assert "4/4" in os.read(ours, 2**16).decode()
+    os.close(ours)
+
+
+def test_a_bar_is_drawn_anew_where_nothing_is_counted(monkeypatch):
+    class Bar:
+        calls: ClassVar[list[str]] = []
+
+        def __getattr__(self, name):
+            return lambda *values: self.calls.append(name)
+
+    monkeypatch.setattr(meters, "BEAT", 0.0)
+    with meters.Meter(4, "steps") as meter:
+        meter.bar = Bar()
+        meter.update(0)
+    assert Bar.calls == ["update", "refresh", "close"]

@@ -35,7 +35,7 @@ Sentences = Annotated[
     str | None,
     typer.Option(metavar="TEXT", help="Sentences to judge on: a .npy file, dataset:ID, ..; fresh ones by default."),
 ]
-Second = Annotated[str | None, typer.Argument(metavar="[MODEL2]", help="Another model, judged on the same sentences.")]
+Second = Annotated[str | None, typer.Argument(metavar="MODEL2", help="Another model, judged on the same sentences.")]
 
 
 def kl(
@@ -135,7 +135,7 @@ def grammaticality(
 def memorisation(
     samples: Annotated[str, typer.Argument(metavar="SAMPLES", help="What was generated: a .npy file, dataset:ID, ..")],
     training: Annotated[str, typer.Argument(metavar="TRAIN", help="The training sentences, likewise.")],
-    grammar: Annotated[str | None, typer.Argument(metavar="[GRAMMAR]", help="Their law, where it is known.")] = None,
+    grammar: Annotated[str | None, typer.Argument(metavar="GRAMMAR", help="Their law, where it is known.")] = None,
     rules_seed: RulesSeed = None,
     seed: Seed = 0,
     split: Split = None,

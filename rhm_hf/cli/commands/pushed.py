@@ -149,7 +149,7 @@ def _page(text: str, rules_seed: int | None, folder: Path) -> Path:
 
 
 def play(
-    grammar: Annotated[str, typer.Argument(metavar="[GRAMMAR]", help="What it opens with.")] = "v8-m2-s2-L3",
+    grammar: Annotated[str, typer.Argument(metavar="GRAMMAR", help="What it opens with.")] = "v8-m2-s2-L3",
     rules_seed: RulesSeed = None,
     out: Annotated[Path, typer.Option(help="The file.", metavar="FILE")] = Path("play.html"),
 ) -> None:

@@ -10,7 +10,7 @@ from ..output import Findings, publish
 from ..progress import counting, heavy, progress
 
 
-Second = Annotated[str | None, typer.Argument(metavar="[MODEL2]", help="Another model, judged on the same windows.")]
+Second = Annotated[str | None, typer.Argument(metavar="MODEL2", help="Another model, judged on the same windows.")]
 WHY = {  # n_sat_status -> in words
     "decided": "",
     "undecided": "the windows are too few",

@@ -1,0 +1,31 @@
+"""Every recipe takes any model that its task can train: a transformer over a YAML that was written for others."""
+
+import pytest
+import torch
+from test_dry_runs import CONFIGURATIONS, run
+
+
+FIRST = {
+    script: config for script, config in reversed(CONFIGURATIONS) if config.stem not in ("paper", "gpt2", "llama")
+}
+OTHERS = ["--optimizer", "adamw", "--learning_rate", "1e-3", "--rules_seed", "0"]
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("script", FIRST, ids=lambda script: script.stem)
+def test_another_model_goes_the_whole_way(script, tmp_path, capsys):
+    masked = "diffusion" in script.stem or "forward_backward" in script.stem  # what is denoised is read both ways
+    model = "bert" if masked else "llama"
+    argv = ["--config", str(FIRST[script]), "--model_type", model, *OTHERS, "--output_dir", str(tmp_path / "runs")]
+    if script.stem in ("learning_curve", "scaling_exponent"):
+        argv += ["--num_train", "32", "16"]
+    tables = run(script, argv, tmp_path)
+    counted = {"ngram", "hierarchical_ngram"}  # beside the trained ones
+    trained = {row["model"] for rows in tables.values() for row in rows if row.get("model")}
+    assert trained - counted in ({model}, set())
