@@ -1,0 +1,138 @@
+"""Before anything is trained: every task is tried for a few steps. What would fail later is said now, in a line."""
+
+import statistics
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..training import plugins
+from ..training.devices import caller_left_as_found
+from ..training.loop import Run
+from .architectures import ANY_KIND, kind_of
+from .planning import Plan
+from .suite import BenchTask
+
+
+TIMED = 3  # steps
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a few steps of a task say.
+
+    Attributes:
+        task ([`BenchTask`]): which.
+        parameters (`int`): trained ones.
+        flops (`int`): of matrix products, forward and backward, in one step.
+        seconds (`float`): of one step, on this machine as it is now.
+    """
+
+    task: BenchTask
+    parameters: int
+    flops: int
+    seconds: float
+
+
+def try_tasks(plan: Plan, timed: bool = False) -> tuple[Plan, list[Tried], dict[str, str]]:
+    """Makes the model of every task and trains it for a step.
+
+    Args:
+        plan ([`Plan`]): with all tasks of the suite.
+        timed (`bool`, *optional*, defaults to `False`): also time a few steps.
+
+    Returns:
+        `tuple`: the plan with the tasks that the architecture can do, what was found about each, and why it cannot do
+        the others, by their names.
+
+    Raises:
+        `ValueError`: where it can do none, a model is larger than the suite's budget, its context is too short for a
+            task, it reads what it should predict, or its loss or a gradient is NaN or infinite.
+    """
+    found, left_out = [], {}
+    for task in plan.suite.tasks:
+        if reason := _unfit(plan, task):
+            left_out[task.name] = reason
+            continue
+        try:
+            with caller_left_as_found():
+                found.append(_try(plan, task, timed))
+        except NotCausal as error:
+            left_out[task.name] = str(error)
+    if not found:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise ValueError(f"{plan.architecture.given} can do no task of {plan.suite.name}: {reasons}")
+    able = replace(plan.suite, tasks=tuple(tried.task for tried in found))
+    return replace(plan, suite=able), found, left_out
+
+
+class NotCausal(ValueError):
+    """Of a model that reads both ways and is offered a causal task; it has masked ones of its own."""
+
+
+def _unfit(plan: Plan, task: BenchTask) -> str:
+    """Why no model of this type can be trained on a task; empty where one can."""
+    try:
+        kind_of(plan.architecture.model_type, plugins.task_class(task.task).auto_classes)
+    except ValueError:
+        return "it has no head for it"
+    fields = plan.common(task)["config_overrides"]
+    if "filter_size" in fields and task.task == "masked":
+        return "it reads one length and predicts one token"
+    return ""
+
+
+def _try(plan: Plan, task: BenchTask, timed: bool) -> Tried:
+    arguments = plan.largest(task)
+    try:
+        run = Run(arguments)
+    except ValueError as error:
+        if "reads later tokens" in str(error) or _reads_both_ways(plan, str(error)):
+            raise NotCausal("it reads both ways, which gives the next token away") from None
+        raise ValueError(f"{plan.architecture.given} is refused at {task.name}: {error}") from None
+    model, name = run.bare_model, plan.architecture.given
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if parameters > plan.suite.max_parameters:
+        raise ValueError(
+            f"{name} has {parameters:,} parameters at {task.name}: the budget of {plan.suite.name} is "
+            f"{plan.suite.max_parameters:,}; give a smaller one as a config.json"
+        )
+    _check_context(model, run.task.context_length, f"{name} at {task.name}")
+    run.model.train()
+    with FlopCounterMode(display=False) as counter:
+        run.train_step()
+    broken = [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]
+    if broken or not torch.isfinite(run.loss_sum):
+        raise ValueError(f"{name} at {task.name} is NaN or infinite after one step: {', '.join(broken[:3]) or 'its loss'}")
+    seconds = [_seconds(run) for _ in range(TIMED)] if timed else [0.0]
+    return Tried(task, parameters, counter.get_total_flops(), statistics.median(seconds))
+
+
+def _seconds(run: Run) -> float:
+    start = time.perf_counter()
+    run.train_step()
+    return time.perf_counter() - start
+
+
+def _reads_both_ways(plan: Plan, message: str) -> bool:
+    """Whether a refusal is about causality, of a type whose models are masked ones as well."""
+    if "causal" not in message:
+        return False
+    try:
+        kind_of(plan.architecture.model_type, ("AutoModelForMaskedLM",))
+    except ValueError:
+        return False
+    return ":" not in plan.architecture.model_type
+
+
+def _check_context(model: Any, needed: int, what: str) -> None:
+    from ..judging.limits import stated_limit
+
+    limit = stated_limit(model)
+    if limit is not None and limit[1] < needed:
+        raise ValueError(
+            f"{what} reads {limit[1]} ids at most ({limit[0]}), and the suite's sentences need {needed}: give more, or "
+            "leave it out of the configuration"
+        )
