@@ -1,4 +1,4 @@
-"""What is asked of a trained model when its run has ended: which truncated oracle it is, and how it does on long input."""
+"""What is asked of a trained model: which truncated oracle it is closest to, and how it does on longer input."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,13 +36,15 @@ def nearest_oracle(row: dict[str, Any], model: Callable[[], Any], source: Source
         return ""
     if task == "next_token":
         row = oracle_distances(model(), source)
-    distances = {int(name.removeprefix(LEVEL)): row[name] for name in row if name.startswith(LEVEL) and row[name] != ""}
+    distances = {
+        int(name.removeprefix(LEVEL)): row[name] for name in row if name.startswith(LEVEL) and row[name] != ""
+    }
     distances[source.depth] = row["kl"]
     return min(sorted(distances, reverse=True), key=distances.get)
 
 
 def oracle_distances(model: Any, source: Source) -> dict[str, float]:
-    """The KL of a causal model from the truth, `kl`, and from the law that knows one's own level-l block, `kl_level_l`.
+    """The KL of a causal model from the truth, `kl`, and from the law that knows one's own block, `kl_level_l`.
 
     Nats per token, over 512 fresh sentences.
     """

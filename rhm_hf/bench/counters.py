@@ -1,4 +1,4 @@
-"""Learners that count: rows of a bench for which nothing is trained, on the same sentences and judged in the same way."""
+"""Learners that count: rows for which nothing is trained, on the same sentences and judged in the same way."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -65,8 +65,15 @@ def _candidates(learner: str, train: torch.Tensor, source: Source) -> Iterator[t
     tokens, v = train.numpy().astype("int64"), source.vocab_size
     if learner == "ngram":
         vary = source.lengths_vary
-        for order in sorted({2, 3, 4, 6, 8} if vary else {1 + source.block_length(k) for k in range(source.depth + 1)}):
-            yield order, lambda n=order: NGramForCausalLM.fit(tokens, n, num_symbols=v, tied=vary, ends=vary, discount=DISCOUNT)
+        for order in sorted(
+            {2, 3, 4, 6, 8} if vary else {1 + source.block_length(k) for k in range(source.depth + 1)}
+        ):
+            yield (
+                order,
+                lambda n=order: NGramForCausalLM.fit(
+                    tokens, n, num_symbols=v, tied=vary, ends=vary, discount=DISCOUNT
+                ),
+            )
         return
     grammar = source
     if learner == "correlation_learner":

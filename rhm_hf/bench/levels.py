@@ -1,4 +1,4 @@
-"""From runs to a row: at which P a level is learnt, what is left of the distance to the truth, with their intervals."""
+"""From runs to a row: at which P a level is learnt, and what is left of the distance to the truth."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -68,7 +68,8 @@ def mean_point(points: Sequence[float], sizes: Sequence[int], name: str) -> dict
     logs = np.log(np.clip(points, sizes[0], sizes[-1]))
     before, beyond = sum(p == 0 for p in points), sum(math.isinf(p) for p in points)
     low, high = mean_interval(logs)
-    found = marked_mean(math.exp(logs.mean()), before, beyond, name)
+    mean = min(max(math.exp(logs.mean()), sizes[0]), sizes[-1])
+    found = marked_mean(mean, before, beyond, name)
     return found | {
         f"{name}_low": 0.0 if before else math.exp(low),
         f"{name}_high": None if beyond or math.isinf(high) else math.exp(high),
@@ -84,7 +85,9 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
     return tuple(jackknife_interval(values.mean(), [leaving_out(values)], CONFIDENCE).tolist())
 
 
-def left(of_members: Mapping[int, tuple[Sequence[int], Sequence[float]]], lines: Mapping[int, Mapping[str, Any]]) -> dict[int, float]:
+def left(
+    of_members: Mapping[int, tuple[Sequence[int], Sequence[float]]], lines: Mapping[int, Mapping[str, Any]]
+) -> dict[int, float]:
     """Of every member, what is left of the distance to the truth: its mean over the ladder in log P, in units of the
     first line. 1 is a model that learns nothing at any P, 0 one that knows the law from the first sentences on; no
     value is censored."""

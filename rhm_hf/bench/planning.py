@@ -1,7 +1,7 @@
 """The runs of a bench: a sweep that chooses learning rates, and one that measures with those."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,12 @@ class Plan:
         }
         return Arguments.from_dict(values)
 
-    def num_runs(self) -> tuple[int, int]:
-        """How many runs tune and how many measure."""
+    def num_runs(self) -> dict[str, tuple[int, int]]:
+        """Of every task how many runs there are, those that tune included, and how many steps they make at most."""
         rates = dict.fromkeys((task.name for task in self.suite.tasks), self.suite.learning_rates[0])
-        return len(expand(self.tuning())), len(expand(self.measuring(rates)))
+        found = {}
+        for task in self.suite.tasks:
+            alone = replace(self, suite=replace(self.suite, tasks=(task,)))
+            runs = [*expand(alone.tuning()), *expand(alone.measuring(rates))]
+            found[task.name] = len(runs), sum(run.training.max_steps for run in runs)
+        return found

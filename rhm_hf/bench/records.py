@@ -74,6 +74,15 @@ def read_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
+def is_record(path: str | Path) -> bool:
+    """Whether a file is the record of a bench."""
+    try:
+        read_record(path)
+    except ValueError:
+        return False
+    return True
+
+
 def check_comparable(records: Sequence[Mapping[str, Any]]) -> None:
     """Raises a `ValueError` where records are of different suites, or two of one name."""
     suites = {(record["suite"], record["suite_sha256"]) for record in records}
@@ -82,4 +91,6 @@ def check_comparable(records: Sequence[Mapping[str, Any]]) -> None:
         raise ValueError(f"records of different suites do not compare: {listed}")
     names = [record["architecture"]["name"] for record in records]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"two records are called {', '.join(repeated)}: rename the config.json of one and bench it again")
+        raise ValueError(
+            f"two records are called {', '.join(repeated)}: rename the config.json of one and bench it again"
+        )

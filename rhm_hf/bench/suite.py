@@ -73,8 +73,8 @@ class Suite:
         sizes (`dict`): of a model type that is given without sizes.
         learning_rates (`tuple[float, ...]`): tried by everybody.
         tuning_seed (`int`): of the grammars they are tried on, which nothing is measured on.
-        model_seed (`int`), spread_seeds (`tuple[int, ...]`): of the initial weights; the second of further models at the
-            largest P of the first member.
+        model_seed (`int`): of the initial weights.
+        spread_seeds (`tuple[int, ...]`): of further models, at the largest P of the first member.
         training (`dict`): arguments of every run.
         tasks (`tuple[BenchTask, ...]`)
     """
@@ -103,7 +103,7 @@ class Suite:
         return replace(self, tasks=tuple(task for task in self.tasks if task.name in names))
 
     def tiny(self) -> "Suite":
-        """The same at toy size: a dry run of the whole way in seconds. Its numbers mean nothing, and its name says so."""
+        """The same at toy size: the whole way in seconds. Its numbers mean nothing, and its name says so."""
         from ..training.tiny import FIXED, shrunk
 
         fixed = {name: value for name, value in FIXED.items() if value is not None}

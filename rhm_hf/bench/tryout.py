@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..training import plugins
 from ..training.devices import caller_left_as_found
 from ..training.loop import Run
-from .architectures import ANY_KIND, kind_of
+from .architectures import kind_of
 from .planning import Plan
 from .suite import BenchTask
 
@@ -72,6 +72,46 @@ class NotCausal(ValueError):
     """Of a model that reads both ways and is offered a causal task; it has masked ones of its own."""
 
 
+def cost_rows(plan: Plan) -> list[dict[str, Any]]:
+    """What every task of a bench costs at most, that is if no run stops early; nothing is trained but a few steps.
+
+    Returns:
+        `list[dict]`: a row a task: `task`, its `question`, `runs` (those that tune included), `steps at most`,
+        `parameters`, `FLOPs a step`, `seconds a step` on this machine as it is now, `seconds at most` of one core; a
+        task that the architecture cannot do has the reason in `remark`. Of learners that count the runs alone.
+    """
+    if plan.architecture.counts:
+        cells = [len(task.num_train) * len(task.seeds) for task in plan.suite.tasks]
+        return [_cost_row(task, runs) for task, runs in zip(plan.suite.tasks, cells, strict=True)]
+    able, found, left_out = try_tasks(plan, timed=True)
+    tried = {trial.task.name: trial for trial in found}
+    runs = able.num_runs()
+    rows = []
+    for task in plan.suite.tasks:
+        if task.name in left_out:
+            rows.append(_cost_row(task, None, remark=left_out[task.name]))
+            continue
+        trial = tried[task.name]
+        rows.append(_cost_row(task, runs[task.name][0], runs[task.name][1], trial))
+    return rows
+
+
+def _cost_row(
+    task: BenchTask, runs: int | None, steps: int | None = None, trial: Tried | None = None, remark: str = ""
+) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "question": task.question,
+        "runs": runs,
+        "steps at most": steps,
+        "parameters": trial and trial.parameters,
+        "FLOPs a step": trial and trial.flops,
+        "seconds a step": trial and trial.seconds,
+        "seconds at most": trial and trial.seconds * steps,
+        "remark": remark,
+    }
+
+
 def _unfit(plan: Plan, task: BenchTask) -> str:
     """Why no model of this type can be trained on a task; empty where one can."""
     try:
@@ -105,7 +145,9 @@ def _try(plan: Plan, task: BenchTask, timed: bool) -> Tried:
         run.train_step()
     broken = [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]
     if broken or not torch.isfinite(run.loss_sum):
-        raise ValueError(f"{name} at {task.name} is NaN or infinite after one step: {', '.join(broken[:3]) or 'its loss'}")
+        raise ValueError(
+            f"{name} at {task.name} is NaN or infinite after one step: {', '.join(broken[:3]) or 'its loss'}"
+        )
     seconds = [_seconds(run) for _ in range(TIMED)] if timed else [0.0]
     return Tried(task, parameters, counter.get_total_flops(), statistics.median(seconds))
 
@@ -133,6 +175,6 @@ def _check_context(model: Any, needed: int, what: str) -> None:
     limit = stated_limit(model)
     if limit is not None and limit[1] < needed:
         raise ValueError(
-            f"{what} reads {limit[1]} ids at most ({limit[0]}), and the suite's sentences need {needed}: give more, or "
-            "leave it out of the configuration"
+            f"{what} reads {limit[1]} ids at most ({limit[0]}), and sentences of the suite need {needed}: give more, "
+            "or leave it out of the configuration"
         )

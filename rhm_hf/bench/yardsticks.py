@@ -1,4 +1,4 @@
-"""What a model is held against: exact losses of the best models that see less, and the P at which theory puts levels."""
+"""What a model is held against: exact losses of the best models that see less, and where theory puts levels."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +120,10 @@ def _level_theory(source: Source, level: int, task: str) -> dict[str, float]:
 def _class_theory(source: Source) -> dict[str, float]:
     parameters = source.parameters
     if getattr(parameters, "sparsity", 0):
-        laws = {name: lambda name=name: theory.sparse_sample_complexity(parameters, architecture=name) for name in ("cnn", "lcn")}
+        laws = {
+            name: lambda name=name: theory.sparse_sample_complexity(parameters, architecture=name)
+            for name in ("cnn", "lcn")
+        }
     else:
         laws = {"deep": lambda: theory.sample_complexity(parameters, task="classification")}
     found = {}

@@ -215,5 +215,9 @@ def _counted(plan: Plan, command: str, announce: Callable[[str], None]) -> dict[
 
 def _cells_of(plan: Plan, task: BenchTask) -> list[Arguments]:
     values = {**plan.suite.training, **task.arguments, "task": task.task, "grammar": task.grammar}
-    values |= {"num_train": list(task.num_train), task.varied: list(task.seeds), "output_dir": str(plan.folder / "cells")}
+    values |= {
+        "num_train": list(task.num_train),
+        task.varied: list(task.seeds),
+        "output_dir": str(plan.folder / "cells"),
+    }
     return expand(values)
