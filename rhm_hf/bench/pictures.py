@@ -11,7 +11,7 @@ from .records import check_comparable
 from .tables import CONVERGED
 
 
-LABELS = {"kl": "KL to the exact law (nats per token)", "error_gap": "error above Bayes"}
+LABELS = {"kl": "KL (nats per token)", "error_gap": "error above Bayes"}
 DECADES = 3.0  # of the axis of distances, below the first line
 
 
@@ -36,18 +36,14 @@ def draw_records(records: Sequence[Mapping[str, Any]], path: str | Path) -> None
             label = record["architecture"]["name"]
             curve(ax, rows, "num_train", "value", order[label], label, hollow=lambda row: not row["converged"])
         line = next(iter(task["lines"].values()))
+        low = max(line["values"][0] * 10**-DECADES, _least(mine, name) / 1.5)
         for step, value in zip(["no context", *line["names"]], line["values"], strict=True):
-            if value > 0:
+            if value > low:
                 level_line(ax, value, step, linestyle="--" if line["exact"] else ":")
         sizes = sorted({cell["num_train"] for record in mine for cell in record["tasks"][name]["cells"]})
-        low = max(line["values"][0] * 10**-DECADES, _least(mine, name) / 2)
-        settings = {
-            "xscale": "log",
-            "yscale": "log",
-            "xlabel": "training sentences P",
-            "ylabel": LABELS[task["measure"]],
-        }
-        finish(ax, f"{name}: {task['grammar']}, {task['task']}", "lines", ylim=(low, None), **settings)
+        settings = {"xscale": "log", "yscale": "log", "xlabel": "training sentences P"}
+        settings |= {"ylabel": LABELS[task["measure"]], "ylim": (low, None)}
+        finish(ax, f"{name}: {task['grammar']}, {task['task']}", "lines", **settings)
         few_ticks(ax, sizes)
     members = max(len(task["lines"]) for record in records for task in record["tasks"].values())
     text = f"{records[0]['suite']}: {members} grammars or samples a point; bars: standard error over them. Dashed: "

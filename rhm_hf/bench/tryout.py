@@ -1,7 +1,9 @@
 """Before anything is trained: every task is tried for a few steps. What would fail later is said now, in a line."""
 
+import contextlib
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -141,7 +143,7 @@ def _try(plan: Plan, task: BenchTask, timed: bool) -> Tried:
         )
     _check_context(model, run.task.context_length, f"{name} at {task.name}")
     run.model.train()
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, _recurrent(model) as recurrent:
         run.train_step()
     broken = [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]
     if broken or not torch.isfinite(run.loss_sum):
@@ -149,7 +151,26 @@ def _try(plan: Plan, task: BenchTask, timed: bool) -> Tried:
             f"{name} at {task.name} is NaN or infinite after one step: {', '.join(broken[:3]) or 'its loss'}"
         )
     seconds = [_seconds(run) for _ in range(TIMED)] if timed else [0.0]
-    return Tried(task, parameters, counter.get_total_flops(), statistics.median(seconds))
+    return Tried(task, parameters, counter.get_total_flops() + recurrent[0], statistics.median(seconds))
+
+
+@contextlib.contextmanager
+def _recurrent(model: torch.nn.Module) -> Iterator[list[int]]:
+    """Counts what torch's counter does not see: of recurrent layers of torch one product a weight, token and pass."""
+    found, hooks = [0], []
+
+    def count(module: torch.nn.RNNBase, args: tuple, output: tuple) -> None:
+        weights = sum(p.numel() for p in module.parameters() if p.ndim == 2)
+        found[0] += 3 * 2 * weights * args[0].shape[:-1].numel()
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.RNNBase):
+            hooks.append(module.register_forward_hook(count))
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _seconds(run: Run) -> float:
