@@ -68,7 +68,7 @@ def mean_point(points: Sequence[float], sizes: Sequence[int], name: str) -> dict
     logs = np.log(np.clip(points, sizes[0], sizes[-1]))
     before, beyond = sum(p == 0 for p in points), sum(math.isinf(p) for p in points)
     low, high = mean_interval(logs)
-    mean = min(max(math.exp(logs.mean()), sizes[0]), sizes[-1])
+    mean = {before: sizes[0], beyond: sizes[-1]}.get(len(points), math.exp(logs.mean()))
     found = marked_mean(mean, before, beyond, name)
     return found | {
         f"{name}_low": 0.0 if before else math.exp(low),

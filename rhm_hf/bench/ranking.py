@@ -47,7 +47,7 @@ def differences(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             low, high = mean_interval(gaps)
             names = [record["architecture"]["name"] for record in (first, second)]
             clear = math.isfinite(low) and (low > 0 or high < 0)
-            says = f"{names[gaps.mean() > 0]} is lower" if clear else "within noise"
+            says = f"{names[int(gaps.mean() > 0)]} is lower" if clear else "within noise"
             row = {"task": task, "first": names[0], "second": names[1], "difference": float(gaps.mean())}
             ends = {"low": low, "high": high}
             rows.append(row | {k: v if math.isfinite(v) else None for k, v in ends.items()} | {"says": says})

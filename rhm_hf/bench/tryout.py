@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..judging.limits import LIMITS, stated_limit
 from ..training import plugins
 from ..training.devices import caller_left_as_found
 from ..training.loop import Run
 from .architectures import kind_of
 from .planning import Plan
 from .suite import BenchTask
+from .yardsticks import source_of
 
 
 TIMED = 3  # steps
@@ -128,6 +130,10 @@ def _unfit(plan: Plan, task: BenchTask) -> str:
 
 def _try(plan: Plan, task: BenchTask, timed: bool) -> Tried:
     arguments = plan.largest(task)
+    given = [(name, value) for name, value in plan.architecture.fields.items() if name in LIMITS]
+    needed = source_of(task, task.seeds[0]).max_length
+    if given and needed is not None:
+        _check_context(min(given, key=lambda entry: entry[1]), needed, f"{plan.architecture.given} at {task.name}")
     try:
         run = Run(arguments)
     except ValueError as error:
@@ -141,7 +147,7 @@ def _try(plan: Plan, task: BenchTask, timed: bool) -> Tried:
             f"{name} has {parameters:,} parameters at {task.name}: the budget of {plan.suite.name} is "
             f"{plan.suite.max_parameters:,}; give a smaller one as a config.json"
         )
-    _check_context(model, run.task.context_length, f"{name} at {task.name}")
+    _check_context(stated_limit(model), run.task.context_length, f"{name} at {task.name}")
     run.model.train()
     with FlopCounterMode(display=False) as counter, _recurrent(model) as recurrent:
         run.train_step()
@@ -190,10 +196,7 @@ def _reads_both_ways(plan: Plan, message: str) -> bool:
     return ":" not in plan.architecture.model_type
 
 
-def _check_context(model: Any, needed: int, what: str) -> None:
-    from ..judging.limits import stated_limit
-
-    limit = stated_limit(model)
+def _check_context(limit: tuple[str, int] | None, needed: int, what: str) -> None:
     if limit is not None and limit[1] < needed:
         raise ValueError(
             f"{what} reads {limit[1]} ids at most ({limit[0]}), and sentences of the suite need {needed}: give more, "

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..group import Silent
 from ..options import Json
 from ..output import Findings, json_text, publish, screen, show_facts, show_table, write_text
 from ..progress import duration, heavy
@@ -97,6 +98,7 @@ def _words(suite: str, tasks: str | None, tiny: bool) -> str:
 def _benched(given: list[str], suite: Any, folder: Path, words: str, options: dict[str, Any]) -> list[dict[str, Any]]:
     """The records of all architectures, each written when it is done."""
     from ...bench import Plan, Waiting, conduct, read_architecture
+    from ...training.commands import INTERRUPTED
     from ...training.sweep import workers
 
     plans = [Plan(read_architecture(word), suite, folder / read_architecture(word).name) for word in given]
@@ -111,7 +113,8 @@ def _benched(given: list[str], suite: Any, folder: Path, words: str, options: di
                 continue
             write_text(folder / f"{plan.architecture.name}.json", json_text(records[-1]) + "\n")
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(f"interrupted; the same command goes on where this one stopped. {error}") from None
+        print(f"\nrhm bench: interrupted; the same command goes on where this one stopped. {error}", file=sys.stderr)
+        raise Silent(INTERRUPTED) from None
     finally:
         workers.close_early()
     if waiting:
