@@ -14,6 +14,7 @@ from ..statistics import learn_latents
 from ..tasks import TASKS, Task
 from ..training.arguments import Arguments
 from ..training.data import load_data
+from .afterwards import nearest_oracle
 
 
 DISCOUNT = 0.75  # of Kneser-Ney: a given one excludes no symbol, so that no KL is infinite
@@ -40,8 +41,8 @@ def count_run(learner: str, arguments: Arguments) -> dict[str, Any]:
         arguments ([`Arguments`]): of the cell.
 
     Returns:
-        `dict`: `validation_loss`, `order` (the context chosen), `seconds`, `parameters` (stored counts) and what the
-        task says of a model.
+        `dict`: `validation_loss`, `order` (the context chosen), `seconds`, `parameters` (stored counts), `oracle`
+            (the level of the nearest one), and what the task says of a model.
     """
     t = arguments.training
     data = load_data(arguments.data, False, t.kl_sentences)
@@ -57,7 +58,8 @@ def count_run(learner: str, arguments: Arguments) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     stored = sum(buffer.numel() for buffer in model.buffers())
     found = {"validation_loss": loss, "order": order, "seconds": round(seconds, 3), "parameters": stored}
-    return found | task.judge(model)
+    found |= task.judge(model)
+    return found | {"oracle": nearest_oracle(found, lambda: model, data.grammar, t.task)}
 
 
 def _candidates(learner: str, train: torch.Tensor, source: Source) -> Iterator[tuple[int, Callable[[], Any]]]:

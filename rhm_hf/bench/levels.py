@@ -67,12 +67,12 @@ def mean_point(points: Sequence[float], sizes: Sequence[int], name: str) -> dict
     """The geometric mean of places of a step, a bound where some lie outside the ladder, and its interval."""
     logs = np.log(np.clip(points, sizes[0], sizes[-1]))
     before, beyond = sum(p == 0 for p in points), sum(math.isinf(p) for p in points)
-    low, high = mean_interval(logs)
+    low, high = (math.exp(end) if end < math.inf else end for end in mean_interval(logs))
     mean = {before: sizes[0], beyond: sizes[-1]}.get(len(points), math.exp(logs.mean()))
     found = marked_mean(mean, before, beyond, name)
     return found | {
-        f"{name}_low": 0.0 if before else math.exp(low),
-        f"{name}_high": None if beyond or math.isinf(high) else math.exp(high),
+        f"{name}_low": 0.0 if before else min(low, mean),
+        f"{name}_high": None if beyond or math.isinf(high) else max(high, mean),
         f"{name}_points": [None if math.isinf(p) else float(p) for p in points],
     }
 

@@ -193,3 +193,22 @@ def test_a_dry_run_says_what_it_costs(tmp_path):
     assert found.exit_code == 0
     assert "at most, on one core" in found.stdout
     assert not Path(tmp_path / "out").exists()
+
+
+def test_a_page_and_a_card_are_made_of_records(folder, tmp_path):
+    from huggingface_hub import ModelCard
+
+    page = tmp_path / "page" / "results.md"
+    found = rhm("bench", "--compare", folder, "--page", page)
+    assert found.exit_code == 0, found.output
+    text = page.read_text()
+    assert page.with_suffix(".png").exists()
+    assert text.count("rhm bench hierarchical_cnn --suite small --tiny") == 3  # a row a task
+    assert "&gt;= 24" in text
+    card = ModelCard((folder / "hierarchical_cnn-card.md").read_text())
+    results = card.data.eval_results
+    record = read_record(folder / "hierarchical_cnn.json")
+    values = {
+        result.dataset_config: result.metric_value for result in results if result.metric_type == "distance_left"
+    }
+    assert values == {f"{n}: {t['grammar']}": round(t["left"], 4) for n, t in record["tasks"].items()}

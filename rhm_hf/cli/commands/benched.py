@@ -26,6 +26,7 @@ Compare = Annotated[
     list[Path] | None,
     typer.Option(help="A record, or a folder of them, to stand beside; may be repeated.", metavar="FILE"),
 ]
+Page = Annotated[Path | None, typer.Option(help="Also write the records as a Markdown page.", metavar="FILE")]
 Tasks = Annotated[str | None, typer.Option(help="Some of the suite's tasks alone: climb,price.")]
 Tiny = Annotated[bool, typer.Option("--tiny", help="The whole way at toy size, in seconds; its numbers mean nothing.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Try every task for a few steps, and say what a bench costs.")]
@@ -45,6 +46,7 @@ def bench(
     num_workers: Workers = None,
     executor: Executor = "local",
     runs_per_gpu: RunsPerGpu = None,
+    page: Page = None,
     json: Json = False,
 ) -> None:
     """Say how many examples an architecture needs to learn each level; interrupted, the same command goes on."""
@@ -65,6 +67,10 @@ def bench(
         return
     words = _words(suite, tasks, tiny)
     records = [*_benched(given, chosen, folder, words, options), *others]
+    if page is not None:
+        from ...bench.results_page import write_page
+
+        write_page(records, page)
     publish(_findings(records, {"architectures": given, "suite": chosen.name}), json, folder if given or out else None)
 
 
@@ -98,6 +104,7 @@ def _words(suite: str, tasks: str | None, tiny: bool) -> str:
 def _benched(given: list[str], suite: Any, folder: Path, words: str, options: dict[str, Any]) -> list[dict[str, Any]]:
     """The records of all architectures, each written when it is done."""
     from ...bench import Plan, Waiting, conduct, read_architecture
+    from ...bench.results_page import card_snippet
     from ...training.commands import INTERRUPTED
     from ...training.sweep import workers
 
@@ -112,6 +119,7 @@ def _benched(given: list[str], suite: Any, folder: Path, words: str, options: di
                 waiting.append(f"{plan.architecture.name}: {error}")
                 continue
             write_text(folder / f"{plan.architecture.name}.json", json_text(records[-1]) + "\n")
+            write_text(folder / f"{plan.architecture.name}-card.md", card_snippet(records[-1]))
     except KeyboardInterrupt as error:
         print(f"\nrhm bench: interrupted; the same command goes on where this one stopped. {error}", file=sys.stderr)
         raise Silent(INTERRUPTED) from None
