@@ -132,7 +132,7 @@ def _table(rows: Sequence[Mapping[str, Any]], sorted_by: Mapping[str, str]) -> s
 
 def _cell(shown: Any, value: Any) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f'<td data-value="{value!r}">{_text(shown)}</td>' if number else f"<td>{_text(shown)}</td>"
+    return f'<td data-value="{value:.6g}">{_text(shown)}</td>' if number else f"<td>{_text(shown)}</td>"
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from .commands import benched, catalogue, generated, grammars, judged, probes, pushed, runs, shown, texts, verified, written
+from .commands import (
+    benched,
+    catalogue,
+    generated,
+    grammars,
+    judged,
+    probes,
+    pushed,
+    runs,
+    shown,
+    texts,
+    verified,
+    written,
+)
 from .group import Rhm
 
 
