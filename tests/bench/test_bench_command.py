@@ -133,6 +133,16 @@ def test_for_a_cluster_the_commands_are_printed_and_said_how_to_go_on(tmp_path):
     assert not (tmp_path / "lstm.json").exists()
 
 
+def test_a_strangers_class_gets_its_row(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    found = bench("odd_models:Good", "--tasks", "climb,depth", "--out", tmp_path)
+    assert found.exit_code == 0, found.output
+    record = read_record(tmp_path / "odd_models-Good.json")
+    assert record["architecture"]["model_type"] == "odd_models:Good"
+    largest = [cell for cell in record["tasks"]["climb"]["cells"] if cell["num_train"] == 24 and not cell["spread"]]
+    assert all(cell["oracle"] in range(5) for cell in largest)
+
+
 def test_interrupted_it_says_how_to_go_on(tmp_path, monkeypatch):
     from rhm_hf.bench import conducting
 
