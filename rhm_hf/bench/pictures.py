@@ -12,6 +12,7 @@ from .tables import CONVERGED
 
 
 LABELS = {"kl": "KL (nats per token)", "error_gap": "error above Bayes"}
+THEORIES = {"transformer": "^", "deep": "^", "masked": "^", "cnn": "v"}  # whose P of a level is marked, and how
 DECADES = 3.0  # of the axis of distances, below the first line
 
 
@@ -45,13 +46,29 @@ def draw_records(records: Sequence[Mapping[str, Any]], path: str | Path) -> None
         settings |= {"ylabel": LABELS[task["measure"]], "ylim": (low, None)}
         finish(ax, f"{name}: {task['grammar']}, {task['task']}", "lines", **settings)
         few_ticks(ax, sizes)
+        _mark_theory(ax, line["theory"], sizes)
     members = max(len(task["lines"]) for record in records for task in record["tasks"].values())
-    text = f"{records[0]['suite']}: {members} grammars or samples a point; bars: standard error over them. Dashed: "
-    text += (
-        "the exact loss of the best model that sees so much (dotted: counted n-grams). Hollow: runs ended by steps."
+    text = (
+        f"{records[0]['suite']}: {members} grammars or samples a point; bars: standard error over them. Dashed: the "
     )
+    text += (
+        "exact loss of the best model that sees so much (dotted: counted n-grams). Hollow: some runs ended by their "
+    )
+    text += "steps. Triangles: P of theory, by level (down: a CNN)."
     note(figure, text)
     figure.savefig(path)
+
+
+def _mark_theory(ax: Any, predicted: Mapping[str, Mapping[str, float]], sizes: Sequence[int]) -> None:
+    """Triangles below at the P of theory within the ladder, a level each."""
+    across = ax.get_xaxis_transform()
+    for step, laws in predicted.items():
+        for name, marker in THEORIES.items():
+            if sizes[0] <= laws.get(name, 0) <= sizes[-1]:
+                place = laws[name], 0.1 if marker == "v" else 0.03  # of a CNN above, as several may be at one P
+                ax.plot(*place, marker, color="0.35", markersize=4, transform=across)
+                beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 6}
+                ax.annotate(step.split()[-1], place, xycoords=across, color="0.35", **beside)
 
 
 def _rows(task: Mapping[str, Any]) -> list[dict[str, Any]]:
