@@ -53,6 +53,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the sam
     from .models.hierarchical_unet.modeling_hierarchical_unet import HierarchicalUNetForMaskedLM
     from .models.locally_connected.configuration_locally_connected import LocallyConnectedConfig
     from .models.locally_connected.modeling_locally_connected import LocallyConnectedForSequenceClassification
+    from .models.lstm.configuration_lstm import LSTMConfig
+    from .models.lstm.modeling_lstm import LSTMForCausalLM, LSTMForSequenceClassification
     from .models.ngram.configuration_hierarchical_ngram import HierarchicalNGramConfig
     from .models.ngram.configuration_ngram import NGramConfig
     from .models.ngram.modeling_hierarchical_ngram import HierarchicalNGramForCausalLM
@@ -84,6 +86,9 @@ _EXPORTS = {  # public name -> the submodule that defines it; "" where it is a s
     "HierarchicalUNetConfig": "models.hierarchical_unet.configuration_hierarchical_unet",
     "HierarchicalUNetForMaskedLM": "models.hierarchical_unet.modeling_hierarchical_unet",
     "IsingParameters": "grammar",
+    "LSTMConfig": "models.lstm.configuration_lstm",
+    "LSTMForCausalLM": "models.lstm.modeling_lstm",
+    "LSTMForSequenceClassification": "models.lstm.modeling_lstm",
     "LayeredParameters": "grammar",
     "LocallyConnectedConfig": "models.locally_connected.configuration_locally_connected",
     "LocallyConnectedForSequenceClassification": "models.locally_connected.modeling_locally_connected",
@@ -145,6 +150,9 @@ __all__ = [  # written out, as type checkers ask for
     "HierarchicalUNetConfig",
     "HierarchicalUNetForMaskedLM",
     "IsingParameters",
+    "LSTMConfig",
+    "LSTMForCausalLM",
+    "LSTMForSequenceClassification",
     "LayeredParameters",
     "LocallyConnectedConfig",
     "LocallyConnectedForSequenceClassification",

@@ -60,6 +60,15 @@ MODELS = (
         {"AutoModelForCausalLM": "AttentionOnlyForCausalLM", "AutoModelForMaskedLM": "AttentionOnlyForMaskedLM"},
     ),
     ModelFamily(
+        "lstm",
+        "rhm_hf.models.lstm",
+        "LSTMConfig",
+        {
+            "AutoModelForCausalLM": "LSTMForCausalLM",
+            "AutoModelForSequenceClassification": "LSTMForSequenceClassification",
+        },
+    ),
+    ModelFamily(
         "fully_connected",
         "rhm_hf.models.fully_connected",
         "FullyConnectedConfig",

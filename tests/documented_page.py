@@ -35,6 +35,7 @@ RUN = (
 SMALL = {  # command -> what is added to it
     "rhm train": RUN,
     "rhm sweep": RUN,
+    "rhm bench": "--tiny --tasks climb --num-workers 1",
     "rhm kl": "--num_sentences 64",
     "rhm context": "--num_windows 8",
     "rhm correlations": "--num_sentences 64 --max_distance 4",
@@ -45,6 +46,7 @@ SMALL = {  # command -> what is added to it
     "rhm representation_probe": "--num_sentences 16",
 }
 LISTED = {  # the beginning of a command -> why it is not run
+    "rhm bench --compare docs/bench": "records of the repository: tests/bench reads them",
     "pip install": "changes the environment",
     "hf upload": "the Hub",
     "sbatch": "a Slurm cluster",

@@ -5,7 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from .commands import catalogue, generated, grammars, judged, probes, pushed, runs, shown, texts, verified, written
+from .commands import (
+    benched,
+    catalogue,
+    generated,
+    grammars,
+    judged,
+    probes,
+    pushed,
+    runs,
+    shown,
+    texts,
+    verified,
+    written,
+)
 from .group import Rhm
 
 
@@ -59,7 +72,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         probes.belief_probe,
         probes.representation_probe,
     ),
-    "Training and data": (runs.train, runs.sweep, runs.export, pushed.push),
+    "Training and data": (runs.train, runs.sweep, benched.bench, runs.export, pushed.push),
     "Results": (written.status, written.plot, written.report),
     "What there is": (catalogue.families, catalogue.metrics, catalogue.tasks),
 }

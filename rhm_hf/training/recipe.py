@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.provenance import is_rules_file, named_grammar
 from ..grammar import Grammar, Source
+from . import plugins
 from .arguments import Arguments, parse_sweep
 from .arguments.command_line import Parser
 from .arguments.values import did_you_mean
@@ -208,7 +209,10 @@ class KeptRun:
         from ..judging.loading import load_model
 
         logging.disable_progress_bar()
-        return load_model(str(Path(self.arguments.training.output_dir) / "model"))
+        folder, model_type = str(Path(self.arguments.training.output_dir) / "model"), self.arguments.model.model_type
+        if ":" in model_type:  # no Auto class knows it
+            return plugins.model_class(model_type).from_pretrained(folder)
+        return load_model(folder)
 
     def corpus(self) -> "CharCorpus":
         """The text that the run was trained on."""

@@ -33,6 +33,8 @@ def test_trainable_models_are_registered(tmp_path):
     assert done.stdout.split() == [
         "AttentionOnlyForCausalLM",
         "AttentionOnlyForMaskedLM",
+        "LSTMForCausalLM",
+        "LSTMForSequenceClassification",
         "FullyConnectedForSequenceClassification",
         "HierarchicalCNNForSequenceClassification",
         "LocallyConnectedForSequenceClassification",

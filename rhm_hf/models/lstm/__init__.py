@@ -1,0 +1,1 @@
+"""Long short-term memory: the recurrent network that attention is measured against."""
