@@ -63,11 +63,12 @@ measure.compute(data=rhm_hf.Grammar.from_name("{DEFAULT_NAME}").sample(8192))  #
 ## What comes out
 
 For every distance: `correlation` C~(t), `correlation_stderr`, `noise_floor`, `signal` (U_t, an unbiased estimate of
-C~^2 from two interleaved halves of the text; it may be negative), `signal_stderr`, `operator_norm` (the largest
-singular value of C), `num_pairs`. Errors are a jackknife over blocks of the text: its pairs are not independent. Then
-`effective_context` with `effective_context_is_bound` (True where no measured distance falls below the floor),
-`exponent`, the β of C~ ~ t^-β fitted to the signal over `fit_range`, its `exponent_interval` (95 %, jackknife over
-blocks), `vocab_size`, `num_tokens`.
+C~^2 from two interleaved halves of the text; it may be negative), `signal_stderr`, `signal_interval` (95 %, of C~^2
+without noise; where the signal is about the noise, the signal with two errors around it is not one), `operator_norm`
+(the largest singular value of C), `num_pairs`. Errors are a jackknife over blocks of the text: its pairs are not
+independent. Then `effective_context` with `effective_context_is_bound` (True where no measured distance falls below
+the floor), `exponent`, the β of C~ ~ t^-β fitted to the signal over `fit_range`, its `exponent_interval` (95 %,
+jackknife over blocks), `vocab_size`, `num_tokens`.
 
 ## Example
 

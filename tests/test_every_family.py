@@ -4,8 +4,11 @@
 list as well.
 """
 
+import contextlib
+import copy
 import json
 import math
+import pickle
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -14,6 +17,7 @@ import palindromes  # noqa: F401  registers the family
 import pytest
 import torch
 from datasets import load_dataset
+from datasets.fingerprint import Hasher
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 from typer.testing import CliRunner
 
@@ -610,3 +614,18 @@ def test_every_family_has_everything_or_says_why_not(check, family, tmp_path):
     with pytest.raises(NotSupported, match="does not exist for") as refusal:
         check(world, tmp_path)
     assert world.source.name in str(refusal.value)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_used_source_is_a_fresh_one_to_whoever_hashes_pickles_or_copies_it(family):
+    used = source_of(family)
+    tokens = used.sample(2, sampling="iid")
+    for use in (lambda: used.entropy, lambda: next_token_probs(used, tokens), lambda: used.derivations(1)):
+        with contextlib.suppress(NotSupported):
+            use()
+    fresh = Grammar.from_name(FAMILIES[family], rules_seed=0 if "pcfg" in FAMILIES[family] else 1)
+    assert pickle.dumps(used) == pickle.dumps(fresh)
+    assert Hasher.hash(used) == Hasher.hash(fresh)
+    for other in (pickle.loads(pickle.dumps(used)), copy.deepcopy(used)):
+        assert other == fresh
+        assert other.name == fresh.name

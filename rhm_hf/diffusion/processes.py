@@ -264,8 +264,18 @@ def checked_symbols(name: str, tokens: Any, process: DiscreteDiffusion) -> torch
 
 
 def categorical(log_probs: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-    """One index for every law along the last axis, by its cumulated sum; never one of probability 0."""
+    """One index for every law along the last axis, by its cumulated sum; never one of probability 0.
+
+    Raises:
+        `ValueError`: where there is no law: NaN, which would be drawn as symbol 0, or no symbol of any probability.
+    """
     summed = log_probs.double().exp().cumsum(-1)
+    total = summed[..., -1]
+    if not (total.isfinite() & (total > 0)).all():
+        raise ValueError(
+            "the model has no law where a token is to be drawn: its logits are NaN or infinite, or all -inf; its "
+            "weights are broken (training diverged?), or too large for their dtype"
+        )
     shape = (*log_probs.shape[:-1], 1)
     uniform = torch.rand(shape, dtype=torch.float64, device=log_probs.device, generator=generator)
     return (summed <= uniform * summed[..., -1:]).sum(-1)

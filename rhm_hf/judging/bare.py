@@ -28,12 +28,23 @@ def bare_model(model: torch.nn.Module) -> torch.nn.Module:
     if not isinstance(model, torch.nn.Module):
         raise ValueError(f"model is a {type(model).__name__}: pass a model, a directory or a Hub id")
     *_, model = unwrapping(model)
+    name, inner = type(model).__name__, _model_inside(model)
     if not hasattr(getattr(model, "config", None), "get_text_config"):
         raise ValueError(
-            f"model is a {type(model).__name__} without a configuration of transformers (model.config): its ids and "
-            "special ids cannot be told; pass a PreTrainedModel"
+            f"model is a {name} without a configuration of transformers (model.config): its ids and special ids "
+            f"cannot be told; pass {inner or 'a PreTrainedModel'}"
         )
+    if not hasattr(model, "device"):
+        raise ValueError(f"model is a {name}, no model of transformers: pass {inner or 'a PreTrainedModel'}")
     return model
+
+
+def _model_inside(model: torch.nn.Module) -> str | None:
+    """What a home-made wrapper holds, for messages."""
+    from transformers import PreTrainedModel
+
+    held = ((name, module) for name, module in model.named_modules() if name and isinstance(module, PreTrainedModel))
+    return next((f"what is in it, the {type(module).__name__} .{name}" for name, module in held), None)
 
 
 def unwrapping(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
@@ -49,14 +60,26 @@ def has_adapters(model: torch.nn.Module) -> bool:
     return "base_model" in model._modules and hasattr(model, "peft_config") and hasattr(model, "get_base_model")
 
 
-def _inside(model: torch.nn.Module) -> torch.nn.Module:
-    from accelerate.utils import extract_model_from_parallel
+def is_home_made(model: torch.nn.Module) -> bool:
+    """Whether this is a wrapper of no library that is known: a model at `.module`, as DDP has it, and no `config`."""
+    has_module = isinstance(getattr(model, "module", None), torch.nn.Module) and not hasattr(model, "config")
+    return has_module and _extracted(model) is model
 
-    model = extract_model_from_parallel(model, keep_torch_compile=False)
+
+def _inside(model: torch.nn.Module) -> torch.nn.Module:
+    if is_home_made(model):
+        return model.module
+    model = _extracted(model)
     if not has_adapters(model):
         return model
     learns_prompt = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
     return model if learns_prompt else model.get_base_model()
+
+
+def _extracted(model: torch.nn.Module) -> torch.nn.Module:
+    from accelerate.utils import extract_model_from_parallel
+
+    return extract_model_from_parallel(model, keep_torch_compile=False)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def stated_limit(model: torch.nn.Module) -> tuple[str, int] | None:
     if not found:
         return None
     name, limit = min(found, key=lambda entry: entry[1])
-    return name, limit - reserved_positions(model, limit)
+    return config.attribute_map.get(name, name), limit - reserved_positions(model, limit)
 
 
 def check_stated_limit(model: torch.nn.Module, length: int, what: str = "this grammar's sentences need") -> None:

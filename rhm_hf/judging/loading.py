@@ -95,7 +95,12 @@ def load_model(path: str, device: "torch.device | None" = None) -> "PreTrainedMo
 def _load_whole(path: str):
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(path)
+    try:
+        config = transformers.AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        where = "is a directory without a readable config.json" if Path(path).is_dir() else "is no directory here"
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"no model can be loaded from {path!r}: it {where}, and {reason}") from error
     wanted = config.architectures or []
     known = {auto: _class_of(config, auto) for auto in AUTO_CLASSES}
     known = {auto: cls for auto, cls in known.items() if cls is not None}

@@ -84,7 +84,7 @@ class ModelIds:
 
 def _num_ids(model) -> int:
     config = model.config.get_text_config()
-    head = model.get_output_embeddings()
+    head = getattr(model, "get_output_embeddings", lambda: None)()
     return head.weight.shape[0] if getattr(head, "weight", None) is not None else config.vocab_size
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ..grammar import NotSupported
-from .bare import bare_model, evaluating, has_adapters, unwrapping
+from .bare import bare_model, evaluating, has_adapters, is_home_made, unwrapping
 from .limits import check_stated_limit, stated_limit
 from .probing import NoLaw, Probe, probe_ids
 
@@ -165,7 +165,7 @@ def read_model(
         lengths = _lengths(length or fixed, limit)
         probe = _first_that_runs(bare, probe_ids(bare, ids), lengths, kwargs)
         for wrapper in unwrapping(model):
-            if has_adapters(wrapper) and wrapper is not bare:
+            if (has_adapters(wrapper) or is_home_made(wrapper)) and wrapper is not bare:
                 probe.check_same(wrapper)
         kind = _kind(bare, probe, read_as)
         if kind == "causal":
@@ -270,6 +270,8 @@ def _kind(model: torch.nn.Module, probe: Probe, read_as: str) -> str:
             "labels of tokens, and no law of them"
         )
     masked, causal = (in_mapping(model, auto) for auto in ("AutoModelForMaskedLM", "AutoModelForCausalLM"))
+    if not masked and not causal and in_mapping(model, "AutoModelForTokenClassification"):
+        raise ValueError(f"model is a {name}, which labels tokens: its logits are no law of them")
     if read_as == "causal" or (read_as in ("auto", "tokens") and not (masked and not causal)):
         leak = probe.leak()
         if leak is None:

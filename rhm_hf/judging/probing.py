@@ -127,7 +127,13 @@ class Probe:
 
     def check_same(self, model: torch.nn.Module) -> None:
         """Refuses a wrapper whose logits are not those of the model inside."""
-        moved = float(distance(self.again(self.inputs, model), self.logits).max())
+        try:
+            moved = float(distance(self.again(self.inputs, model), self.logits).max())
+        except (TypeError, AttributeError, RuntimeError) as error:
+            raise ValueError(
+                f"the {type(model).__name__} around the {type(self.model).__name__} does not read ids as that does "
+                f"({type(error).__name__}: {str(error)[:100]}): pass the model that is to be judged"
+            ) from error
         if moved > self.tolerance(same_shape=False):
             raise ValueError(
                 f"the model inside the {type(model).__name__} gives other logits than the whole (by {moved:.2g}): "

@@ -4,12 +4,14 @@ It is kept beside the models, not in them: a model that was used pickles, copies
 """
 
 import weakref
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
 
+SMALL = 2**20  # bytes: so many are read again at every call
 _KEPT: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -33,6 +35,9 @@ def derived(model: torch.nn.Module, what: str, names: Iterable[str], make: Calla
 
 
 def _state(buffer: torch.Tensor) -> Any:
-    if buffer.is_inference():  # which has no version; it can change in inference mode only
-        return buffer.cpu().numpy().tobytes()
-    return buffer.data_ptr(), buffer._version
+    """The version of a buffer, which counts what PyTorch knows of, and its content, which `.data.copy_` and numpy's
+    views change without being counted: of small buffers in memory, as rules are, and where there is no version."""
+    if buffer.is_inference():
+        return zlib.crc32(buffer.cpu().contiguous().numpy())
+    is_read = buffer.device.type == "cpu" and buffer.nbytes <= SMALL
+    return buffer.data_ptr(), buffer._version, zlib.crc32(buffer.detach().contiguous().numpy()) if is_read else None

@@ -53,7 +53,11 @@ class LawPreTrainedModel(ReadableWeights, PreTrainedModel):
         """Logs of laws over the symbols, padded with -inf to all `width` ids."""
         return F.pad(probs.log(), (0, width - probs.shape[-1]), value=-math.inf)
 
-    def _check_ids(self, input_ids: torch.Tensor) -> None:
+    def _checked(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Ids `(batch, length)` of the vocabulary as int64, from any integers (rows of `datasets` may be uint16)."""
+        if input_ids.dtype == torch.bool or input_ids.is_floating_point() or input_ids.is_complex():
+            raise ValueError(f"input_ids has dtype {input_ids.dtype}: ids are integers")
+        input_ids = input_ids.long()
         if input_ids.ndim != 2 or input_ids.shape[1] == 0:
             raise ValueError(
                 f"input_ids has shape {tuple(input_ids.shape)}: it must be (batch, length) with at least one id, such "
@@ -66,6 +70,7 @@ class LawPreTrainedModel(ReadableWeights, PreTrainedModel):
                     f"input_ids holds {lowest if lowest < 0 else highest}, out of range: this model has ids 0 to "
                     f"{self.config.vocab_size - 1}"
                 )
+        return input_ids
 
     def _visible(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Which ids the mask shows, bool `(batch, length)`; all of them without one."""
@@ -158,7 +163,7 @@ class LawForCausalLM(LawPreTrainedModel, WholePrefixGenerationMixin):
             `CausalLMOutput` with `logits` `(batch, length, vocab_size)`; `loss` in nats per label.
         """
         config, length = self.config, self.config.sentence_length
-        self._check_ids(input_ids)
+        input_ids = self._checked(input_ids)
         skipped = self._skipped(input_ids, attention_mask)
         visible = self._align(self._visible(input_ids, attention_mask), skipped, beyond=0).bool()
         if (visible[:, 1:] & ~visible[:, :-1]).any():

@@ -10,12 +10,14 @@ import pytest
 import torch
 from exact_chain import Chain
 from small_grammars import all_sentences
+from transformers import BertConfig, BertForMaskedLM
 
 from rhm_hf import Grammar, RHMForMaskedLM
 from rhm_hf.diffusion import (
     ExactDenoiser,
     MaskedDiffusion,
     UniformDiffusion,
+    denoise,
     judge_samples,
     one_step_kl,
     reveal_log_probs,
@@ -299,3 +301,29 @@ def test_mistakes_are_named():
         sample_revealing(TINY, MaskedDiffusion(3), 1, 4, 0)
     with pytest.raises(ValueError, match="steps=0"):
         sample_ancestral(TINY, MaskedDiffusion(3), 1, 4, 0)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("calls", [0, 2])
+def test_what_is_no_law_is_never_drawn_as_symbol_0(broken, calls):
+    """Not even where a model breaks after it was first looked at."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = BertForMaskedLM(BertConfig(vocab_size=11, max_position_embeddings=8, **sizes)).eval()
+    count, process = [0], MaskedDiffusion(8)
+
+    def breaks(module, args, output):
+        count[0] += 1
+        if count[0] > calls:
+            output.logits[..., :8] = broken
+
+    model.register_forward_hook(breaks)
+    hidden = torch.full((4, 8), process.mask_token_id)
+    for draw in (
+        lambda: sample_ancestral(model, process, 16, 8, 8),
+        lambda: sample_revealing(model, process, 16, 8),
+        lambda: sample_revealing(model, process, 16, 8, order="confidence"),
+        lambda: denoise(model, process, hidden, 1.0, 8),
+    ):
+        count[0] = 0
+        with pytest.raises(ValueError, match="no law where a token is to be drawn"):
+            draw()

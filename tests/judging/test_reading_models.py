@@ -141,6 +141,48 @@ def test_a_masked_model_is_one_whatever_is_around_it_and_however_it_is_named(aro
     assert (found["read_as"], found["bos"]) == ("masked", 16)
 
 
+class Around(torch.nn.Module):
+    """A wrapper as people write them, around `.module` as DDP has it."""
+
+    def __init__(self, module, change=lambda logits: logits, **kept):
+        super().__init__()
+        self.module, self.change = module, change
+        for name, value in kept.items():
+            setattr(self, name, value)
+
+    def forward(self, *args, **kwargs):
+        out = self.module(*args, **kwargs)
+        out.logits = self.change(out.logits)
+        return out
+
+
+def test_wrappers_of_no_library_are_looked_into_where_they_change_nothing():
+    model = bert()
+    assert kl_divergence(Around(model), GRAMMAR, ROWS) == kl_divergence(model, GRAMMAR, ROWS)
+    with pytest.raises(ValueError, match="gives other logits than the whole"):
+        kl_divergence(Around(model, lambda logits: 2 * logits), GRAMMAR, ROWS)
+    with pytest.raises(ValueError, match="around the BertForMaskedLM does not read ids as that does"):
+        kl_divergence(Around(model, lambda logits: logits.nonsense), GRAMMAR, ROWS)
+    with pytest.raises(ValueError, match=r"no model of transformers: pass what is in it, .*\.module"):
+        kl_divergence(Around(model, config=model.config), GRAMMAR, ROWS)
+
+
+def test_shards_of_one_process_are_read_like_the_whole(tmp_path):
+    import torch.distributed as distributed
+    from torch.distributed.fsdp import fully_shard
+
+    model = bert()
+    plain = kl_divergence(model, GRAMMAR, ROWS)["kl"]
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        assert kl_divergence(torch.nn.parallel.DistributedDataParallel(model), GRAMMAR, ROWS)["kl"] == plain
+        sharded = copy.deepcopy(model)
+        fully_shard(sharded)
+        assert kl_divergence(sharded, GRAMMAR, ROWS)["kl"] == pytest.approx(plain, rel=1e-5)
+    finally:
+        distributed.destroy_process_group()
+
+
 def test_a_compiled_oracle_has_no_divergence():
     for cls in (RHMForMaskedLM, RHMForCausalLM):
         compiled = torch.compile(cls.from_grammar(GRAMMAR), backend="eager")
@@ -213,6 +255,9 @@ def test_sequence_to_sequence_models_base_models_and_others_are_refused_in_a_sen
         kl_divergence(classifier, GRAMMAR, ROWS)
     with pytest.raises(ValueError, match="2 logits at every place and reads 19 ids"):
         kl_divergence(made(BertForTokenClassification, BertConfig(**SMALL)), GRAMMAR, ROWS)
+    as_many_labels = made(BertForTokenClassification, BertConfig(**SMALL, num_labels=19))
+    with pytest.raises(ValueError, match="labels tokens: its logits are no law"):
+        kl_divergence(as_many_labels, GRAMMAR, ROWS)
     with pytest.raises(ValueError, match="without a configuration"):
         read_model(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="model is a str"):
@@ -259,7 +304,7 @@ def test_random_models_are_refused_unless_their_seed_is_set():
 def test_limits_under_other_names_and_short_contexts():
     mpt = MptConfig(vocab_size=19, d_model=16, n_heads=2, n_layers=2, max_seq_len=6, **IDS)
     assert read_model(made(MptForCausalLM, mpt)).longest == 6
-    with pytest.raises(ValueError, match=r"at most 5 ids \(n_positions\)|at most 5 ids"):
+    with pytest.raises(ValueError, match=r"at most 5 ids \(n_positions\)"):
         synonym_sensitivity(gpt2(positions=5), GRAMMAR, ROWS)
     text = np.random.default_rng(0).integers(0, 16, 400)
     for paired in (False, True):  # BOS, and the last position, which no label taught to predict
@@ -368,6 +413,12 @@ def test_directories_are_loaded_as_what_their_weights_are(tmp_path):
     loaded = load_model(str(tmp_path / "adapter"))
     expected = kl_divergence(adapted, GRAMMAR, ROWS)["kl"]
     assert kl_divergence(loaded, GRAMMAR, ROWS)["kl"] == pytest.approx(expected)
+
+
+def test_a_place_without_a_model_is_named(tmp_path):
+    for place, what in ((tmp_path, "a directory without a readable config"), (tmp_path / "none", "no directory here")):
+        with pytest.raises(ValueError, match=f"no model can be loaded from .*it is {what}"):
+            load_model(str(place))
 
 
 def test_a_model_overwritten_in_place_is_loaded_anew_even_with_its_old_times(tmp_path):

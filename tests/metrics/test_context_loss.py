@@ -302,6 +302,10 @@ def test_rows_of_an_rhm_dataset_are_judged_as_they_are(tmp_path):
     assert result["context_lengths"] == [0, 1, 2, 3, 4, 6, 7]
     expected = plain_losses(model, np.array(rows["input_ids"]), [16], result["context_lengths"], paired=False)
     assert np.allclose(result["loss"], expected.mean(0), rtol=1e-5)
+    assert load_metric("context_loss").compute(input_ids=rows, model=model, windows="rows") == result
+    for wrong, what in ((DatasetDict({"test": rows}), "several splits"), (rows.to_iterable_dataset(), "streaming")):
+        with pytest.raises(ValueError, match=f"input_ids is a .*{what}"):
+            load_metric("context_loss").compute(input_ids=wrong, model=model, windows="rows")
 
 
 def test_tokens_hidden_in_place_do_not_matter_and_the_others_keep_their_positions():

@@ -135,6 +135,20 @@ def test_generation_reads_the_whole_prefix_whatever_is_asked(asked):
     assert torch.equal(trained.generate(torch.full((3, 1), BOS), do_sample=False, use_cache=True), plain)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int32])
+def test_ids_of_all_integer_types_are_read_alike(dtype):
+    """Rows of a dataset come in the smallest type that holds a symbol, which special ids may exceed."""
+    for model, ids in (
+        (RHMForCausalLM, joined(BOS, None, PAD)),
+        (RHMForMaskedLM, joined(MASK, None, rows=ROWS[:, 1:])),
+    ):
+        oracle = model.from_grammar(GRAMMAR)
+        assert torch.equal(oracle(ids.to(dtype)).logits, oracle(ids).logits)
+        for wrong in (torch.float32, torch.bool):
+            with pytest.raises(ValueError, match="ids are integers"):
+                oracle(ids.to(wrong))
+
+
 # State.
 
 
@@ -158,6 +172,20 @@ def test_an_oracles_law_and_grammar_follow_its_buffers(cls, assign, tmp_path):
     assert Grammar.from_pretrained(tmp_path) == other()
     model.load_state_dict(cls.from_grammar(GRAMMAR).state_dict())
     assert model.grammar.name == GRAMMAR.name
+
+
+@pytest.mark.parametrize("how", ["data", "numpy"])
+def test_laws_follow_changes_that_pytorch_does_not_count(how):
+    """Averages of weights and collectives write to `.data`; what is written to a numpy view has no version."""
+    model, wanted = RHMForCausalLM.from_grammar(GRAMMAR), RHMForCausalLM.from_grammar(other())
+    model(ROWS)
+    for name, buffer in wanted.named_buffers():
+        own = dict(model.named_buffers())[name]
+        version = own._version
+        own.data.copy_(buffer) if how == "data" else np.copyto(own.numpy(), buffer.numpy())
+        assert own._version == version
+    assert torch.equal(model(ROWS).logits, wanted(ROWS).logits)
+    assert model.grammar == other()
 
 
 def test_n_grams_follow_their_buffers():

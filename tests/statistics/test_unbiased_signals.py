@@ -7,9 +7,10 @@ import pytest
 
 from rhm_hf import Grammar
 from rhm_hf.statistics import compare_correlations, exact_correlation, token_correlations
+from rhm_hf.statistics.intervals import student
 from rhm_hf.statistics.pairs.decay import context_interval, power_law
 from rhm_hf.statistics.pairs.pair_laws import PairLaw
-from rhm_hf.statistics.pairs.products import LawStack, Products, distinct_rows_square
+from rhm_hf.statistics.pairs.products import LawStack, Products, ProductSum, distinct_rows_square
 
 
 TINY = Grammar.from_name("v4-m2-s2-L3")
@@ -67,6 +68,7 @@ def test_all_sentences_of_a_grammar_have_its_correlations_and_no_error():
     np.testing.assert_allclose(found.signal, exact_correlation(TINY, DISTANCES) ** 2, rtol=1e-9)
     assert found.effective_context == 7
     assert found.effective_context_interval() == (7, np.inf)
+    np.testing.assert_array_equal(found.signal_interval(), np.stack([found.signal] * 2, 1))
     assert (found.signal_stderr == 0).all()
     assert (found.correlation_stderr == 0).all()
 
@@ -134,14 +136,64 @@ def test_terms_of_the_variance_against_known_noise():
 
 
 def test_interval_of_the_context_by_hand():
-    distances, signal, stderr = np.array([1, 2, 4, 8]), np.array([8.0, 4.0, 2.0, 0.1]), np.full(4, 1e-9)
-    low, high = context_interval(distances, signal, stderr, np.ones(4), 30, 0.95)
+    distances, signal = np.array([1, 2, 4, 8]), np.array([8.0, 4.0, 2.0, 0.1])
+
+    def around(reach):
+        return np.stack([signal - reach, signal + reach], 1)
+
+    low, high = context_interval(distances, around(1e-9), np.ones(4))
     assert low == pytest.approx(high, rel=1e-6)
     assert 4 < low < 8
-    low, high = context_interval(distances, signal, np.array([0.1, 0.1, 2.0, 2.0]), np.ones(4), 30, 0.95)
+    low, high = context_interval(distances, around(np.array([0.2, 0.2, 4.0, 4.0])), np.ones(4))
     assert 2 < low < 4
     assert high == np.inf
-    assert context_interval(distances, signal, np.full(4, np.inf), np.ones(4), 30, 0.95) == (0, np.inf)
+    assert context_interval(distances, np.tile([0, np.inf], (4, 1)), np.ones(4)) == (0, np.inf)
+
+
+def test_a_score_interval_by_hand():
+    """The ends are the u that are `quantile` errors away, with the variance that they would have at u."""
+    linear, bilinear = np.array([0.3, 0.1]), np.array([[0.0, 0.5], [0.5, 0.0]])
+    sums = ProductSum(2.0, linear, bilinear, [])
+    value, noise, quantile = 2.0, 1.5, 2.1
+    weight = value**2 / (value**2 + 4 * 0.5)
+    slope = weight * (0.3 + 0.1) / value + (1 - weight) * 0.5 / noise
+    for u in sums.square_interval(value, noise, quantile):
+        assert abs(value - u) == pytest.approx(quantile * np.sqrt(0.5 + slope * u))
+    low, high = sums.square_interval(-0.4, noise, quantile)
+    assert low == 0
+    assert (-0.4 - high) ** 2 == pytest.approx(quantile**2 * (0.5 + 0.5 / noise * high))
+    assert sums.square_interval(-9.0, noise, quantile) == (0, 0)
+    with_all = sums.square_interval(value, 0.1 * noise, quantile, unseen=1e-9, kept=0.5)
+    assert with_all == pytest.approx((value, value), abs=1e-3)
+
+
+def test_intervals_of_a_signal_cover_it_where_it_is_about_the_noise():
+    """The plain one, value -/+ t errors, misses twice as often as it says: its error is small where the value is."""
+    grammar, distances = Grammar.from_name("v8-m2-s2-L3"), [4, 5, 6, 7]
+    exact = exact_correlation(grammar, distances) ** 2
+    covered, plain = [], []
+    for seed in range(150):
+        tokens = grammar.sample(512, seed=seed, sampling="unique")
+        found = token_correlations(tokens, distances, 8, population=grammar.num_sentences)
+        low, high = found.signal_interval().T
+        covered.append((low <= exact) & (exact <= high))
+        plain.append(np.abs(found.signal - exact) < student(0.95, 30) * found.signal_stderr)
+    assert 0.93 < np.mean(covered) < 0.985
+    assert np.mean(plain) < 0.9
+
+
+def test_intervals_of_signals_that_are_clear_of_the_noise_are_the_usual_ones():
+    rng = np.random.default_rng(5)
+    tokens = rng.integers(0, 3, 30_000)
+    tokens[1::2] = np.where(rng.random(15_000) < 0.8, tokens[::2], tokens[1::2])
+    found = token_correlations(tokens.reshape(-1, 2), [1], 3)
+    reach = student(0.95, 30) * found.signal_stderr
+    np.testing.assert_allclose(
+        found.signal_interval()[0], [found.signal[0] - reach[0], found.signal[0] + reach[0]], 0.02
+    )
+    assert found.signal_interval(0.5)[0, 0] > found.signal_interval()[0, 0]
+    few = token_correlations(tokens.reshape(-1, 2), [1], 3, num_blocks=2)
+    assert few.signal_interval().tolist() == [[0, np.inf]]
 
 
 def test_the_interval_of_an_exponent_holds_the_choice_of_range():

@@ -61,8 +61,8 @@ def loss_by_context(
     Args:
         model (`PreTrainedModel`): causal, or masked (it predicts the last token of a window from the n before it), on
             any device; see [`~rhm_hf.judging.models.read_model`].
-        input_ids (*optional*): [`~rhm_hf.data.CharText`], one sequence of token ids, or a sequence of them, each a
-            document, without special tokens.
+        input_ids (*optional*): [`~rhm_hf.data.CharText`], one sequence of token ids, a sequence of them, each a
+            document, without special tokens, or a `datasets.Dataset` with a column `input_ids`.
         texts (`str` or `Sequence[str]`, *optional*): instead, documents; each is tokenised as a whole, then cut.
         tokenizer (`PreTrainedTokenizerFast`, *optional*): for `texts`, and for the special ids of a masked model.
         max_context (`int`, *optional*): N. By default what the model has positions for, less one for a causal model

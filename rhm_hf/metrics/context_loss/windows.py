@@ -9,6 +9,7 @@ import torch
 
 from rhm_hf.checks import check_ids
 from rhm_hf.data import CharText
+from rhm_hf.data.reading import dataset_tokens
 from rhm_hf.metrics.path_check import refuse_paths
 
 
@@ -55,7 +56,8 @@ def as_documents(input_ids: Any = None, texts: str | Sequence[str] | None = None
     """Tokens given as such, or texts tokenised, each document as a whole and without special tokens.
 
     Args:
-        input_ids (*optional*): [`~rhm_hf.data.CharText`], one sequence of ids, or a sequence of them.
+        input_ids (*optional*): [`~rhm_hf.data.CharText`], one sequence of ids, a sequence of them, or a dataset with
+            a column `input_ids`.
         texts (`str` or `Sequence[str]`, *optional*): documents.
         tokenizer (`PreTrainedTokenizerFast`, *optional*): for texts.
     """
@@ -68,6 +70,8 @@ def as_documents(input_ids: Any = None, texts: str | Sequence[str] | None = None
             raise ValueError("texts= needs tokenizer=, the model's own")
         parts, characters = zip(*[_tokenised(text, tokenizer) for text in _texts(texts)], strict=True)
         return Documents(np.concatenate(parts), _offsets(parts), np.concatenate(characters))
+    if hasattr(input_ids, "column_names"):
+        input_ids = _rows_of(input_ids)
     input_ids = check_ids("input_ids", input_ids)
     one = len(input_ids) > 0 and np.ndim(input_ids[0]) == 0
     parts = [np.asarray(input_ids)] if one else [np.asarray(part) for part in input_ids]
@@ -77,6 +81,14 @@ def as_documents(input_ids: Any = None, texts: str | Sequence[str] | None = None
         raise ValueError("input_ids is empty: there is no token to predict")
     parts = [part for part in parts if len(part)] or [np.empty(0, dtype=np.int64)]
     return Documents(np.concatenate(parts), _offsets(parts), None)
+
+
+def _rows_of(dataset: Any) -> Any:
+    if not hasattr(dataset, "__len__"):
+        raise ValueError("input_ids is a streaming dataset: take(..) what fits into memory, or pass lists of ids")
+    if hasattr(dataset, "keys"):
+        raise ValueError(f"input_ids is a dataset of several splits: pass one, input_ids[{next(iter(dataset))!r}]")
+    return dataset_tokens(dataset, "input_ids")
 
 
 def refuse_padding(documents: Documents, config: Any) -> None:

@@ -46,7 +46,8 @@ def measure_correlations(
 
     Returns:
         `dict` of lists, one entry a distance: `distances`, `num_pairs`, `correlation`, `correlation_stderr`,
-        `noise_floor`, `signal`, `signal_stderr`, `operator_norm`, and where asked `mutual_information`; of numbers:
+        `noise_floor`, `signal`, `signal_stderr`, `signal_interval`, `operator_norm`, and where asked
+        `mutual_information`; of numbers:
         `effective_context` (t*), `effective_context_interval` and `effective_context_is_bound`, `exponent` (β),
         `exponent_interval`, which holds the choice of range, `exponent_statistical_interval` of this one, and
         `fit_range` (None where too few distances have a signal), `vocab_size`, `num_tokens`.
@@ -66,7 +67,8 @@ def measure_correlations(
     found = token_correlations(
         data, distances, vocab_size, anchor, center=center, population=population, num_blocks=num_blocks
     )
-    result = found.to_dict() | {"operator_norm": found.operator_norm.tolist()}
+    result = found.to_dict() | {"signal_interval": found.signal_interval().tolist()}
+    result["operator_norm"] = found.operator_norm.tolist()
     if mutual_information:
         result["mutual_information"] = found.mutual_information.tolist()
     try:

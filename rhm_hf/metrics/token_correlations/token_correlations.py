@@ -28,9 +28,9 @@ Args:
     Others: see `rhm_hf.metrics.token_correlations.measure_correlations`.
 Returns:
     `dict` with, for every distance, `distances`, `num_pairs`, `correlation`, `correlation_stderr`, `noise_floor`,
-    `signal`, `signal_stderr`, `operator_norm`, and `effective_context`, `effective_context_interval`,
-    `effective_context_is_bound`, `exponent`, `exponent_interval`, `exponent_statistical_interval`, `fit_range`,
-    `vocab_size`, `num_tokens`.
+    `signal`, `signal_stderr`, `signal_interval`, `operator_norm`, and `effective_context`,
+    `effective_context_interval`, `effective_context_is_bound`, `exponent`, `exponent_interval`,
+    `exponent_statistical_interval`, `fit_range`, `vocab_size`, `num_tokens`.
 Examples:
     >>> import rhm_hf, evaluate
     >>> measure = evaluate.load("token_correlations")

@@ -172,7 +172,7 @@ class _RHMBidirectional(RHMPreTrainedModel):
     def _sentences(self, input_ids, attention_mask) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The tokens of every row (0 where hidden; PAD beyond the end where lengths vary), which are hidden, and how
         many ids stand before them."""
-        self._check_ids(input_ids)
+        input_ids = self._checked(input_ids)
         config, length = self.config, self.config.sentence_length
         visible, width = self._visible(input_ids, attention_mask), input_ids.shape[1]
         skipped = self._skipped(input_ids, attention_mask)

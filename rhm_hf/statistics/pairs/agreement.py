@@ -12,9 +12,9 @@ import numpy as np
 
 from ...checks import check_number, checked
 from ..intervals import check_confidence, student
-from .correlations import MIN_BLOCKS, TokenCorrelations
+from .correlations import TokenCorrelations
 from .pair_laws import BlockTable, PairLaw, leaving_one_out
-from .products import Products
+from .products import MIN_BLOCKS, Products
 
 
 TOLERANCE = 0.1  # of the corpus's own signal

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ...checks import PositiveInt, check_array, check_integer, checked
-from ..intervals import check_confidence
+from ..intervals import check_confidence, student
 from .decay import (
     EffectiveContextCurve,
     PowerLawFit,
@@ -28,11 +28,8 @@ from .decay import (
 )
 from .pair_counts import PairCounts
 from .pair_laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
-from .products import Products, ProductSum, distinct_rows_square
+from .products import MIN_BLOCKS, distinct_rows_square, half_products
 from .token_inputs import count_tokens
-
-
-MIN_BLOCKS = 4  # two a half, for a jackknife of each
 
 
 class TokenCorrelations:
@@ -54,7 +51,8 @@ class TokenCorrelations:
             interleaved halves of the blocks; where only one block holds pairs, C~^2 - floor^2.
 
     Standard errors are those of the delete-one-block jackknife, infinite where there are fewer than four blocks: they
-    hold for text, whose pairs depend on each other, as long as blocks are much longer than that dependence.
+    hold for text, whose pairs depend on each other, as long as blocks are much longer than that dependence. Where U is
+    about the noise, its error depends on its own value: take [`TokenCorrelations.signal_interval`] for an interval.
     """
 
     @checked
@@ -79,7 +77,7 @@ class TokenCorrelations:
                 raise ValueError(f"population={population} must be at least the number of distinct rows, {rows:.0f}")
             self.unseen: float = 1 - (rows - 1) / (population - 1)
         self.noise_floor: np.ndarray = np.sqrt([law.noise * self.unseen for law in self._laws])
-        self._sums = [_half_products(table) for table in self._tables]
+        self._sums = [half_products(table) for table in self._tables]
         self.signal: np.ndarray = np.array([self._signal(i) for i in range(len(self._laws))])
         self.signal_stderr: np.ndarray = np.array([self._signal_stderr(i) for i in range(len(self._laws))])
         self.correlation_stderr: np.ndarray = np.array([self._correlation_stderr(i) for i in range(len(self._laws))])
@@ -99,8 +97,30 @@ class TokenCorrelations:
             return 0.0
         if sums is None or not len(sums.linear):
             return np.inf
-        variance = sums.variance(unseen, 1.0 if self.population is None else 0.5)
+        variance = sums.variance(unseen, self._kept)
         return float(np.sqrt(variance)) / self._laws[index].num_entries
+
+    @property
+    def _kept(self) -> float:
+        """How much of noise times noise U has: of distinct rows, where all pairs of blocks count, half."""
+        return 1.0 if self.population is None else 0.5
+
+    @checked
+    def signal_interval(self, confidence: float = 0.95) -> np.ndarray:
+        """`(distances, 2)`: where C~^2 lies; 0 to infinity where there are fewer than four blocks."""
+        freedom = min(len(table.occupied) for table in self._tables) - 2
+        quantile = student(check_confidence(confidence), max(freedom, 1))
+        found = np.tile([0.0, np.inf], (len(self._laws), 1))
+        for index, (law, sums) in enumerate(zip(self._laws, self._sums, strict=True)):
+            size, value = law.num_entries, self.signal[index]
+            if self.unseen == 0:
+                found[index] = value
+            elif sums is not None and len(sums.linear):
+                floor = self.noise_floor[index] ** 2
+                noise = floor if self.population is not None else max(self.correlation[index] ** 2 - value, floor / 5)
+                ends = sums.square_interval(size * value, size * noise, quantile, self.unseen, self._kept)
+                found[index] = np.array(ends) / size
+        return found
 
     def _correlation_stderr(self, index: int) -> float:
         table = self._tables[index]
@@ -157,13 +177,10 @@ class TokenCorrelations:
     def effective_context_interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """An interval of t*: up to where U exceeds floor^2 for sure, and up to where it may.
 
-        From Student's t intervals of U at every distance, by blocks; from 0 to infinity where there are fewer than
-        four blocks, and up to infinity where U may exceed the noise at the largest distance measured.
+        From the intervals of U at every distance, so that it covers at least what it says; from 0 to infinity where
+        there are fewer than four blocks, and up to infinity where U may exceed the noise at the largest distance.
         """
-        blocks = min(len(table.occupied) for table in self._tables)
-        return context_interval(
-            self.distances, self.signal, self.signal_stderr, self.noise_floor**2, blocks - 2, confidence
-        )
+        return context_interval(self.distances, self.signal_interval(confidence), self.noise_floor**2)
 
     @property
     def effective_context_is_bound(self) -> bool:
@@ -185,9 +202,8 @@ class TokenCorrelations:
             sizes_left = np.clip(1 - (sizes - 1) / (self.population - 1), 0, None)
         else:
             sizes_left = np.ones(len(sizes))
-        blocks = min(len(table.occupied) for table in self._tables)
         noise = noise / sizes[:, None] * sizes_left[:, None]
-        return context_curve(self.distances, self.signal, sizes, noise, self.signal_stderr, blocks - 2)
+        return context_curve(self.distances, self.signal, sizes, noise, self.signal_interval())
 
     # Decay.
 
@@ -330,16 +346,3 @@ def prefix_contexts(
     bounds = np.array([part.effective_context_is_bound for part in parts])
     intervals = np.array([part.effective_context_interval() for part in parts])
     return curve_of(sizes, contexts, bounds, parts[0].distances[0], intervals)
-
-
-def _half_products(table: BlockTable) -> ProductSum | None:
-    """<C_1, C_2> of two interleaved halves; without a variance of fewer than four blocks, None of a single one."""
-    if len(table.occupied) < 2:
-        return None
-    halves = table.halves
-    laws = [table.law(weights) for weights in halves]
-    if len(table.occupied) < MIN_BLOCKS:
-        value = laws[0].inner(laws[1]) * laws[0].unbiased * laws[1].unbiased
-        return ProductSum(value, np.empty(0), np.empty((0, 0)), [])
-    left_out = [[table.law(kept) for kept in leaving_one_out(weights)] for weights in halves]
-    return Products(laws, left_out).sum(np.ones((2, 2)))

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...checks import NonNegativeInt, checked
-from ..intervals import check_confidence, jackknife_interval, student, sub_ranges
+from ...checks import checked
+from ..intervals import jackknife_interval, sub_ranges
 
 
 @dataclass(frozen=True)
@@ -68,22 +68,12 @@ def last_above(distances: np.ndarray, signal: np.ndarray, noise: np.ndarray) -> 
     return float(np.exp(low + fraction * (high - low))), False
 
 
-def context_interval(
-    distances: np.ndarray,
-    signal: np.ndarray,
-    stderr: np.ndarray,
-    noise: np.ndarray,
-    freedom: int,
-    confidence: float,
-) -> tuple[float, float]:
-    """t* by the lower and by the upper ends of intervals of the signal at every distance."""
-    if freedom < 1 or not np.isfinite(stderr).all():
-        return 0.0, np.inf
-    reach = student(check_confidence(confidence), freedom) * stderr
-    low, (high, is_bound) = (
-        last_above(distances, signal - reach, noise)[0],
-        last_above(distances, signal + reach, noise),
-    )
+def context_interval(distances: np.ndarray, intervals: np.ndarray, noise: np.ndarray) -> tuple[float, float]:
+    """t* by the lower and by the upper ends of intervals `(distances, 2)` of the signal."""
+    low = last_above(distances, intervals[:, 0], noise)[0]
+    if not np.isfinite(intervals).all():
+        return low, np.inf
+    high, is_bound = last_above(distances, intervals[:, 1], noise)
     return low, np.inf if is_bound else high
 
 
@@ -93,10 +83,10 @@ def context_curve(
     signal: np.ndarray,
     sizes: np.ndarray,
     noise: np.ndarray,
-    stderr: np.ndarray | None = None,
-    freedom: NonNegativeInt = 0,
+    signal_intervals: np.ndarray | None = None,
 ) -> EffectiveContextCurve:
-    """t*(P) of a signal `(distances,)`, with its errors where there are any, against noise^2 `(sizes, distances)`."""
+    """t*(P) of a signal `(distances,)`, with its intervals `(distances, 2)` where it has, against noise^2 `(sizes,
+    distances)`."""
     distances, signal, sizes, noise = (np.asarray(array, float) for array in (distances, signal, sizes, noise))
     if not len(distances) or signal.shape != distances.shape:
         raise ValueError(
@@ -110,8 +100,11 @@ def context_curve(
         raise ValueError("sizes must hold finite numbers above 0")
     contexts, is_bound = np.array([last_above(distances, signal, row) for row in noise]).T
     intervals = None
-    if stderr is not None:
-        intervals = np.array([context_interval(distances, signal, stderr, row, freedom, 0.95) for row in noise])
+    if signal_intervals is not None:
+        ends = np.asarray(signal_intervals, float)
+        if ends.shape != (len(distances), 2):
+            raise ValueError(f"signal_intervals has shape {ends.shape}: it must be ({len(distances)}, 2)")
+        intervals = np.array([context_interval(distances, ends, np.broadcast_to(row, signal.shape)) for row in noise])
     return curve_of(sizes, contexts, is_bound.astype(bool), distances[0], intervals)
 
 
