@@ -293,7 +293,7 @@ def test_the_causal_oracle_gives_the_exact_entropies_of_every_position(window):
 
 
 def test_rows_of_an_rhm_dataset_are_judged_as_they_are(tmp_path):
-    from datasets import load_dataset
+    from datasets import DatasetDict, load_dataset
 
     sizes = {"train_size": 0, "validation_size": 0, "test_size": 50}
     rows = load_dataset("rhm", "v16-m4-s2-L3", cache_dir=tmp_path, **sizes)["test"]
