@@ -1,21 +1,26 @@
 """How often the intervals that the package reports hold the truth: `python -m benchmarks.coverage [--repeats 200]`.
 
-Every study draws data whose truth is known exactly, asks for the interval and counts. Where a result has a standard
-error only, the interval is mean -/+ t errors, with the degrees of freedom that its documentation gives. Intervals that
-hold the choice of range are to cover at least what they say.
+Those of statistics and curves are studied here, those of metrics and diffusion in `coverage_of_models.py`. A test
+(`tests/test_coverage_study.py`) finds every name with `stderr` or `interval` in the results of public functions and
+asks for its row. Every study draws data whose truth is known, asks for the interval and counts. Where a result has a
+standard error only, the interval is mean -/+ t errors, with the degrees of freedom that its documentation gives.
+Intervals that hold the choice of range, or answer with one of few places, are to cover at least what they say.
 """
 
 import argparse
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import torch
 
+from benchmarks import coverage_of_models
 from rhm_hf import Grammar, GrammarParameters
 from rhm_hf.metrics.context_loss import fit_decay, saturation
 from rhm_hf.statistics import (
     Accumulator,
+    TokenCorrelations,
     compare_correlations,
     envelope_exponent,
     exact_correlation,
@@ -23,6 +28,7 @@ from rhm_hf.statistics import (
     joint_law,
     local_exponents,
     mean_half_way_points,
+    prefix_contexts,
     synonym_exponent,
     token_correlations,
 )
@@ -66,12 +72,17 @@ def signals(seed: int) -> Found:
             grammar.sample(num, seed=seed, sampling=sampling), DISTANCES, 8, population=population
         )
         exact = exact_correlation(grammar, DISTANCES) ** 2
-        reach = student(0.95, 30) * found.signal_stderr
-        yield f"`signal_stderr`, {num} sentences, {sampling}", found.signal - reach, exact, found.signal + reach
+        which = f"{num} sentences, {sampling}"
+        yield from _of_signals(found, exact, which)
+        reach = student(0.95, 30) * found.correlation_stderr
+        low, high = found.correlation - reach, found.correlation + reach
+        yield f"`correlation_stderr`, {which}", low, _mean_correlation(num, sampling), high
         if sampling == "iid":
-            low, high = found.effective_context_interval()
-            truth = last_above(found.distances, exact, found.noise_floor**2)[0]
-            yield f"`effective_context_interval`, {num} sentences", low, truth, high
+            sizes = np.array([500, 4000])
+            low, high = found.effective_context_curve(sizes).intervals.T
+            noise = found.noise_floor**2 * num / sizes[:, None]
+            truth = np.array([last_above(found.distances, exact, row)[0] for row in noise])
+            yield "`effective_context_curve().intervals` (at least)", low, truth, high
             fit = found.fit(1, 2)
             beta = -math.log(exact[1] / exact[0]) / (2 * math.log(2))
             yield f"`fit().statistical_interval`, {num} sentences", *_around(fit.statistical_interval, beta)
@@ -79,12 +90,30 @@ def signals(seed: int) -> Found:
     distances = np.arange(1, 13)
     text = token_correlations(markov(20_000, 0.7, np.random.default_rng(seed)), distances, 4)
     exact = 0.7 ** (2.0 * distances) * 0.75 / 64
-    reach = student(0.95, 30) * text.signal_stderr
-    yield "`signal_stderr`, text of 20 000", text.signal - reach, exact, text.signal + reach
-    yield (
-        "`effective_context_interval`, text",
-        *_around(text.effective_context_interval(), last_above(distances, exact, text.noise_floor**2)[0]),
-    )
+    yield from _of_signals(text, exact, "text of 20 000")
+    tokens = markov(20_000, 0.7, np.random.default_rng(seed))
+    parts = prefix_contexts(tokens, [5000, 20_000], distances, 4)
+    floors = [token_correlations(tokens[:size], distances, 4, num_blocks=4).noise_floor for size in (5000, 20_000)]
+    truth = np.array([last_above(distances, exact, floor**2)[0] for floor in floors])
+    yield "`prefix_contexts().intervals` (at least)", parts.intervals[:, 0], truth, parts.intervals[:, 1]
+
+
+def _of_signals(found: TokenCorrelations, exact: np.ndarray, which: str) -> Found:
+    low, high = found.signal_interval().T
+    yield f"`signal_interval`, {which}", low, exact, high
+    reach = student(0.95, 30) * found.signal_stderr
+    yield f"`signal` -/+ t `signal_stderr` (no interval), {which}", found.signal - reach, exact, found.signal + reach
+    truth = last_above(found.distances, exact, found.noise_floor**2)[0]
+    yield f"`effective_context_interval` (at least), {which}", *_around(found.effective_context_interval(), truth)
+
+
+@cache
+def _mean_correlation(num: int, sampling: str) -> np.ndarray:
+    """What C~, noise included, is a measurement of: its own mean."""
+    grammar, options = Grammar.from_name(GRAMMAR), {"population": None if sampling == "iid" else 1024, "num_blocks": 4}
+    seeds = range(10**6, 10**6 + coverage_of_models.MANY // 100)
+    rows = (grammar.sample(num, seed=seed, sampling=sampling) for seed in seeds)
+    return np.mean([token_correlations(x, DISTANCES, 8, **options).correlation for x in rows], 0)
 
 
 def agreements(seed: int) -> Found:
@@ -100,12 +129,16 @@ def agreements(seed: int) -> Found:
         found = compare_correlations(*texts)
         reach = student(0.95, 60) * found.difference_stderr
         yield f"`difference_stderr`, {name}", found.difference - reach, truth, found.difference + reach
+    rows = [grammars[0].sample(512, seed=2 * seed + k, sampling="unique") for k in range(2)]
+    found = compare_correlations(*(token_correlations(x, (1, 2, 4), 8, population=1024) for x in rows))
+    reach = student(0.95, 60) * found.difference_stderr
+    yield "`difference_stderr`, one law, unique", found.difference - reach, np.zeros(3), found.difference + reach
     rng = np.random.default_rng(seed)
     corpus, generated = (token_correlations(markov(40_000, s, rng), range(1, 9), 4) for s in (0.6, 0.55))
     found = compare_correlations(generated, corpus)
     relative = (1 - (0.55 / 0.6) ** np.arange(1, 9)) ** 2
     truth = min(int(np.argmax(relative > 0.1)), found.t_res)
-    yield "`t_agree_interval`, two chains", found.t_agree_interval[0], truth, found.t_agree_interval[1]
+    yield "`t_agree_interval` (at least), two chains", found.t_agree_interval[0], truth, found.t_agree_interval[1]
 
 
 def _centred(law: np.ndarray) -> np.ndarray:
@@ -122,8 +155,10 @@ def contexts(seed: int) -> Found:
         rng = np.random.default_rng(seed)
         steps = noise * rng.normal(size=(rows, len(LENGTHS)))[:, ::-1].cumsum(1)[:, ::-1]
         sums = torch.from_numpy(1 + 2 * np.exp(-LENGTHS / 3.2) + steps + rng.normal(size=(rows, 1)))
-        found = saturation(LENGTHS, sums, torch.ones(rows, dtype=torch.float64), rows, seed=seed)
-        yield f"`n_sat_interval`, {rows} documents", found.interval[0], 23, found.interval[1]
+        counts = torch.ones(rows, dtype=torch.float64)
+        for name, relative, tolerance, truth in (("n_sat", False, 0.01, 23), ("n_sat_relative", True, 0.05, 11)):
+            found = saturation(LENGTHS, sums, counts, rows, tolerance, relative, seed)
+            yield f"`{name}_interval`, {rows} documents", *_around(found.interval, truth)
     for rows in (16, 64):
         rng = np.random.default_rng(seed)
         counts = rng.integers(1, 9, rows).astype(float)
@@ -132,6 +167,7 @@ def contexts(seed: int) -> Found:
         found = fit_decay(LENGTHS[1:], torch.from_numpy(losses * counts[:, None]), torch.from_numpy(counts))
         yield f"`gamma_statistical_interval`, {rows} documents", *_around(found["gamma_statistical_interval"], 0.7)
         yield f"`gamma_interval` (at least), {rows} documents", *_around(found["gamma_interval"], 0.7)
+        yield f"`loss_inf_interval` (at least), {rows} documents", *_around(found["loss_inf_interval"], 1.2)
 
 
 def curves(seed: int) -> Found:
@@ -173,7 +209,7 @@ def collapses(seed: int) -> Found:
         yield f"`fit_collapse().y_interval` (at least), {replicates} replicates", *_around(fit.y_interval, -0.5)
 
 
-STUDIES: dict[str, tuple[Callable[[int], Found], float]] = {  # and the share of the repeats that each gets
+STUDIES: dict[str, tuple[Callable[[int], Found], float]] = coverage_of_models.STUDIES | {  # and its share of repeats
     "means": (means, 10),
     "curves": (curves, 2),
     "contexts": (contexts, 1),

@@ -16,6 +16,7 @@ from ..judging import accumulate, divergence, given_sentences, judged_sentences,
 from ..judging.compare import is_broken, refuse_broken
 from ..judging.sentences import known_symbols
 from ..statistics import Accumulator
+from ..statistics.intervals import share_interval
 from .bounds import stratified
 from .denoisers import ExactDenoiser, as_denoiser, refuse_lengths
 from .processes import DiscreteDiffusion, MaskedDiffusion, checked_symbols
@@ -152,7 +153,8 @@ def judge_samples(grammar: Source, samples: Any) -> dict[str, float]:
             make their sentence wrong.
 
     Returns:
-        `dict`: `fraction_grammatical` and its binomial `fraction_grammatical_stderr`, `log_prob` (mean over the
+        `dict`: `fraction_grammatical`, its binomial `fraction_grammatical_stderr` (0 where all or none are) and
+        `fraction_grammatical_interval` (95 %, also there), `log_prob` (mean over the
         grammatical samples, nats per sentence; None where there is none; minus the entropy for exact samples),
         `num_samples`.
     """
@@ -162,6 +164,7 @@ def judge_samples(grammar: Source, samples: Any) -> dict[str, float]:
     return {
         "fraction_grammatical": fraction,
         "fraction_grammatical_stderr": math.sqrt(fraction * (1 - fraction) / max(1, len(logs))),
+        "fraction_grammatical_interval": share_interval(fraction, len(logs)),
         "log_prob": logs[valid].mean().item() if valid.any() else None,
         "num_samples": len(logs),
     }

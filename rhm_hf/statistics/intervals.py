@@ -32,6 +32,18 @@ def student(confidence: float, freedom: float | np.ndarray) -> float | np.ndarra
     return found if np.ndim(found) else float(found)
 
 
+def share_interval(share: float, num: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Where a probability lies of which `share` of `num` independent trials is an estimate: Wilson's score interval.
+
+    The standard error of a share is 0 where all or none of the trials succeeded, however few they were.
+    """
+    z = student(check_confidence(confidence), np.inf)
+    middle = (share + z**2 / (2 * num)) / (1 + z**2 / num)
+    reach = z * np.sqrt(share * (1 - share) / num + z**2 / (4 * num**2)) / (1 + z**2 / num)
+    low, high = max(0.0, middle - reach), min(1.0, middle + reach)
+    return (0.0 if share == 0 else float(low)), (1.0 if share == 1 else float(high))
+
+
 def jackknife_interval(
     estimate: np.ndarray | float, groups: Sequence[np.ndarray], confidence: float, shrink: float = 1.0
 ) -> np.ndarray:

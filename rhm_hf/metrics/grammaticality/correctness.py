@@ -15,6 +15,7 @@ from rhm_hf.inference import parse, prefix_probs
 from rhm_hf.judging import read_rows
 from rhm_hf.judging.sentences import known_symbols, pad_id, row_lengths
 from rhm_hf.statistics import Accumulator
+from rhm_hf.statistics.intervals import share_interval
 
 
 BATCH_TOKENS = 2**22  # tokens parsed together
@@ -31,8 +32,9 @@ def grammaticality(samples: Any, grammar: Source, *, per_position: bool = False)
         per_position (`bool`, *optional*, defaults to `False`): also give the fractions node by node.
 
     Returns:
-        `dict`: `valid` and `valid_stderr`, the fraction of sentences of positive probability. `log_prob`, the mean log
-        probability of the valid sentences, nats (None without any); `num_samples`.
+        `dict`: `valid`, `valid_stderr` and `valid_interval` (95 %, also where all or none are valid, whose error is
+        0), the fraction of sentences of positive probability. `log_prob`, the mean log probability of the valid
+        sentences, nats (None without any); `num_samples`.
 
         One entry a level, from 1 (pairs of tokens, where s = 2) to the highest that tokens determine (L; that of the
         blocks of a chain; none without a fixed tree): `levels`; `correct` and `correct_stderr`, the fraction of
@@ -73,6 +75,7 @@ def grammaticality(samples: Any, grammar: Source, *, per_position: bool = False)
     result = {
         "valid": valid.mean.item(),
         "valid_stderr": valid.stderr.item(),
+        "valid_interval": share_interval(valid.mean.item(), len(tokens)),
         "levels": list(levels),
         "correct": [found.mean.item() for found in per_level],
         "correct_stderr": [found.stderr.item() for found in per_level],

@@ -20,8 +20,8 @@ Args:
     grammar: a `Grammar`, a directory or Hub id, or a dataset made by this package.
     Others: see `rhm_hf.metrics.grammaticality.grammaticality`.
 Returns:
-    `dict` with `valid`, `valid_stderr`; for every one of `levels`: `correct`, `correct_stderr`, `chance`,
-    `rule_given_children`; `log_prob`, `num_samples`.
+    `dict` with `valid`, `valid_stderr`, `valid_interval`; for every one of `levels`: `correct`, `correct_stderr`,
+    `chance`, `rule_given_children`; `log_prob`, `num_samples`.
 Examples:
     >>> import rhm_hf, evaluate
     >>> grammar = rhm_hf.Grammar.from_name("v8-m2-s2-L3")

@@ -15,6 +15,7 @@ from rhm_hf.grammar import Source
 from rhm_hf.inference import parse
 from rhm_hf.judging import read_rows
 from rhm_hf.judging.sentences import known_symbols, pad_id, row_lengths
+from rhm_hf.statistics.intervals import share_interval
 
 
 @checked
@@ -38,10 +39,11 @@ def memorisation(
         seed (`int`, *optional*, defaults to 0): of the fresh sentences.
 
     Returns:
-        `dict`: `copied` and `copied_stderr`, the fraction of samples that are training sentences; `distinct`, that of
-        different ones among the samples; `num_samples`, `num_train`, `num_distinct_train`; `levels`, `overlap` and
-        `num_judged`: for every level from 0, the tokens, to the highest below the root that tokens determine, the mean
-        over samples of the largest fraction of the sample's symbols that agree, place by place, with any one training
+        `dict`: `copied`, `copied_stderr` and `copied_interval` (95 %, also where none are, whose error is 0), the
+        fraction of samples that are training sentences; `distinct`, that of different ones among the samples;
+        `num_samples`, `num_train`, `num_distinct_train`; `levels`, `overlap` and `num_judged`: for every level from 0,
+        the tokens, to the highest below the root that tokens determine, the mean over samples of the largest fraction
+        of the sample's symbols that agree, place by place, with any one training
         sentence, over samples that parse up to there. With a grammar also
         `chance_of_copy`, the probability of the training set under the law (P / P_max where sentences are
         equiprobable), `distinct_fresh` and `overlap_fresh` (the same of as many fresh sentences), `valid` and
@@ -63,6 +65,7 @@ def memorisation(
     result = {
         "copied": float(copied.mean()),
         "copied_stderr": math.sqrt(copied.mean() * (1 - copied.mean()) / len(copied)),
+        "copied_interval": share_interval(float(copied.mean()), len(copied)),
         "distinct": len(set(_keys(tokens))) / len(tokens),
         "num_samples": len(tokens),
         "num_train": num_train,

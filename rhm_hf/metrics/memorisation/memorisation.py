@@ -21,9 +21,9 @@ Args:
     grammar (*optional*): a `Grammar`, a directory or Hub id, or a dataset made by this package.
     Others: see `rhm_hf.metrics.memorisation.memorisation`.
 Returns:
-    `dict` with `copied`, `copied_stderr`, `distinct`, `num_samples`, `num_train`, `num_distinct_train`; for every one
-    of `levels`: `overlap`, `num_judged`; with a grammar `chance_of_copy`, `distinct_fresh`, `overlap_fresh`, `valid`,
-    `novel`.
+    `dict` with `copied`, `copied_stderr`, `copied_interval`, `distinct`, `num_samples`, `num_train`,
+    `num_distinct_train`; for every one of `levels`: `overlap`, `num_judged`; with a grammar `chance_of_copy`,
+    `distinct_fresh`, `overlap_fresh`, `valid`, `novel`.
 Examples:
     >>> import rhm_hf, evaluate
     >>> grammar = rhm_hf.Grammar.from_name("v8-m2-s2-L3")
