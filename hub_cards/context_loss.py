@@ -5,6 +5,7 @@ import inspect
 from huggingface_hub import SpaceCard, SpaceCardData
 
 import rhm_hf
+from hub_cards import real_model
 from rhm_hf.data import facts
 from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.metrics.context_loss import loss_by_context
@@ -31,6 +32,26 @@ def _measured() -> dict:
     tokens, _ = enumerate_sentences(grammar)
     oracle = rhm_hf.RHMForMaskedLM.from_grammar(grammar)
     return loss_by_context(oracle, tokens, windows="rows", context_lengths=range(grammar.sentence_length))
+
+
+def _real() -> str:
+    found = real_model.measured("context_loss")
+    columns, lengths = ("loss", "loss_stderr", "delta", "delta_stderr"), found["context_lengths"]
+    rows = [[str(n), *(f"{found[column][i]:.4f}" for column in columns)] for i, n in enumerate(lengths)]
+    gamma = "gamma: no power law can be fitted."
+    if found["gamma"] is not None:
+        low, high = found["gamma_interval"]
+        gamma = f"gamma = {found['gamma']:.2f} [{low:.2f}, {high:.2f}], {found['gamma_status']}."
+    return f"""{real_model.about(found)}.
+{found["num_windows"]} windows of {found["num_documents"]} documents, the defaults; nats per token of
+{found["characters_per_token"]:.2f} characters.
+
+{facts.markdown_table(["n", *columns], rows)}
+
+{real_model.saturation_table(found)}
+
+{gamma}
+"""
 
 
 def _body() -> str:
@@ -83,6 +104,9 @@ The exact law of `{NAME}` as a masked language model, judged with `windows="rows
 `n_sat` = {result["n_sat"]} (`{result["n_sat_status"]}`, interval {result["n_sat_interval"]}), `n_sat_relative` =
 {result["n_sat_relative"]}.
 
+## A real model
+
+{_real()}
 ## Two ways to measure
 
 `paired=True`, the default for text, reads the same targets again for every n: differences between lengths are then

@@ -5,6 +5,7 @@ import inspect
 from huggingface_hub import SpaceCard, SpaceCardData
 
 import rhm_hf
+from hub_cards import real_model
 from rhm_hf.data import facts
 from rhm_hf.metrics.effective_context import effective_context
 
@@ -30,6 +31,21 @@ def _measured(level: int) -> dict:
     grammar = rhm_hf.Grammar.from_name(NAME)
     samples = rhm_hf.RHMForCausalLM.from_grammar(grammar, context_level=level)
     return effective_context(grammar.sample(1024, sampling="iid"), model=samples, num_tokens=NUM_TOKENS)
+
+
+def _real() -> str:
+    found = real_model.measured("effective_context")
+    agree = "{} [{}, {}]".format(found["t_agree"], *found["t_agree_interval"])
+    reach = "{:.1f} [{:.1f}, {:.1f}]".format(
+        found["corpus_effective_context"], *found["corpus_effective_context_interval"]
+    )
+    return f"""{real_model.about(found)}.
+{found["generated_tokens"]} generated tokens, the other defaults: `t_agree` = {agree} of `t_res` = {found["t_res"]}
+(`censored`: {found["censored"]}); t* = {reach} of the corpus's {found["corpus_num_tokens"]} tokens.
+With contexts up to {found["n_max"]} its loss saturates at
+
+{real_model.saturation_table(found)}
+"""
 
 
 def _body() -> str:
@@ -80,6 +96,9 @@ possible models that see only the tokens of their own block:
 
 {facts.markdown_table(["level", "tokens of a block", "`t_agree`", "`t_res`", "`censored`"], rows)}
 
+## A real model
+
+{_real()}
 ## How it samples
 
 From the model's own law: temperature 1, nothing cut, whatever generation defaults were saved with the model. Special

@@ -67,6 +67,17 @@ def grammar_of(dataset: Any) -> Source:
     return _rebuilt(records[0])
 
 
+def population_of(dataset: Any) -> int | None:
+    """How many equiprobable sentences a dataset's were drawn from without replacement, as its description says.
+
+    None where it does not say so, and for anything but one dataset of this package.
+    """
+    for line in (getattr(getattr(dataset, "info", None), "description", None) or "").splitlines():
+        if parsed(line) is not None and json.loads(line).get("sampling") == "unique":
+            return int(grammar_of(dataset).num_sentences)
+    return None
+
+
 @checked
 def resolve_grammar(grammar: Any) -> Source:
     """The grammar that an argument `grammar=` stands for.

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from .exact import conditional_entropies, exact_correlation, joint_law, tuple_joint_law
     from .learner.latents import LearnedLatents, learn_latents, synonym_agreement
     from .pairs.agreement import Agreement, compare_correlations
-    from .pairs.correlations import TokenCorrelations, prefix_contexts, token_correlations
+    from .pairs.correlations import TokenCorrelations, token_correlations
     from .pairs.decay import context_curve
     from .pairs.pair_counts import PairCounts
+    from .pairs.prefixes import prefix_contexts
     from .pairs.tuples import ngram_ids, tuple_ids
 
 _EXPORTS = {  # most submodules import torch or numba
@@ -56,7 +57,7 @@ _EXPORTS = {  # most submodules import torch or numba
     "mean_half_way_points": "curves.learning_curves",
     "ngram_ids": "pairs.tuples",
     "plateau_polygon": "curves.polygon",
-    "prefix_contexts": "pairs.correlations",
+    "prefix_contexts": "pairs.prefixes",
     "synonym_agreement": "learner.latents",
     "synonym_exponent": "curves.exponents",
     "token_correlations": "pairs.correlations",

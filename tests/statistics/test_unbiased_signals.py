@@ -4,11 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+from datasets import Dataset, concatenate_datasets, load_dataset
 
-from rhm_hf import Grammar
+from rhm_hf import Grammar, load_metric
+from rhm_hf.metrics.effective_context import effective_context
 from rhm_hf.statistics import compare_correlations, exact_correlation, token_correlations
 from rhm_hf.statistics.intervals import student
-from rhm_hf.statistics.pairs.decay import context_interval, power_law
+from rhm_hf.statistics.pairs.decay import context_interval, last_above, power_law
 from rhm_hf.statistics.pairs.pair_laws import PairLaw
 from rhm_hf.statistics.pairs.products import LawStack, Products, ProductSum, distinct_rows_square
 
@@ -71,6 +73,27 @@ def test_all_sentences_of_a_grammar_have_its_correlations_and_no_error():
     np.testing.assert_array_equal(found.signal_interval(), np.stack([found.signal] * 2, 1))
     assert (found.signal_stderr == 0).all()
     assert (found.correlation_stderr == 0).all()
+
+
+def test_a_dataset_of_distinct_sentences_says_what_it_was_drawn_from(tmp_path):
+    sizes = {"validation_size": 0, "test_size": 0, "cache_dir": tmp_path}
+    whole = load_dataset("rhm", "v4-m2-s2-L3", train_size=512, **sizes)["train"]
+    exact = exact_correlation(TINY, DISTANCES) ** 2
+    np.testing.assert_allclose(token_correlations(whole, DISTANCES, 4).signal, exact, rtol=1e-9)
+    assert load_metric("token_correlations").compute(data=whole)["effective_context"] == 7
+    assert effective_context(whole, whole)["corpus"]["effective_context"] == 7
+    part = whole.shuffle(seed=0).select(range(200))
+    rows = np.array(part["input_ids"])
+    given = token_correlations(rows, DISTANCES, 4, population=512)
+    assert np.array_equal(token_correlations(part, DISTANCES, 4).signal, given.signal)
+    # Neither of these is a sample without replacement.
+    for other in (
+        concatenate_datasets([part, part]),
+        load_dataset("rhm", "v4-m2-s2-L3", train_size=200, sampling="iid", **sizes)["train"],
+        Dataset.from_dict({"input_ids": rows}),
+    ):
+        assert token_correlations(other, DISTANCES, 4).population is None
+    assert token_correlations(part, DISTANCES, 4, anchor="all").population is None
 
 
 def test_differences_have_no_bias_and_errors_of_their_own_spread():
@@ -141,30 +164,36 @@ def test_interval_of_the_context_by_hand():
     def around(reach):
         return np.stack([signal - reach, signal + reach], 1)
 
-    low, high = context_interval(distances, around(1e-9), np.ones(4))
+    low, high = context_interval(distances, signal, around(1e-9), np.ones(4))
     assert low == pytest.approx(high, rel=1e-6)
     assert 4 < low < 8
-    low, high = context_interval(distances, around(np.array([0.2, 0.2, 4.0, 4.0])), np.ones(4))
+    low, high = context_interval(distances, signal, around(np.array([0.2, 0.2, 4.0, 4.0])), np.ones(4))
     assert 2 < low < 4
     assert high == np.inf
-    assert context_interval(distances, np.tile([0, np.inf], (4, 1)), np.ones(4)) == (0, np.inf)
+    assert context_interval(distances, signal, np.tile([0, np.inf], (4, 1)), np.ones(4)) == (0, np.inf)
+    falling = np.array([8.0, 4.0, 2.0, -3.0])  # an interval is cut off at 0, and yet holds the estimate
+    low, _ = context_interval(distances, falling, np.stack([np.clip(falling, 0, None), falling + 1], 1), np.ones(4))
+    assert low == last_above(distances, falling, np.ones(4))[0]
 
 
 def test_a_score_interval_by_hand():
     """The ends are the u that are `quantile` errors away, with the variance that they would have at u."""
     linear, bilinear = np.array([0.3, 0.1]), np.array([[0.0, 0.5], [0.5, 0.0]])
     sums = ProductSum(2.0, linear, bilinear, [])
-    value, noise, quantile = 2.0, 1.5, 2.1
+    value, noise, quantile, directions = 2.0, 1.5, 2.1, 36
     weight = value**2 / (value**2 + 4 * 0.5)
     slope = weight * (0.3 + 0.1) / value + (1 - weight) * 0.5 / noise
-    for u in sums.square_interval(value, noise, quantile):
+    for u in sums.square_interval(value, noise, directions, quantile):
         assert abs(value - u) == pytest.approx(quantile * np.sqrt(0.5 + slope * u))
-    low, high = sums.square_interval(-0.4, noise, quantile)
+    low, high = sums.square_interval(-0.4, noise, directions, quantile)
     assert low == 0
     assert (-0.4 - high) ** 2 == pytest.approx(quantile**2 * (0.5 + 0.5 / noise * high))
-    assert sums.square_interval(-9.0, noise, quantile) == (0, 0)
-    with_all = sums.square_interval(value, 0.1 * noise, quantile, unseen=1e-9, kept=0.5)
-    assert with_all == pytest.approx((value, value), abs=1e-3)
+    assert sums.square_interval(-9.0, noise, directions, quantile) == (0, 0)
+    nearly_all = sums.square_interval(value, 1e-9 * noise, directions, quantile, unseen=1e-9, kept=0.5)
+    assert nearly_all == pytest.approx((value, value), abs=1e-3)
+    # Noise in two directions has a bilinear term of 4 noise^2 / 2 at least: of few blocks it may come out smaller.
+    low, high = sums.square_interval(0.0, noise, 2, quantile)
+    assert high**2 == pytest.approx(quantile**2 * (4.5 + 4.5 / noise * high))
 
 
 def test_intervals_of_a_signal_cover_it_where_it_is_about_the_noise():

@@ -13,6 +13,7 @@ from rhm_hf.metrics.context_loss.reader import Reader
 from rhm_hf.metrics.token_correlations.measure import default_distances, encode_texts, is_text
 from rhm_hf.statistics import compare_correlations, token_correlations
 from rhm_hf.statistics.pairs.agreement import TOLERANCE
+from rhm_hf.statistics.pairs.token_inputs import drawn_from
 
 from .generation import BATCH, generate
 
@@ -122,7 +123,10 @@ def effective_context(
     if vocab_size is None:
         vocab_size = known_size or 1 + int(max(symbols[-1], _distinct(samples)[-1]))
     anchor = "last" if is_rows else "all"
-    theirs, ours = (token_correlations(text, distances, vocab_size, anchor) for text in (ids, samples))
+    theirs, ours = (
+        token_correlations(text, distances, vocab_size, anchor, population=drawn_from(given, anchor))
+        for text, given in ((ids, corpus), (samples, generated))
+    )
     found = compare_correlations(ours, theirs, tolerance)
     names = ("distances", "difference", "difference_stderr", "relative_difference", "agrees")
     return {

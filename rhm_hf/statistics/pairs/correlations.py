@@ -13,23 +13,21 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
-from ...checks import PositiveInt, check_array, check_integer, checked
+from ...checks import PositiveInt, check_integer, checked
 from ..intervals import check_confidence, student
 from .decay import (
     EffectiveContextCurve,
     PowerLawFit,
     context_curve,
     context_interval,
-    curve_of,
     last_above,
     power_law,
 )
 from .pair_counts import PairCounts
 from .pair_laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
 from .products import MIN_BLOCKS, distinct_rows_square, half_products
-from .token_inputs import count_tokens
+from .token_inputs import count_tokens, drawn_from
 
 
 class TokenCorrelations:
@@ -97,8 +95,7 @@ class TokenCorrelations:
             return 0.0
         if sums is None or not len(sums.linear):
             return np.inf
-        variance = sums.variance(unseen, self._kept)
-        return float(np.sqrt(variance)) / self._laws[index].num_entries
+        return float(np.sqrt(sums.variance(unseen, self._kept))) / self._laws[index].num_entries
 
     @property
     def _kept(self) -> float:
@@ -108,19 +105,23 @@ class TokenCorrelations:
     @checked
     def signal_interval(self, confidence: float = 0.95) -> np.ndarray:
         """`(distances, 2)`: where C~^2 lies; 0 to infinity where there are fewer than four blocks."""
-        freedom = min(len(table.occupied) for table in self._tables) - 2
-        quantile = student(check_confidence(confidence), max(freedom, 1))
+        freedom = max(min(len(table.occupied) for table in self._tables) - 2, 1)
+        quantile = student(check_confidence(confidence), freedom)
         found = np.tile([0.0, np.inf], (len(self._laws), 1))
         for index, (law, sums) in enumerate(zip(self._laws, self._sums, strict=True)):
-            size, value = law.num_entries, self.signal[index]
             if self.unseen == 0:
-                found[index] = value
+                found[index] = self.signal[index]
             elif sums is not None and len(sums.linear):
-                floor = self.noise_floor[index] ** 2
-                noise = floor if self.population is not None else max(self.correlation[index] ** 2 - value, floor / 5)
-                ends = sums.square_interval(size * value, size * noise, quantile, self.unseen, self._kept)
-                found[index] = np.array(ends) / size
+                square, noise = law.num_entries * self.signal[index], law.num_entries * self._noise(index)
+                directions = (law.left.shape[1] - 1) * (law.right.shape[1] - 1)
+                ends = sums.square_interval(square, noise, directions, quantile, self.unseen, self._kept)
+                found[index] = np.array(ends) / law.num_entries
         return found
+
+    def _noise(self, index: int) -> float:
+        """What noise adds to C~^2; more than in independent pairs where those of a text are not."""
+        floor, beyond = self.noise_floor[index] ** 2, self.correlation[index] ** 2 - self.signal[index]
+        return floor if self.population is not None else max(beyond, floor)
 
     def _correlation_stderr(self, index: int) -> float:
         table = self._tables[index]
@@ -180,7 +181,8 @@ class TokenCorrelations:
         From the intervals of U at every distance, so that it covers at least what it says; from 0 to infinity where
         there are fewer than four blocks, and up to infinity where U may exceed the noise at the largest distance.
         """
-        return context_interval(self.distances, self.signal_interval(confidence), self.noise_floor**2)
+        floor = self.noise_floor**2
+        return context_interval(self.distances, self.signal, self.signal_interval(confidence), floor)
 
     @property
     def effective_context_is_bound(self) -> bool:
@@ -258,8 +260,16 @@ class TokenCorrelations:
 
     def to_dict(self) -> dict[str, list[Any]]:
         """The arrays of all distances as lists, for JSON and data frames."""
-        names = ["distances", "num_pairs", "correlation", "correlation_stderr", "noise_floor"]
-        return {name: getattr(self, name).tolist() for name in [*names, "signal", "signal_stderr"]}
+        names = (
+            "distances",
+            "num_pairs",
+            "correlation",
+            "correlation_stderr",
+            "noise_floor",
+            "signal",
+            "signal_stderr",
+        )
+        return {name: getattr(self, name).tolist() for name in names}
 
 
 @checked
@@ -294,7 +304,7 @@ def token_correlations(
         num_left (`int`, *optional*, defaults to the largest of `left` + 1): how many such ids there are.
         center (`str`, *optional*, defaults to `"pooled"`): with rows and `anchor="all"`, `"position"` subtracts
             mean_i(p_i q_(i+t)): positions whose marginals differ otherwise add a false plateau.
-        population (`int`, *optional*): see [`TokenCorrelations`].
+        population (`int`, *optional*): see [`TokenCorrelations`]; a dataset of this package says its own.
         column (`str`, *optional*, defaults to `"input_ids"`): of a dataset.
         num_blocks (`int`, *optional*): the corpus is cut into so many parts for error bars; by default 32, fewer where
             they would be shorter than ten times the largest distance, but 4 at least. Where the length is not known,
@@ -310,39 +320,5 @@ def token_correlations(
     """
     settings = {"center": center, "num_blocks": num_blocks, "sparse": sparse, "num_threads": num_threads}
     counts = count_tokens(tokens, distances, vocab_size, anchor, left, num_left, column, settings)
+    population = drawn_from(tokens, counts.settings["anchor"], column) if population is None else population
     return TokenCorrelations(counts, population)
-
-
-@checked
-def prefix_contexts(
-    tokens: Any,
-    sizes: Iterable[int],
-    distances: Iterable[int],
-    vocab_size: int | None = None,
-    num_blocks: PositiveInt = 4,
-    **kwargs: Any,
-) -> EffectiveContextCurve:
-    """t*(P) as someone measures it who has P tokens only: of the first P tokens, their signal against their noise.
-
-    A short text is more uniform than the corpus it is from (one topic, one speaker), so these t* exceed those of
-    [`TokenCorrelations.effective_context_curve`] at small P and meet them at the end.
-
-    Args:
-        tokens (array): one text `(n,)` or rows `(n, d)`.
-        sizes (`Iterable[int]`): P, tokens or rows.
-        distances, vocab_size, kwargs: see [`token_correlations`].
-        num_blocks (`int`, *optional*, defaults to 4): the fewest that make two interleaved halves of several parts;
-            long blocks keep the halves of a short text independent.
-    """
-    if not isinstance(tokens, np.ndarray | torch.Tensor):
-        tokens = check_array("tokens", tokens)
-    sizes = np.array(sorted(check_integer("sizes", size, 2, len(tokens) + 1) for size in sizes))
-    if not len(sizes):
-        raise ValueError(f"sizes is empty: give one or more from 2 to what there is, {len(tokens)}")
-    vocab_size = int(tokens.max()) + 1 if vocab_size is None else vocab_size
-    kwargs["num_blocks"] = num_blocks
-    parts = [token_correlations(tokens[:size], distances, vocab_size, **kwargs) for size in sizes.tolist()]
-    contexts = np.array([part.effective_context for part in parts])
-    bounds = np.array([part.effective_context_is_bound for part in parts])
-    intervals = np.array([part.effective_context_interval() for part in parts])
-    return curve_of(sizes, contexts, bounds, parts[0].distances[0], intervals)

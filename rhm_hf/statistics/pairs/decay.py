@@ -68,12 +68,14 @@ def last_above(distances: np.ndarray, signal: np.ndarray, noise: np.ndarray) -> 
     return float(np.exp(low + fraction * (high - low))), False
 
 
-def context_interval(distances: np.ndarray, intervals: np.ndarray, noise: np.ndarray) -> tuple[float, float]:
-    """t* by the lower and by the upper ends of intervals `(distances, 2)` of the signal."""
-    low = last_above(distances, intervals[:, 0], noise)[0]
+def context_interval(
+    distances: np.ndarray, signal: np.ndarray, intervals: np.ndarray, noise: np.ndarray
+) -> tuple[float, float]:
+    """t* by the lower and by the upper ends of intervals `(distances, 2)` of the signal, which they may not hold."""
+    low = last_above(distances, np.minimum(signal, intervals[:, 0]), noise)[0]
     if not np.isfinite(intervals).all():
         return low, np.inf
-    high, is_bound = last_above(distances, intervals[:, 1], noise)
+    high, is_bound = last_above(distances, np.maximum(signal, intervals[:, 1]), noise)
     return low, np.inf if is_bound else high
 
 
@@ -104,7 +106,8 @@ def context_curve(
         ends = np.asarray(signal_intervals, float)
         if ends.shape != (len(distances), 2):
             raise ValueError(f"signal_intervals has shape {ends.shape}: it must be ({len(distances)}, 2)")
-        intervals = np.array([context_interval(distances, ends, np.broadcast_to(row, signal.shape)) for row in noise])
+        rows = (np.broadcast_to(row, signal.shape) for row in noise)
+        intervals = np.array([context_interval(distances, signal, ends, row) for row in rows])
     return curve_of(sizes, contexts, is_bound.astype(bool), distances[0], intervals)
 
 

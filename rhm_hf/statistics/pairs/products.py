@@ -102,7 +102,13 @@ class ProductSum:
         return float(linear @ factors), float((self.bilinear * kept * np.outer(factors, factors)).sum() / 2)
 
     def square_interval(
-        self, value: float, noise: float, quantile: float, unseen: float = 1.0, kept: float = 1.0
+        self,
+        value: float,
+        noise: float,
+        directions: int,
+        quantile: float,
+        unseen: float = 1.0,
+        kept: float = 1.0,
     ) -> tuple[float, float]:
         """Where ||C||^2 lies, of which the product of two halves, or `value`, is an estimate: a score interval.
 
@@ -115,11 +121,16 @@ class ProductSum:
         Args:
             value (`float`): the estimate.
             noise (`float`): E ||C||^2 of the whole without any signal.
+            directions (`int`): of C, over which it is spread; in fewer of them noise times noise would be larger.
             quantile (`float`): of Student's t.
             unseen, kept: see [`ProductSum.variance`].
         """
         linear, bilinear = self._terms(unseen, kept)
         raw = float(self.bilinear.sum() / 2)
+        # Of few blocks the bilinear term is a product of few numbers, most often far below its mean.
+        least = 4 * (noise / unseen) ** 2 / max(directions, 1)
+        if raw < least:
+            raw, bilinear = least, least * unseen**2 * float(np.max(kept))
         clear, alike = max(value, 0.0) ** 2, raw * unseen**2 / noise if noise > 0 else 0.0
         weight = clear / (clear + 4 * raw) if clear > 0 else 0.0
         slope = weight * max(linear, 0.0) / value + (1 - weight) * alike if value > 0 else alike

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...data.provenance import population_of
 from ...data.reading import dataset_tokens
 from .checked_ids import checked_distances
 from .pair_counts import PairCounts
@@ -58,6 +59,20 @@ def count_tokens(
     options = {**settings, "num_blocks": num_blocks, "block_length": block_length}
     options |= {"num_left": num_left, "device": device}
     return PairCounts(distances, vocab_size, anchor=anchor, **options).add(tokens, left)
+
+
+def drawn_from(tokens: Any, anchor: str, column: str = "input_ids") -> int | None:
+    """How many sentences the different rows of a dataset were drawn from, as it says; None of anything else.
+
+    Halves of a sample without replacement are anticorrelated, and nobody who has a dataset remembers how it was drawn.
+    """
+    if anchor != "last" or not (hasattr(tokens, "column_names") and hasattr(tokens, "__len__")):
+        return None
+    if (population := population_of(tokens)) is None:
+        return None
+    rows = dataset_tokens(tokens, column)
+    are_rows = isinstance(rows, np.ndarray) and rows.ndim == 2
+    return population if are_rows and len(np.unique(rows, axis=0)) == len(rows) else None
 
 
 def _count_documents(documents, distances, vocab_size, anchor, left, settings) -> PairCounts:
