@@ -1,0 +1,297 @@
+"""What a causal model makes of n sentences of a grammar it has never seen: the exact KL of the next one, by token.
+
+A prompt is the first id, sentence, separator, sentence, .. of one grammar. One pass of the model over it gives the
+laws of the tokens of every sentence, so those after n = 0, 1, 2, 4, .. sentences, and no prompt is read twice.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from rhm_hf.checks import PositiveInt, Seed, Share, checked
+from rhm_hf.grammar import NotSupported, Source
+from rhm_hf.grammar.registry import from_parameters, parameters_from_name
+from rhm_hf.inference import next_token_probs
+from rhm_hf.judging import ModelReader, divergence_terms, evaluating, read_model, share_of_process
+from rhm_hf.judging.compare import is_broken, refuse_broken
+from rhm_hf.statistics import Accumulator
+from rhm_hf.statistics.intervals import check_confidence, jackknife_interval, leaving_out, student
+
+from .learners import LEARNERS, learner_laws, oracle_laws
+from .prompts import PromptIds, examples_that_fit, prompt_ids
+
+
+FIRST_RULES_SEED = 2**40  # of the fresh grammars: far from the seeds that people train with
+DEFAULT_EXAMPLES = 128  # n at most, where none is asked for
+LOGITS_LIMIT = 2**25  # entries of one batch's logits
+TERMS = ("kl", "kl_within", "leak_cost", "leaked_mass")
+
+
+@checked
+def in_context_kl(
+    model: torch.nn.Module,
+    grammar: Source,
+    *,
+    num_grammars: PositiveInt = 16,
+    num_mappings: PositiveInt = 4,
+    num_prompts: PositiveInt = 1,
+    max_examples: PositiveInt | None = None,
+    symbols: str = "auto",
+    separator: str | int | None = None,
+    tokenizer: Any = None,
+    bos: str | int | bool = "auto",
+    learners: Sequence[str] = LEARNERS,
+    first_rules_seed: Seed = FIRST_RULES_SEED,
+    seed: Seed = 0,
+    confidence: Share = 0.95,
+    batch_size: PositiveInt | None = None,
+    accelerator: Any = None,
+) -> dict:
+    """The exact KL, in nats per token, of the sentence after n sentences of a fresh grammar, n = 0, 1, 2, 4, ..
+
+    Every prompt holds independent sentences of one grammar. The model is judged at every token of sentence n + 1
+    against the exact law of that grammar given the sentence so far. It has to find out the grammar from the n
+    sentences, so that its KL is not 0 at small n whatever it does; a model that knew the grammar would have 0.
+
+    The model's law is over all its ids. With q its probabilities, of which sum q_k over the v symbols is kept,
+
+        kl = kl_within + leak_cost,   kl_within = KL(p | q / kept),   leak_cost = -log(kept),   leaked_mass = 1 - kept.
+
+    `kl_within` says what it knows of the grammar once it is told which ids may occur, and is what `gain` compares with
+    reference lines, which never leave the symbols.
+
+    Args:
+        model (`PreTrainedModel`): causal; see [`~rhm_hf.judging.read_model`].
+        grammar ([`~rhm_hf.grammar.Source`]): says which ensemble fresh grammars are drawn from, those of rules seeds
+            `first_rules_seed`, .. Rules given by hand have no ensemble: they are judged themselves, with
+            `num_grammars=1`. All sentences must have one length.
+        num_grammars, num_mappings, num_prompts (`int`, *optional*, default to 16, 4 and 1): grammars; mappings of
+            symbols to ids, drawn anew for every grammar; prompts of a grammar, whose sentences are the same under all
+            its mappings.
+        max_examples (`int`, *optional*): n is at most this; by default what the model's context holds, at most 128.
+        symbols (`str`, *optional*, defaults to `"auto"`): what stands for symbols. `"own"`: ids 0 .. v-1 of a model
+            with v to v + 3 ids, in random order; `"words"`: random words that are one token of the tokenizer each;
+            `"ids"`: random ids, special ones excluded. `"auto"` is `"own"` where it fits, else `"words"`.
+        separator (`str` or `int`, *optional*): text or id between sentences; by default the first of a line break,
+            `.`, `,` and `;` that is one token between words, and EOS or BOS between ids.
+        tokenizer (*optional*): for words; a tokenizer, directory or Hub id, by default that beside the model.
+        bos (`"auto"`, `False` or `int`, *optional*): the id before the first sentence: the model's BOS, or the
+            separator where it has none, or with `False`.
+        learners (`Sequence[str]`, *optional*): which counting learners are fitted to the same n sentences: `"ngram"`,
+            `"hierarchical_ngram"`, `"correlation_learner"`.
+        first_rules_seed (`int`, *optional*, defaults to 2^40), seed (`int`, *optional*, defaults to 0): of the
+            grammars; of sentences and mappings.
+        confidence (`float`, *optional*, defaults to 0.95): of the intervals.
+        batch_size (`int`, *optional*): prompts a call of the model; by default what keeps logits under 128 MB.
+        accelerator (`accelerate.Accelerator`, *optional*): its processes share the prompts; all get the whole result.
+
+    Returns:
+        `dict`: `num_examples` (the n), and lists over them: `kl`, `kl_within`, `leak_cost`, `leaked_mass`, the first
+        two with `kl_interval`, `kl_within_interval`; `kl_per_position` (n x d, of `kl_within`); `mapping_std`, the
+        standard deviation of `kl_within` between mappings of one grammar and its sentences (None with one mapping).
+
+        `lines`: by name, `kl`, `interval` and `per_position` likewise, `gain` = line - `kl_within` of the same
+        prompts and `gain_interval`. `uniform`: the uniform law. `ngram_<k>`, `tied_ngram_<k>`: n-grams of order k with
+        a table for every position, and with one for all (Kneser-Ney), fitted to the n sentences; `ngram`: at each n
+        the best of these in the mean, chosen on the judged sentences, in the n-grams' favour. `hierarchical_ngram` is
+        told the rules and counts; `correlation_learner` infers latent symbols first. `previous_token` and `block_<ℓ>`
+        know the grammar and see one token before, or their block of level ℓ: a model that uses neighbours only stays
+        above these.
+
+        Intervals are Student's t over units: `unit` is `"grammar"` (means over its mappings and prompts), or
+        `"prompt"` where one grammar is judged; `num_units`. `t_quantile` is their half-width in standard errors. Also
+        `symbols`, `separator` and `bos` (ids), `prompt` (the first one, as text), `num_grammars`, `num_mappings`,
+        `num_prompts`, `read_as`, `entropy` (nats per token, of the judged laws).
+
+    Raises:
+        `ValueError`: for a model that is not causal, whose context is too short for one sentence and the next, or
+            whose logits are NaN or infinite; too few words or ids; arguments out of range.
+            [`~rhm_hf.grammar.NotSupported`] where lengths vary.
+    """
+    check_confidence(confidence)
+    if unknown := set(learners) - set(LEARNERS):
+        raise ValueError(f"learners={list(learners)} holds {unknown.pop()!r}: it may hold {', '.join(LEARNERS)}")
+    if grammar.lengths_vary:
+        why = "its sentences differ in length, so that no position of a prompt has the same place in all of them"
+        raise NotSupported("in_context_kl", grammar, why, "take a source whose sentences have one length")
+    if grammar.parameters is None and num_grammars > 1:
+        raise ValueError(
+            f"num_grammars={num_grammars}: {grammar.name} was given by hand and belongs to no ensemble to draw from; "
+            "pass num_grammars=1, and several num_prompts"
+        )
+    reader = read_model(model, read_as="causal")
+    counts = examples_that_fit(reader, grammar.sentence_length, max_examples, DEFAULT_EXAMPLES)
+    options = {"symbols": symbols, "separator": separator, "bos": bos, "tokenizer": tokenizer}
+    ids = prompt_ids(reader, grammar.vocab_size, **options)
+    grammars = [grammar] if grammar.parameters is None else fresh_grammars(grammar, num_grammars, first_rules_seed)
+    sentences = _sentences(grammars, num_prompts, counts[-1] + 1, seed)
+    mappings = ids.mappings(len(grammars) * num_mappings, grammar.vocab_size, seed)
+    truth, oracles = _exact(grammars, sentences[:, :, counts])
+    judge = _Judge(reader, ids, counts, batch_size, accelerator)
+    shape = (len(grammars), num_mappings, num_prompts)
+    terms = judge.terms(sentences, mappings.view(*shape[:2], -1), truth)
+    flat = sentences.flatten(0, 1).numpy()
+    owners = [source for source in grammars for _ in range(num_prompts)]
+    laws = {"uniform": torch.full_like(truth.flatten(0, 1), 1 / grammar.vocab_size)}
+    laws |= learner_laws(owners, flat, counts, learners) | oracles
+    units = "grammar" if len(grammars) > 1 else "prompt"
+    result = _Means(units, confidence).result(terms, truth, laws)
+    prompt = ids.encode(sentences[0, :1], mappings[:1])[0]
+    return {
+        "num_examples": counts,
+        **result,
+        "num_grammars": len(grammars),
+        "num_mappings": num_mappings,
+        "num_prompts": num_prompts,
+        "symbols": ids.kind,
+        "separator": ids.separator,
+        "bos": ids.first,
+        "prompt": ids.shown(prompt),
+        "read_as": reader.read_as,
+    }
+
+
+def fresh_grammars(grammar: Source, num: int, first_rules_seed: int) -> list[Source]:
+    """Other sources of the same ensemble, by consecutive rules seeds."""
+    return [from_parameters(parameters_from_name(grammar.parameters.name, first_rules_seed + k)) for k in range(num)]
+
+
+def _sentences(grammars: Sequence[Source], num_prompts: int, length: int, seed: int) -> torch.Tensor:
+    """Independent sentences, int64 `(grammars, prompts, N + 1, d)`."""
+    drawn = [g.sample(num_prompts * length, seed=seed, split="evaluation", sampling="iid") for g in grammars]
+    return torch.from_numpy(np.stack(drawn).astype(np.int64)).unflatten(1, (num_prompts, length))
+
+
+def _exact(grammars: Sequence[Source], judged: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The exact laws of sentences `(grammars, prompts, counts, d)`, and those of oracles by name, without the first
+    axis."""
+    rows = [mine.flatten(0, 1) for mine in judged]
+    truth = [next_token_probs(grammar, mine) for grammar, mine in zip(grammars, rows, strict=True)]
+    oracles = [oracle_laws(grammar, mine.numpy()) for grammar, mine in zip(grammars, rows, strict=True)]
+    shape = (*judged.shape[:-1], *truth[0].shape[1:])
+    together = {name: torch.cat([law[name] for law in oracles]).view(-1, *shape[2:]) for name in oracles[0]}
+    return torch.stack(truth).view(shape), together
+
+
+class _Judge:
+    """One model's terms at the judged sentences of prompts."""
+
+    def __init__(
+        self, reader: ModelReader, ids: PromptIds, counts: list[int], batch_size: int | None, accelerator: Any
+    ):
+        self.reader, self.ids, self.counts, self.accelerator = reader, ids, counts, accelerator
+        self.batch_size = batch_size
+
+    @torch.no_grad()
+    def terms(self, sentences: torch.Tensor, mappings: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Each of the terms, float64 `(grammars, mappings, prompts, counts, d)`.
+
+        Args:
+            sentences (`torch.Tensor`): `(grammars, prompts, N + 1, d)`.
+            mappings (`torch.Tensor`): `(grammars, mappings, v)`.
+            truth (`torch.Tensor`): exact laws `(grammars, prompts, counts, d, v)`.
+        """
+        grammars, prompts, _, d = sentences.shape
+        shape = (grammars, mappings.shape[1], prompts)
+        rows = torch.cartesian_prod(*map(torch.arange, shape)).view(-1, 3)
+        device = self.reader.device
+        found = torch.zeros(len(TERMS) + 1, len(rows), len(self.counts), d, dtype=torch.float64, device=device)
+        mine = share_of_process(len(rows), self.accelerator)
+        step = self.batch_size or self._batch_size(sentences)
+        with evaluating(self.reader.model):
+            for start in range(mine.start, mine.stop, step):
+                at = slice(start, min(start + step, mine.stop))
+                grammar, mapping, prompt = rows[at].T
+                chosen = mappings[grammar, mapping]
+                log_q = self._log_probs(sentences[grammar, prompt], chosen)
+                terms = divergence_terms(truth[grammar, prompt].to(device), log_q)
+                found[:-1, at] = torch.stack([terms[name] for name in TERMS])
+                found[-1, at] = is_broken(log_q).double()
+        if self.accelerator is not None and self.accelerator.num_processes > 1:
+            found = self.accelerator.reduce(found, reduction="sum")
+        broken = Accumulator((), device)
+        broken.add(found[-1].flatten())
+        refuse_broken(broken, self.reader.model)
+        return {name: values.view(*shape, *values.shape[1:]).cpu() for name, values in zip(TERMS, found, strict=False)}
+
+    def _batch_size(self, sentences: torch.Tensor) -> int:
+        ids = sentences.shape[2] * (sentences.shape[3] + 1)
+        return max(1, LOGITS_LIMIT // (ids * self.reader.num_ids))
+
+    def _log_probs(self, sentences: torch.Tensor, mapping: torch.Tensor) -> torch.Tensor:
+        """The symbols' log probabilities `(rows, counts, d, v)` at the judged sentences, of a law over all ids."""
+        d, device = sentences.shape[-1], self.reader.device
+        logits = self.reader.logits(self.ids.encode(sentences, mapping).to(device))
+        # What the model says after id n (d + 1) + i is the law of token i of sentence n.
+        place = torch.tensor(self.counts, device=device)[:, None] * (d + 1) + torch.arange(d, device=device)
+        logits = logits[:, place]
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        wanted = mapping.to(device)[:, None, None].expand(*logits.shape[:-1], -1)
+        return (logits.gather(-1, wanted) - logits.logsumexp(-1, keepdim=True)).double()
+
+
+class _Means:
+    """Means over prompts, mappings and grammars, with intervals over independent units."""
+
+    def __init__(self, unit: str, confidence: float):
+        self.unit, self.confidence = unit, confidence
+
+    def result(self, terms: dict[str, torch.Tensor], truth: torch.Tensor, laws: dict[str, torch.Tensor]) -> dict:
+        """The part of the result that is made of numbers."""
+        within = terms["kl_within"]
+        own = self._units(within.mean(1))  # over mappings: (units, counts, d)
+        lines = {}
+        for name, law in laws.items():
+            kl = divergence_terms(truth, law.view(truth.shape).log())["kl"]
+            lines[name] = self._units(kl)
+        found = {name: self._units(values.mean(1)).mean((0, 2)).tolist() for name, values in terms.items()}
+        for name in ("kl", "kl_within"):
+            found[f"{name}_interval"] = self._interval(self._units(terms[name].mean(1)).mean(2))
+        spread = within.mean((2, 4)).std(1).square().mean(0).sqrt().tolist() if within.shape[1] > 1 else None
+        units = len(own)
+        entropy = -torch.xlogy(truth, truth).sum(-1).mean()
+        return {
+            **found,
+            "kl_per_position": own.mean(0).tolist(),
+            "mapping_std": spread,
+            "lines": {name: self._line(kl, own) for name, kl in (lines | _best(lines)).items()},
+            "unit": self.unit,
+            "num_units": units,
+            "confidence": self.confidence,
+            "t_quantile": student(self.confidence, units - 1) if units > 1 else float("inf"),
+            "entropy": entropy.item(),
+        }
+
+    def _units(self, values: torch.Tensor) -> torch.Tensor:
+        """`(grammars, prompts, counts, d)` to `(units, counts, d)`."""
+        return values.mean(1) if self.unit == "grammar" else values[0]
+
+    def _line(self, kl: torch.Tensor, own: torch.Tensor) -> dict:
+        gain = (kl - own).mean(2)
+        return {
+            "kl": kl.mean((0, 2)).tolist(),
+            "interval": self._interval(kl.mean(2)),
+            "per_position": kl.mean(0).tolist(),
+            "gain": gain.mean(0).tolist(),
+            "gain_interval": self._interval(gain),
+        }
+
+    def _interval(self, values: torch.Tensor) -> list[list[float]]:
+        """Of the mean of units `(units, counts)`: `[low, high]` at every n."""
+        array = values.numpy()
+        if len(array) < 2:
+            return [[float("-inf"), float("inf")]] * array.shape[1]
+        with np.errstate(invalid="ignore"):
+            return jackknife_interval(array.mean(0), [leaving_out(array)], self.confidence).tolist()
+
+
+def _best(lines: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`ngram`: at each n the n-gram with the lowest mean."""
+    mine = [kl for name, kl in lines.items() if "ngram_" in name and not name.startswith("hierarchical")]
+    if not mine:
+        return {}
+    together = torch.stack(mine)  # (n-grams, units, counts, d)
+    best = together.mean((1, 3)).argmin(0)
+    return {"ngram": together[best, :, torch.arange(together.shape[2])].transpose(0, 1)}
