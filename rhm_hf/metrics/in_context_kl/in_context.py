@@ -25,6 +25,7 @@ from .prompts import PromptIds, examples_that_fit, prompt_ids
 
 FIRST_RULES_SEED = 2**40  # of the fresh grammars: far from the seeds that people train with
 DEFAULT_EXAMPLES = 128  # n at most, where none is asked for
+PROMPT_SENTENCES = 2**20  # numbers of a split's sentences that belong to one prompt
 LOGITS_LIMIT = 2**25  # entries of one batch's logits
 TERMS = ("kl", "kl_within", "leak_cost", "leaked_mass")
 
@@ -159,9 +160,13 @@ def fresh_grammars(grammar: Source, num: int, first_rules_seed: int) -> list[Sou
 
 
 def _sentences(grammars: Sequence[Source], num_prompts: int, length: int, seed: int) -> torch.Tensor:
-    """Independent sentences, int64 `(grammars, prompts, N + 1, d)`."""
-    drawn = [g.sample(num_prompts * length, seed=seed, split="evaluation", sampling="iid") for g in grammars]
-    return torch.from_numpy(np.stack(drawn).astype(np.int64)).unflatten(1, (num_prompts, length))
+    """Independent sentences, int64 `(grammars, prompts, N + 1, d)`; longer prompts begin as shorter ones do."""
+    if length > PROMPT_SENTENCES:
+        raise ValueError(f"max_examples={length - 1} is out of range: it must be less than {PROMPT_SENTENCES}")
+    options = {"seed": seed, "split": "evaluation", "sampling": "iid"}
+    starts = [prompt * PROMPT_SENTENCES for prompt in range(num_prompts)]
+    drawn = [[source.sample(length, start=start, **options) for start in starts] for source in grammars]
+    return torch.from_numpy(np.array(drawn, dtype=np.int64))
 
 
 def _exact(grammars: Sequence[Source], judged: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -144,9 +144,11 @@ def _between_words(tokenizer, text: str, candidates: list[int], num_ids: int) ->
     """The one id of a text between two words, None where it is several or changes the words."""
     for word_id in candidates[:1]:
         word = tokenizer.decode([word_id]).strip()
-        ids = tokenizer.encode(f"{word} {word}{text} {word}", add_special_tokens=False)
-        if len(ids) >= 3 and ids[-1] == word_id and ids[-3] == word_id and ids[-2] < num_ids:
-            return ids[-2]
+        plain, ids = (
+            tokenizer.encode(f"{word} {word}{between} {word}", add_special_tokens=False) for between in ("", text)
+        )
+        if len(ids) > 2 and ids == [*plain[:-1], ids[-2], plain[-1]] and ids[-2] < num_ids:
+            return None if ids[-2] in tokenizer.all_special_ids else ids[-2]
     return None
 
 
