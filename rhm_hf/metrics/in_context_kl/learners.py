@@ -127,9 +127,9 @@ def learner_laws(
 
 
 def _tuple_size(grammar: Grammar) -> int | None:
-    """s, where it is one at all of two levels or more."""
+    """s > 1, where it is one at all of two levels or more."""
     sizes = {grammar.tuple_size_at(level) for level in range(1, grammar.depth + 1)}
-    return sizes.pop() if len(sizes) == 1 and grammar.depth > 1 else None
+    return max(sizes) if len(sizes) == 1 and max(sizes) > 1 and grammar.depth > 1 else None
 
 
 def _told(grammars: Sequence[Grammar], prompts: np.ndarray, counts: Sequence[int]) -> torch.Tensor:
