@@ -24,14 +24,14 @@ OPTIONS = {
     # That models are judged on: in the terms of the run's grammar, v, m and d.
     "ensembles": ["{grammar}", "{grammar}-cut1", "hmm-v{v}-h{v}-m{m}-d{d}-p0.5"],
     "pretrained": [],  # directories or Hub ids
-    "judged_grammars": 64,
+    "judged_grammars": 48,
     "judged_mappings": 2,
-    "judged_prompts": 8,
+    "judged_prompts": 4,
 }
 TINY = {"judged_grammars": 3, "judged_prompts": 2, "pretrained": []}
 SHOWN = {  # line -> its name in the picture
     "uniform": "uniform law",
-    "ngram": "n-gram, best order",
+    "ngram": "n-gram, the best",
     "hierarchical_ngram": "hierarchical n-gram, told the rules",
     "correlation_learner": "correlation learner",
     "previous_token": "exact, sees one token",
@@ -120,7 +120,7 @@ def draw(tables: Tables, path: Path) -> None:
     text = f"KL of the next sentence, q renormalised to the symbols. {first['num_grammars']} fresh grammars, "
     text += f"{first['num_prompts']} prompts of each; bars: 95 % over grammars. Ensembles: {', '.join(ensembles)}. "
     text += (
-        "Dashed: laws that know nothing, or the grammar but one token only. n-gram: the best of all orders at each n."
+        "Dashed: laws that know nothing, or the grammar but one token only. n-gram: the best order and smoothing at each n."
     )
     note(figure, text)
     figure.savefig(path)

@@ -39,6 +39,7 @@ from rhm_hf.statistics.learner.latents import learn_latents
 
 NAME = "v4-m2-s2-L2"
 GRAMMAR = Grammar.from_name(NAME)
+COUNTS = {"learners": ["ngram"], "smoothings": ["kneser_ney"]}
 SMALL = {"num_grammars": 3, "num_mappings": 2, "num_prompts": 2, "max_examples": 4}
 
 
@@ -125,7 +126,7 @@ def test_a_model_that_knows_the_grammar_has_no_kl(name):
 
 @pytest.mark.parametrize(("order", "tied"), [(1, True), (2, True), (4, True)])
 def test_a_model_that_counts_is_its_line(order, tied):
-    found = in_context_kl(ByPrompt(counting(order, tied), 7, 4), GRAMMAR, learners=["ngram"], **SMALL)
+    found = in_context_kl(ByPrompt(counting(order, tied), 7, 4), GRAMMAR, **COUNTS, **SMALL)
     line = found["lines"][f"tied_ngram_{order}"]
     np.testing.assert_allclose(found["kl"], line["kl"], atol=1e-12)
     np.testing.assert_allclose(found["kl_interval"], line["interval"], atol=1e-12)
@@ -134,8 +135,11 @@ def test_a_model_that_counts_is_its_line(order, tied):
     np.testing.assert_allclose(line["gain_interval"], 0, atol=1e-12)
     np.testing.assert_allclose(found["mapping_std"], 0, atol=1e-12)  # counts do not care what symbols are called
     best = found["lines"]["ngram"]
-    mine = [values["kl"] for name, values in found["lines"].items() if "ngram_" in name]
-    np.testing.assert_allclose(best["kl"], np.min(mine, 0), atol=1e-15)
+    mine = {name: values["kl"] for name, values in found["lines"].items() if "ngram_" in name}
+    np.testing.assert_allclose(best["kl"], np.min(list(mine.values()), 0), atol=1e-15)
+    for k, choice in enumerate(best["choice"]):
+        name, smoothing = choice.split()
+        assert (mine[name][k], smoothing) == (best["kl"][k], "kneser_ney")
 
 
 def test_tables_by_position_and_words_for_symbols():
@@ -155,7 +159,7 @@ def test_tables_by_position_and_words_for_symbols():
         return torch.zeros(60).double().index_put((torch.tensor(flat),), found)
 
     options = {"symbols": "ids", "max_examples": 16, "num_grammars": 3, "num_prompts": 2, "num_mappings": 2}
-    found = in_context_kl(ByPrompt(law, 60, 58, 59), grammar, learners=["ngram"], **options)
+    found = in_context_kl(ByPrompt(law, 60, 58, 59), grammar, **COUNTS, **options)
     assert (found["symbols"], found["separator"], found["bos"]) == ("ids", 58, 59)
     np.testing.assert_allclose(found["kl"][-1], found["lines"]["ngram_4"]["kl"][-1], atol=1e-12)
     assert found["leaked_mass"][0] == pytest.approx(1 - 4 / 60)
@@ -163,7 +167,7 @@ def test_tables_by_position_and_words_for_symbols():
 
 
 def test_leaked_mass_is_split_off():
-    found = in_context_kl(ByPrompt(counting(2, True), 7, 4, leak=0.25), GRAMMAR, learners=["ngram"], **SMALL)
+    found = in_context_kl(ByPrompt(counting(2, True), 7, 4, leak=0.25), GRAMMAR, **COUNTS, **SMALL)
     np.testing.assert_allclose(found["leaked_mass"], 0.25, atol=1e-12)
     np.testing.assert_allclose(found["leak_cost"], -np.log(0.75), atol=1e-12)
     np.testing.assert_allclose(found["kl_within"], found["lines"]["tied_ngram_2"]["kl"], atol=1e-12)
@@ -187,15 +191,32 @@ def prompts(name=NAME, num=3, length=9):
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("n", [2, 3, 8])
+@pytest.mark.parametrize("n", [2, 8])
 def test_ngrams_of_prompts_are_those_of_the_model(n, tied):
     _, rows = prompts("v3-m2-s2-L3")
     for order in ngram_orders(8):
-        laws = ngram_law(rows[:, :n], rows[:, n], order, 3, tied)
-        for mine, law in zip(rows, laws, strict=True):
-            model = NGramForCausalLM.fit(mine[:n], order, num_symbols=3, tied=tied)
-            expected = model(torch.tensor([[3, *mine[n, :-1]]])).logits[0, :, :3].exp()
-            torch.testing.assert_close(law, expected, rtol=0, atol=1e-12)
+        laws = ngram_law(rows[:, :n], rows[:, n], order, 3, tied, ["kneser_ney", 0.5, 2.0])
+        for row, mine in enumerate(rows):
+            for smoothing, options in enumerate(SMOOTHED):
+                model = NGramForCausalLM.fit(mine[:n], order, num_symbols=3, tied=tied, **options)
+                expected = model(torch.tensor([[3, *mine[n, :-1]]])).logits[0, :, :3].exp()
+                torch.testing.assert_close(laws[smoothing, row], expected, rtol=0, atol=1e-12)
+
+
+SMOOTHED = [{"smoothing": "kneser_ney"}, *({"smoothing": "add_k", "add_k": k} for k in (0.5, 2.0))]
+
+
+def test_the_best_smoothing_is_shown():
+    found = in_context_kl(gpt2(), GRAMMAR, **SMALL)
+    every = {
+        str(s): in_context_kl(gpt2(), GRAMMAR, smoothings=[s], **SMALL)["lines"] for s in ("kneser_ney", 0.5, 1.0, 2.0)
+    }
+    for name, line in found["lines"].items():
+        alone = np.array([lines[name]["kl"] for lines in every.values()])
+        np.testing.assert_allclose(line["kl"], alone.min(0), atol=1e-15)
+        for k, choice in enumerate(line.get("choice", [])):
+            assert every[choice.split()[-1]][name]["kl"][k] == pytest.approx(line["kl"][k], abs=1e-15)
+    assert set(found["lines"]["ngram"]["choice"]) != {"ngram_1 kneser_ney"}
 
 
 def test_orders():
@@ -207,20 +228,23 @@ def test_orders():
 def test_hierarchical_learners_are_the_models(name):
     grammars, rows = prompts(name)
     d, v, counts = rows.shape[-1], int(grammars[0].vocab_size), [0, 1, 2, 8]
-    laws = learner_laws(grammars, rows, counts, ["hierarchical_ngram", "correlation_learner"])
+    laws = learner_laws(grammars, rows, counts, ["hierarchical_ngram", "correlation_learner"], ["kneser_ney", 0.5])
     assert set(laws) == {"hierarchical_ngram", "correlation_learner"}
     for k, n in enumerate(counts):
         for row, grammar in enumerate(grammars):
             if n == 0:
-                expected = [torch.full((d, v), 1 / v, dtype=torch.float64)] * 2
+                expected = [torch.full((2, d, v), 1 / v, dtype=torch.float64)] * 2
             else:
                 seen, s = rows[row, :n], grammar.tuple_size_at(1)
                 learned = learn_latents(seen, v, s, targets="sibling_token", num_symbols=v).grammar()
-                models = [HierarchicalNGramForCausalLM.fit(seen, known) for known in (grammar, learned)]
                 read = torch.tensor([[v, *rows[row, n, :-1]]])
-                expected = [model(read).logits[0, :, :v].exp() for model in models]
-            torch.testing.assert_close(laws["hierarchical_ngram"][row, k], expected[0], rtol=0, atol=1e-12)
-            torch.testing.assert_close(laws["correlation_learner"][row, k], expected[1], rtol=0, atol=1e-12)
+                models = [
+                    [HierarchicalNGramForCausalLM.fit(seen, known, **options) for options in SMOOTHED[:2]]
+                    for known in (grammar, learned)
+                ]
+                expected = [torch.stack([m(read).logits[0, :, :v].exp() for m in pair]) for pair in models]
+            torch.testing.assert_close(laws["hierarchical_ngram"][:, row, k], expected[0], rtol=0, atol=1e-12)
+            torch.testing.assert_close(laws["correlation_learner"][:, row, k], expected[1], rtol=0, atol=1e-12)
 
 
 def test_one_prompt_knows_nothing_of_another():
@@ -229,7 +253,7 @@ def test_one_prompt_knows_nothing_of_another():
     for row, grammar in enumerate(grammars):
         alone = learner_laws([grammar], rows[row : row + 1], [8], ["ngram", "hierarchical_ngram"])
         for name, law in alone.items():
-            torch.testing.assert_close(together[name][row], law[0], rtol=0, atol=1e-15)
+            torch.testing.assert_close(together[name][:, row], law[:, 0], rtol=0, atol=1e-15)
 
 
 def test_hierarchical_laws_where_nothing_is_known_above():
@@ -239,7 +263,7 @@ def test_hierarchical_laws_where_nothing_is_known_above():
     columns = context_columns(grammar)
     blind = [level.copy() for level in levels]
     blind[1][:] = -1
-    law = hierarchical_law([b[:, :8] for b in blind], [b[:, 8] for b in blind], columns, 4, 4)
+    law = hierarchical_law([b[:, :8] for b in blind], [b[:, 8] for b in blind], columns, 4, 4, ["kneser_ney"])[0]
     model = HierarchicalNGramForCausalLM.fit(rows[0, :8], grammar, 1)
     expected = model(torch.tensor([[4, *rows[0, 8, :-1]]])).logits[:, :, :4].exp()
     torch.testing.assert_close(law, expected, rtol=0, atol=1e-12)
@@ -262,7 +286,7 @@ def test_the_exact_lines_are_truncated_laws():
 
 
 def test_intervals_are_student_s_over_grammars():
-    options = SMALL | {"num_grammars": 4, "learners": ["ngram"]}
+    options = SMALL | COUNTS | {"num_grammars": 4}
     model = ByPrompt(counting(3, True), 7, 4)
     together = in_context_kl(model, GRAMMAR, confidence=0.9, **options)
 
@@ -370,6 +394,9 @@ def test_bad_models_are_refused():
         ({"symbols": "letters"}, "symbols='letters' is unknown"),
         ({"learners": ["ngram", "oracle"]}, "holds 'oracle'"),
         ({"max_examples": 2**21, "num_grammars": 1}, "reads at most"),
+        ({"smoothings": []}, "smoothings is empty"),
+        ({"smoothings": [0]}, "smoothings holds 0"),
+        ({"smoothings": ["good_turing"]}, "smoothings holds 'good_turing'"),
         ({"confidence": 1.0}, "confidence"),
         ({"separator": 2}, "separator=2 must be an id"),
         ({"separator": "."}, "is a text, and symbols='own' are ids"),

@@ -17,9 +17,10 @@ from rhm_hf.inference import next_token_probs
 from rhm_hf.judging import ModelReader, divergence_terms, evaluating, read_model, share_of_process
 from rhm_hf.judging.compare import is_broken, refuse_broken
 from rhm_hf.statistics import Accumulator
-from rhm_hf.statistics.intervals import check_confidence, jackknife_interval, leaving_out, student
+from rhm_hf.statistics.intervals import check_confidence
 
-from .learners import LEARNERS, learner_laws, oracle_laws
+from .learners import LEARNERS, SMOOTHINGS, learner_laws, oracle_laws
+from .means import Means
 from .prompts import PromptIds, examples_that_fit, prompt_ids
 
 
@@ -44,6 +45,7 @@ def in_context_kl(
     tokenizer: Any = None,
     bos: str | int | bool = "auto",
     learners: Sequence[str] = LEARNERS,
+    smoothings: Sequence[str | float] = SMOOTHINGS,
     first_rules_seed: Seed = FIRST_RULES_SEED,
     seed: Seed = 0,
     confidence: Share = 0.95,
@@ -82,6 +84,8 @@ def in_context_kl(
             separator where it has none, or with `False`.
         learners (`Sequence[str]`, *optional*): which counting learners are fitted to the same n sentences: `"ngram"`,
             `"hierarchical_ngram"`, `"correlation_learner"`.
+        smoothings (`Sequence[str | float]`, *optional*): which smoothings their counts get, `"kneser_ney"` or the k of
+            add-k: each learner is shown with the best one at every n.
         first_rules_seed (`int`, *optional*, defaults to 2^40), seed (`int`, *optional*, defaults to 0): of the
             grammars; of sentences and mappings.
         confidence (`float`, *optional*, defaults to 0.95): of the intervals.
@@ -95,11 +99,11 @@ def in_context_kl(
 
         `lines`: by name, `kl`, `interval` and `per_position` likewise, `gain` = line - `kl_within` of the same
         prompts and `gain_interval`. `uniform`: the uniform law. `ngram_<k>`, `tied_ngram_<k>`: n-grams of order k with
-        a table for every position, and with one for all (Kneser-Ney), fitted to the n sentences; `ngram`: at each n
-        the best of these in the mean, chosen on the judged sentences, in the n-grams' favour. `hierarchical_ngram` is
-        told the rules and counts; `correlation_learner` infers latent symbols first. `previous_token` and `block_<ℓ>`
-        know the grammar and see one token before, or their block of level ℓ: a model that uses neighbours only stays
-        above these.
+        a table for every position, and with one for all, fitted to the n sentences; `ngram`: the best of these.
+        `hierarchical_ngram` is told the rules and counts; `correlation_learner` infers latent symbols first. Of
+        learners, `choice` says which smoothing (and order) is shown at each n: the best in the mean on the judged
+        sentences themselves, in the learners' favour. `previous_token` and `block_<ℓ>` know the grammar and see one
+        token before, or their block of level ℓ: a model that uses neighbours only stays above these.
 
         Intervals are Student's t over units: `unit` is `"grammar"` (means over its mappings and prompts), or
         `"prompt"` where one grammar is judged; `num_units`. `t_quantile` is their half-width in standard errors. Also
@@ -122,6 +126,7 @@ def in_context_kl(
             f"num_grammars={num_grammars}: {grammar.name} was given by hand and belongs to no ensemble to draw from; "
             "pass num_grammars=1, and several num_prompts"
         )
+    smoothings = _checked_smoothings(smoothings)
     reader = read_model(model, read_as="causal")
     counts = examples_that_fit(reader, grammar.sentence_length, max_examples, DEFAULT_EXAMPLES)
     options = {"symbols": symbols, "separator": separator, "bos": bos, "tokenizer": tokenizer}
@@ -135,10 +140,10 @@ def in_context_kl(
     terms = judge.terms(sentences, mappings.view(*shape[:2], -1), truth)
     flat = sentences.flatten(0, 1).numpy()
     owners = [source for source in grammars for _ in range(num_prompts)]
-    laws = {"uniform": torch.full_like(truth.flatten(0, 1), 1 / grammar.vocab_size)}
-    laws |= learner_laws(owners, flat, counts, learners) | oracles
-    units = "grammar" if len(grammars) > 1 else "prompt"
-    result = _Means(units, confidence).result(terms, truth, laws)
+    laws = {"uniform": torch.full_like(truth.flatten(0, 1), 1 / grammar.vocab_size)} | oracles
+    counted = learner_laws(owners, flat, counts, learners, smoothings)
+    means = Means("grammar" if len(grammars) > 1 else "prompt", confidence, truth)
+    result = means.result(terms, laws, counted, list(map(str, smoothings)))
     prompt = ids.encode(sentences[0, :1], mappings[:1])[0]
     return {
         "num_examples": counts,
@@ -237,66 +242,10 @@ class _Judge:
         return (logits.gather(-1, wanted) - logits.logsumexp(-1, keepdim=True)).double()
 
 
-class _Means:
-    """Means over prompts, mappings and grammars, with intervals over independent units."""
-
-    def __init__(self, unit: str, confidence: float):
-        self.unit, self.confidence = unit, confidence
-
-    def result(self, terms: dict[str, torch.Tensor], truth: torch.Tensor, laws: dict[str, torch.Tensor]) -> dict:
-        """The part of the result that is made of numbers."""
-        within = terms["kl_within"]
-        own = self._units(within.mean(1))  # over mappings: (units, counts, d)
-        lines = {}
-        for name, law in laws.items():
-            kl = divergence_terms(truth, law.view(truth.shape).log())["kl"]
-            lines[name] = self._units(kl)
-        found = {name: self._units(values.mean(1)).mean((0, 2)).tolist() for name, values in terms.items()}
-        for name in ("kl", "kl_within"):
-            found[f"{name}_interval"] = self._interval(self._units(terms[name].mean(1)).mean(2))
-        spread = within.mean((2, 4)).std(1).square().mean(0).sqrt().tolist() if within.shape[1] > 1 else None
-        units = len(own)
-        entropy = -torch.xlogy(truth, truth).sum(-1).mean()
-        return {
-            **found,
-            "kl_per_position": own.mean(0).tolist(),
-            "mapping_std": spread,
-            "lines": {name: self._line(kl, own) for name, kl in (lines | _best(lines)).items()},
-            "unit": self.unit,
-            "num_units": units,
-            "confidence": self.confidence,
-            "t_quantile": student(self.confidence, units - 1) if units > 1 else float("inf"),
-            "entropy": entropy.item(),
-        }
-
-    def _units(self, values: torch.Tensor) -> torch.Tensor:
-        """`(grammars, prompts, counts, d)` to `(units, counts, d)`."""
-        return values.mean(1) if self.unit == "grammar" else values[0]
-
-    def _line(self, kl: torch.Tensor, own: torch.Tensor) -> dict:
-        gain = (kl - own).mean(2)
-        return {
-            "kl": kl.mean((0, 2)).tolist(),
-            "interval": self._interval(kl.mean(2)),
-            "per_position": kl.mean(0).tolist(),
-            "gain": gain.mean(0).tolist(),
-            "gain_interval": self._interval(gain),
-        }
-
-    def _interval(self, values: torch.Tensor) -> list[list[float]]:
-        """Of the mean of units `(units, counts)`: `[low, high]` at every n."""
-        array = values.numpy()
-        if len(array) < 2:
-            return [[float("-inf"), float("inf")]] * array.shape[1]
-        with np.errstate(invalid="ignore"):
-            return jackknife_interval(array.mean(0), [leaving_out(array)], self.confidence).tolist()
-
-
-def _best(lines: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`ngram`: at each n the n-gram with the lowest mean."""
-    mine = [kl for name, kl in lines.items() if "ngram_" in name and not name.startswith("hierarchical")]
-    if not mine:
-        return {}
-    together = torch.stack(mine)  # (n-grams, units, counts, d)
-    best = together.mean((1, 3)).argmin(0)
-    return {"ngram": together[best, :, torch.arange(together.shape[2])].transpose(0, 1)}
+def _checked_smoothings(smoothings: Sequence[str | float]) -> list[str | float]:
+    if not smoothings:
+        raise ValueError("smoothings is empty: give 'kneser_ney', numbers k of add-k, or both")
+    for smoothing in smoothings:
+        if smoothing != "kneser_ney" and (isinstance(smoothing, str | bool) or not 0 < smoothing < np.inf):
+            raise ValueError(f"smoothings holds {smoothing!r}: it may hold 'kneser_ney' and numbers k > 0 of add-k")
+    return list(smoothings)

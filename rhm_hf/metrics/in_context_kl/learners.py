@@ -1,10 +1,12 @@
 """Reference lines: what learners that count say of the next sentence after the same n sentences, and exact laws.
 
 All prompts are counted at once: a context begins with the number of its prompt, so that no prompt knows of another.
-Nothing but that is added to the n-gram models of `rhm_hf.models.ngram`: their counts, their smoothing (Kneser-Ney).
+Nothing but that is added to the n-gram models of `rhm_hf.models.ngram`: their counts, their smoothing. After so few
+sentences the smoothing matters as much as the order: add-k is far better than Kneser-Ney at n = 2 to 8.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from rhm_hf.statistics.learner.latents import learn_latents
 
 
 LEARNERS = ("ngram", "hierarchical_ngram", "correlation_learner")
+SMOOTHINGS = ("kneser_ney", 0.5, 1.0, 2.0)  # a number is the k of add-k
 ALL_ORDERS = 4  # n-grams up to this order are all tried, beyond it powers of two and the whole sentence
 
 
@@ -26,7 +29,9 @@ def ngram_orders(length: int) -> list[int]:
     return sorted({*range(1, min(length, ALL_ORDERS) + 1), *powers, length})
 
 
-def ngram_law(seen: np.ndarray, sentences: np.ndarray, order: int, num_symbols: int, tied: bool) -> torch.Tensor:
+def ngram_law(
+    seen: np.ndarray, sentences: np.ndarray, order: int, num_symbols: int, tied: bool, smoothings: Sequence[Any]
+) -> torch.Tensor:
     """The laws of n-grams fitted to each prompt's n sentences, as [`~rhm_hf.models.ngram.modeling_ngram`] fits them.
 
     Args:
@@ -35,9 +40,10 @@ def ngram_law(seen: np.ndarray, sentences: np.ndarray, order: int, num_symbols: 
         order (`int`): the token and order - 1 tokens before it.
         num_symbols (`int`): v.
         tied (`bool`): one table for all positions, in which the beginning of a sentence is a symbol; else one each.
+        smoothings (`Sequence`): of [`SMOOTHINGS`].
 
     Returns:
-        `torch.Tensor`: float64 `(prompts, d, v)`: of every token of the next sentence, given those before it.
+        `torch.Tensor`: float64 `(smoothings, prompts, d, v)`: of every token of the next sentence, given those before.
     """
     beginning = num_symbols if tied else -1
 
@@ -47,11 +53,16 @@ def ngram_law(seen: np.ndarray, sentences: np.ndarray, order: int, num_symbols: 
         longer = np.concatenate([lead, tokens], -1)
         return [longer[..., order - lag : -lag].ravel() for lag in range(1, order)]
 
-    return _laws(seen, sentences, chain, num_symbols, num_symbols + 1, tied)
+    return _laws(seen, sentences, chain, num_symbols, num_symbols + 1, tied, smoothings)
 
 
 def hierarchical_law(
-    seen: list[np.ndarray], sentences: list[np.ndarray], columns: np.ndarray, num_symbols: int, base: int
+    seen: list[np.ndarray],
+    sentences: list[np.ndarray],
+    columns: np.ndarray,
+    num_symbols: int,
+    base: int,
+    smoothings: Sequence[Any],
 ) -> torch.Tensor:
     """The laws of hierarchical n-grams, from derivations.
 
@@ -61,16 +72,17 @@ def hierarchical_law(
         columns (`np.ndarray`): of [`~rhm_hf.models.ngram.modeling_hierarchical_ngram.context_columns`].
         num_symbols (`int`): v.
         base (`int`): above every symbol of every level.
+        smoothings (`Sequence`): of [`SMOOTHINGS`].
 
     Returns:
-        `torch.Tensor`: float64 `(prompts, d, v)`.
+        `torch.Tensor`: float64 `(smoothings, prompts, d, v)`.
     """
 
     def chain(levels: np.ndarray) -> list[np.ndarray]:
         return [np.where(column < 0, -1, levels[..., column]).ravel() for column in columns]
 
     together = [np.concatenate(levels, -1) for levels in (seen, sentences)]
-    return _laws(*together, chain, num_symbols, base, False, seen[0].shape[-1])
+    return _laws(*together, chain, num_symbols, base, False, smoothings, seen[0].shape[-1])
 
 
 def _laws(
@@ -80,6 +92,7 @@ def _laws(
     num_symbols: int,
     base: int,
     tied: bool,
+    smoothings: Sequence[Any],
     length: int | None = None,
 ) -> torch.Tensor:
     """Counts contexts in `seen`, whose first `length` columns are tokens, and looks those of `sentences` up."""
@@ -89,13 +102,21 @@ def _laws(
     known = np.broadcast_to(groups[:, None], (prompts, seen.shape[1], length)).ravel()
     counts = count_contexts(known, seen[..., :length].ravel(), chain(seen), num_symbols, base)
     orders = [tuple(torch.from_numpy(part) for part in order) for order in counts]
-    smoothed = SmoothedLaws(orders, num_symbols, base, "kneser_ney", 0.5, None)
-    wanted = (torch.from_numpy(symbols) for symbols in chain(sentences))
-    return smoothed(torch.from_numpy(groups.ravel()), wanted).view(prompts, length, num_symbols)
+    wanted = [torch.from_numpy(symbols) for symbols in chain(sentences)]
+    found = []
+    for smoothing in smoothings:
+        named = ("kneser_ney", 0.5) if smoothing == "kneser_ney" else ("add_k", smoothing)
+        smoothed = SmoothedLaws(orders, num_symbols, base, *named, None)
+        found.append(smoothed(torch.from_numpy(groups.ravel()), wanted).view(prompts, length, num_symbols))
+    return torch.stack(found)
 
 
 def learner_laws(
-    grammars: Sequence[Source], prompts: np.ndarray, counts: Sequence[int], learners: Sequence[str]
+    grammars: Sequence[Source],
+    prompts: np.ndarray,
+    counts: Sequence[int],
+    learners: Sequence[str],
+    smoothings: Sequence[Any] = SMOOTHINGS,
 ) -> dict[str, torch.Tensor]:
     """The laws of learners that saw the n sentences of a prompt.
 
@@ -105,9 +126,10 @@ def learner_laws(
         counts (`Sequence[int]`): n.
         learners (`Sequence[str]`): of [`LEARNERS`]. Those that a grammar does not go with are left out: the
             hierarchical ones need a grammar of rules at every level, the correlation learner tuples of one size.
+        smoothings (`Sequence`, *optional*): `"kneser_ney"`, or the k of add-k.
 
     Returns:
-        `dict`: name -> float64 `(prompts, counts, d, v)`.
+        `dict`: name -> float64 `(smoothings, prompts, counts, d, v)`.
     """
     v, found = grammars[0].vocab_size, {}
     if "ngram" in learners:
@@ -115,14 +137,14 @@ def learner_laws(
             for tied in (False, True):
                 name = f"{'tied_' if tied else ''}ngram_{order}"
                 found[name] = torch.stack(
-                    [ngram_law(prompts[:, :n], prompts[:, n], order, v, tied) for n in counts], 1
+                    [ngram_law(prompts[:, :n], prompts[:, n], order, v, tied, smoothings) for n in counts], 2
                 )
     if not all(isinstance(grammar, Grammar) for grammar in grammars):
         return found
     if "hierarchical_ngram" in learners:
-        found["hierarchical_ngram"] = _told(grammars, prompts, counts)
+        found["hierarchical_ngram"] = _told(grammars, prompts, counts, smoothings)
     if "correlation_learner" in learners and (size := _tuple_size(grammars[0])) is not None:
-        found["correlation_learner"] = _correlating(grammars[0], prompts, counts, size)
+        found["correlation_learner"] = _correlating(grammars[0], prompts, counts, size, smoothings)
     return found
 
 
@@ -132,7 +154,9 @@ def _tuple_size(grammar: Grammar) -> int | None:
     return max(sizes) if len(sizes) == 1 and max(sizes) > 1 and grammar.depth > 1 else None
 
 
-def _told(grammars: Sequence[Grammar], prompts: np.ndarray, counts: Sequence[int]) -> torch.Tensor:
+def _told(
+    grammars: Sequence[Grammar], prompts: np.ndarray, counts: Sequence[int], smoothings: Sequence[Any]
+) -> torch.Tensor:
     """Hierarchical n-grams that are told the rules, and count how often what follows what."""
     parsed = [grammar.parse(rows) for grammar, rows in zip(grammars, prompts, strict=True)]
     levels = [np.stack(level).astype(np.int64) for level in zip(*parsed, strict=True)]
@@ -144,20 +168,24 @@ def _told(grammars: Sequence[Grammar], prompts: np.ndarray, counts: Sequence[int
             columns,
             grammars[0].vocab_size,
             base,
+            smoothings,
         )
         for n in counts
     )
-    return torch.stack(list(laws), 1)
+    return torch.stack(list(laws), 2)
 
 
-def _correlating(grammar: Grammar, prompts: np.ndarray, counts: Sequence[int], size: int) -> torch.Tensor:
+def _correlating(
+    grammar: Grammar, prompts: np.ndarray, counts: Sequence[int], size: int, smoothings: Sequence[Any]
+) -> torch.Tensor:
     """Hierarchical n-grams on the symbols that the correlation learner infers from the n sentences."""
     v, columns = grammar.vocab_size, context_columns(grammar)
     latents = max(grammar.num_symbols_at(level) for level in range(1, grammar.depth))
     laws = []
     for n in counts:
         if n == 0:
-            laws.append(torch.full((len(prompts), prompts.shape[-1], v), 1 / v, dtype=torch.float64))
+            shape = (len(smoothings), len(prompts), prompts.shape[-1], v)
+            laws.append(torch.full(shape, 1 / v, dtype=torch.float64))
             continue
         derived = []
         for rows in prompts[:, : n + 1]:
@@ -167,8 +195,8 @@ def _correlating(grammar: Grammar, prompts: np.ndarray, counts: Sequence[int], s
         # The learner's highest symbols lie below the root, which is no context.
         levels.append(np.zeros((*prompts[:, : n + 1].shape[:2], 1), dtype=np.int64))
         seen, following = [level[:, :n] for level in levels], [level[:, n] for level in levels]
-        laws.append(hierarchical_law(seen, following, columns, v, max(v, latents)))
-    return torch.stack(laws, 1)
+        laws.append(hierarchical_law(seen, following, columns, v, max(v, latents), smoothings))
+    return torch.stack(laws, 2)
 
 
 def oracle_laws(grammar: Source, sentences: np.ndarray) -> dict[str, torch.Tensor]:
