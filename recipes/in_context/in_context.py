@@ -39,8 +39,9 @@ SHOWN = {  # line -> its name in the picture
 TITLES = {"-cut": "filtered: blocks independent", "hmm-": "hidden Markov source"}
 
 
-def measure(rows: list[dict], values: dict, pretrained: list, ensembles: list[str], **options) -> Tables:
+def measure(rows: list[dict], values: dict, pretrained: list | str, ensembles: list | str, **options) -> Tables:
     """The run's model, and those that somebody else trained."""
+    pretrained, ensembles = ([given] if isinstance(given, str) else given for given in (pretrained, ensembles))
     runs = kept_runs(rows, values)
     if len({run["data"] for run in runs}) > 1:
         raise ValueError("grammar has several values: models are judged on the ensembles of one")
@@ -119,9 +120,7 @@ def draw(tables: Tables, path: Path) -> None:
     first = tables["models"][0]
     text = f"KL of the next sentence, q renormalised to the symbols. {first['num_grammars']} fresh grammars, "
     text += f"{first['num_prompts']} prompts of each; bars: 95 % over grammars. Ensembles: {', '.join(ensembles)}. "
-    text += (
-        "Dashed: laws that know nothing, or the grammar but one token only. n-gram: the best order and smoothing at each n."
-    )
+    text += "Dashed: laws that know nothing, or the grammar but one token only. n-gram: the best order and smoothing at each n."
     note(figure, text)
     figure.savefig(path)
 

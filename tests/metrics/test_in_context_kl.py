@@ -23,7 +23,6 @@ from rhm_hf import Grammar, load_metric
 from rhm_hf.grammar import PCFG, NotSupported
 from rhm_hf.inference import next_token_probs
 from rhm_hf.metrics.in_context_kl import in_context_kl
-from rhm_hf.metrics.in_context_kl.in_context import FIRST_RULES_SEED, fresh_grammars
 from rhm_hf.metrics.in_context_kl.learners import (
     hierarchical_law,
     learner_laws,
@@ -31,6 +30,7 @@ from rhm_hf.metrics.in_context_kl.learners import (
     ngram_orders,
     oracle_laws,
 )
+from rhm_hf.metrics.in_context_kl.next_sentence import FIRST_RULES_SEED, fresh_grammars
 from rhm_hf.metrics.in_context_kl.prompts import word_ids
 from rhm_hf.models.ngram.modeling_hierarchical_ngram import HierarchicalNGramForCausalLM, context_columns
 from rhm_hf.models.ngram.modeling_ngram import NGramForCausalLM

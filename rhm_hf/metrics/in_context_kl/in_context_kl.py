@@ -2,7 +2,7 @@
 
 import evaluate
 
-from rhm_hf.metrics.in_context_kl.in_context import in_context_kl
+from rhm_hf.metrics.in_context_kl.next_sentence import in_context_kl
 from rhm_hf.metrics.module import JudgesByGrammar
 
 
