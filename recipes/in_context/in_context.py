@@ -49,7 +49,7 @@ def measure(rows: list[dict], values: dict, pretrained: list | str, ensembles: l
     p, d = runs[0].grammar().parameters, runs[0].grammar().sentence_length
     names = {"grammar": runs[0]["data"], "v": p.vocab_size, "m": p.num_synonyms, "d": d}
     options["ensembles"] = [ensemble.format(**names) for ensemble in ensembles]
-    keys = ("data", "task", "model", "rules_seed", "model_seed", "step", "train_loss", "validation_loss", "stopped_by")
+    keys = ("data", "task", "model", "rules_seed", "model_seed", "step", "train_loss", "validation_loss")
     return {"runs": [run.keys(*keys) for run in runs]} | judged(models, **options)
 
 
@@ -120,7 +120,7 @@ def draw(tables: Tables, path: Path) -> None:
     first = tables["models"][0]
     text = f"KL of the next sentence, q renormalised to the symbols. {first['num_grammars']} fresh grammars, "
     text += f"{first['num_prompts']} prompts of each; bars: 95 % over grammars. Ensembles: {', '.join(ensembles)}. "
-    text += "Dashed: laws that know nothing, or the grammar but one token only. n-gram: the best order and smoothing at each n."
+    text += "Dashed: laws that know nothing, or the grammar but one token only. n-gram: the best kind at each n."
     note(figure, text)
     figure.savefig(path)
 
