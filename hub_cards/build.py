@@ -10,6 +10,7 @@ from hub_cards.belief_probe import belief_probe_card
 from hub_cards.context_loss import context_loss_card
 from hub_cards.effective_context import effective_context_card
 from hub_cards.grammaticality import grammaticality_card
+from hub_cards.in_context_kl import in_context_kl_card
 from hub_cards.latent_probe import latent_probe_card
 from hub_cards.memorisation import memorisation_card
 from hub_cards.representation_probe import representation_probe_card
@@ -24,6 +25,7 @@ CARDS: dict[str, Callable[[], RepoCard]] = {  # file -> what builds it
     "context_loss.md": context_loss_card,
     "effective_context.md": effective_context_card,
     "grammaticality.md": grammaticality_card,
+    "in_context_kl.md": in_context_kl_card,
     "latent_probe.md": latent_probe_card,
     "memorisation.md": memorisation_card,
     "representation_probe.md": representation_probe_card,

@@ -37,6 +37,7 @@ SMALL = {  # command -> what is added to it
     "rhm sweep": RUN,
     "rhm bench": "--tiny --tasks climb --num-workers 1",
     "rhm kl": "--num_sentences 64",
+    "rhm in_context": "--num_grammars 2 --set num_mappings=1 --set learners=[]",
     "rhm context": "--num_windows 8",
     "rhm correlations": "--num_sentences 64 --max_distance 4",
     "rhm effective_context": '--num_tokens 256 --set "distances=[1, 2, 3]"',
@@ -57,6 +58,7 @@ LISTED = {  # the beginning of a command -> why it is not run
     "rhm train --config run.yaml --report_to": "trackers that may not be installed; tests/training tries some",
     "WANDB_MODE": "a tracker that may not be installed",
     "rhm kl user/": "the Hub",
+    "rhm in_context gpt2": "words of a real tokenizer: tests/metrics makes one",
 }
 
 

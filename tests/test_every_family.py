@@ -440,6 +440,25 @@ def probed_beliefs(world, folder):
     assert all(value is None or value < 1 + 1e-9 for row in found["r2"] for value in row)
 
 
+def learnt_in_context(world, folder):
+    """Lines are exact: the uniform law is as far off as entropies say, and who sees a whole block misses nothing."""
+    source, v = world.source, world.source.vocab_size
+    sizes = {"n_positions": 100, "n_embd": 8, "n_layer": 1, "n_head": 2, "bos_token_id": v, "eos_token_id": v}
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=v + 3, **sizes))
+    options = {"max_examples": 4, "num_mappings": 2} | ({} if source.parameters else {"num_grammars": 1})
+    found = load_metric("in_context_kl").compute(model=model, grammar=source, **options)
+    lines = found["lines"]
+    uniform = math.log(v) - found["entropy"]
+    assert np.mean(lines["uniform"]["kl"]) == pytest.approx(uniform, abs=1e-9)
+    for values in lines.values():
+        assert min(values["kl"]) > -1e-12
+        np.testing.assert_allclose(np.subtract(values["kl"], found["kl_within"]), values["gain"], atol=1e-12)
+    assert lines["ngram"]["kl"][0] == pytest.approx(lines["uniform"]["kl"][0])
+    first = [line["per_position"][0][:2] for name, line in lines.items() if name == "previous_token"]
+    np.testing.assert_allclose(first, 0, atol=1e-12)  # the first tokens have no more before them
+
+
 def context_of_a_model(world, folder):
     """The loss in the full context is the model's cross-entropy."""
     model = gpt2_for(world.source)
@@ -568,6 +587,7 @@ CHECKS = [
     sensitive_to_synonyms,
     texts_compared,
     probed_beliefs,
+    learnt_in_context,
     context_of_a_model,
     tasks_train_and_judge,
     diffusion,
@@ -584,6 +604,7 @@ OF_FIXED_TREES = {
     "entropies_by_context",
     "probed_latents",
     "probed_beliefs",
+    "learnt_in_context",
     "diffusion",
 }
 # What is refused, by check: the families for which nobody computes it.

@@ -10,6 +10,7 @@ from .commands import (
     catalogue,
     generated,
     grammars,
+    in_context,
     judged,
     probes,
     pushed,
@@ -61,6 +62,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Grammars": (shown.show, pushed.play, grammars.info, grammars.theory, verified.verify),
     "Models and texts": (
         judged.kl,
+        in_context.in_context,
         texts.context,
         texts.correlations,
         texts.effective_context,

@@ -28,6 +28,7 @@ FORMS: dict[str, tuple[str, ...]] = {  # metric -> its fields; other arguments a
     "context_loss": ("model", "texts"),
     "effective_context": ("corpus", "model"),
     "grammaticality": ("input_ids", "grammar"),
+    "in_context_kl": ("model", "grammar"),
     "latent_probe": ("model", "grammar"),
     "memorisation": ("input_ids", "train", "grammar"),
     "representation_probe": ("model", "grammar"),

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from rhm_hf import Grammar, RHMForCausalLM
@@ -14,6 +15,7 @@ from rhm_hf.metrics.belief_probe import belief_probe
 from rhm_hf.metrics.context_loss.by_context import loss_by_context
 from rhm_hf.metrics.effective_context.agree import effective_context
 from rhm_hf.metrics.grammaticality.correctness import grammaticality
+from rhm_hf.metrics.in_context_kl import in_context_kl
 from rhm_hf.metrics.latent_probe.probe import latent_probe
 from rhm_hf.metrics.memorisation.copies import memorisation
 from rhm_hf.metrics.representation_probe.similarity import representation_probe
@@ -122,6 +124,24 @@ def test_probes(rhm, model_folder, tmp_path, command, judge):
     options = {"num_train": 128} if command in ("latent_probe", "belief_probe") else {}
     same(found(rhm(*words)), judge(model, Grammar.from_name(NAME), num_sentences=64, **options))
     assert (tmp_path / f"{command}.png").stat().st_size > 1000
+
+
+def test_in_context(rhm, tmp_path):
+    sizes = {"n_positions": 50, "n_embd": 8, "n_layer": 1, "n_head": 2, "bos_token_id": 4, "eos_token_id": 4}
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(vocab_size=7, **sizes)).save_pretrained(tmp_path / "model")
+    words = ["in-context", tmp_path / "model", NAME, "--num-grammars", 3, "--set", "num_mappings=2", "--seed", 5]
+    model = read_model(str(tmp_path / "model")).model
+    expected = in_context_kl(model, Grammar.from_name(NAME), num_grammars=3, num_mappings=2, seed=5)
+    same(found(rhm(*words, "--json", "--out", tmp_path)), expected)
+    assert (tmp_path / "in_context.png").stat().st_size > 1000
+    rows = (tmp_path / "in_context.csv").read_text().splitlines()
+    assert rows[0].startswith("n,KL within symbols,from,to,mass outside,uniform,ngram,hierarchical_ngram")
+    assert [row.split(",")[0] for row in rows[1:]] == ["0", "1", "2", "4"]
+    assert "Student's t over 3 grammars" in " ".join(rhm(*words).stdout.split())
+    short = rhm("in_context", tmp_path / "model", "v4-m2-s2-L5")
+    assert short.exit_code == 1
+    assert "reads at most 50 ids (max_position_embeddings) and a prompt of 1 sentences of 32 tokens" in short.stderr
 
 
 def test_generated_sentences_judged(rhm, model_folder, tmp_path):

@@ -76,7 +76,10 @@ class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
         counts = count_contexts(
             np.tile(np.arange(d), len(tokens)),
             documents.tokens,
-            (np.where(column < 0, -1, symbols[:, column]).ravel() for column in _columns(grammar, context_level)),
+            (
+                np.where(column < 0, -1, symbols[:, column]).ravel()
+                for column in context_columns(grammar, context_level)
+            ),
             grammar.vocab_size,
             _context_base(grammar),
             None if weights is None else weights.repeat(d),
@@ -96,7 +99,7 @@ class HierarchicalNGramForCausalLM(RHMPreTrainedModel, CountedLaw):
         levels = [
             torch.where(level < grammar.num_symbols_at(number), level, -1) for number, level in enumerate(levels)
         ]
-        columns = torch.tensor(_columns(grammar, self.config.context_level), device=symbols.device)[:, :rows]
+        columns = torch.tensor(context_columns(grammar, self.config.context_level), device=symbols.device)[:, :rows]
         parsed = F.pad(torch.cat(levels, 1), (0, 1), value=-1)  # the last column stands for "no sibling"
         position = torch.arange(rows, device=symbols.device)
         laws = self.laws(position.repeat(batch), (parsed[:, column].flatten() for column in columns))
@@ -107,7 +110,7 @@ def _context_base(grammar: Grammar) -> int:
     return max(grammar.num_symbols_at(level) for level in range(grammar.depth))
 
 
-def _columns(grammar: Grammar, context_level: int | None) -> np.ndarray:
+def context_columns(grammar: Grammar, context_level: int | None = None) -> np.ndarray:
     """Which node of a derivation is the k-th symbol of a position's context.
 
     Returns:
