@@ -40,6 +40,17 @@ def test_vector_instructions_and_others_fill_the_same_stream(wide, size, first, 
     assert (stream == np.random.Philox(key=key, counter=counter).random_raw(size)).all()
 
 
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("count", [1, 3])
+def test_scattered_numbers_are_those_of_the_stream(wide, count, monkeypatch):
+    monkeypatch.setattr(philox, "has_wide_vectors", lambda: wide)
+    key, indices = np.array([3, 2**63], dtype=np.uint64), np.random.default_rng(0).permutation(500)[:150]
+    stream = np.random.Philox(key=key, counter=np.array([0, 9, 0, 0], dtype=np.uint64)).random_raw(500 * count)
+    numbers = np.empty((150, count), dtype=np.uint64)
+    philox.scattered_numbers(key, np.uint64(9), indices, numbers)
+    assert (numbers == stream.reshape(500, count)[indices]).all()
+
+
 def test_redrawn_words_are_exactly_uniform():
     # Of the numbers w, a quarter would hit a number floor(w N / 2^64) a second time and is drawn again.
     product = 3 * 2**62

@@ -69,11 +69,11 @@ def has_wide_vectors() -> bool:
 
 def fill_stream(key: np.ndarray, attempt: np.uint64, first_block: np.uint64, stream: np.ndarray) -> None:
     """Fills `stream`, a multiple of 8 numbers, from block `first_block` on (numpy's stream begins with block 1)."""
-    wide = len(stream) // (4 * LANES) * (4 * LANES) if has_wide_vectors() else 0
+    wide = len(stream) // (4 * LANES) * LANES if has_wide_vectors() else 0  # blocks
     if wide:
-        fill_lanes(key, attempt, first_block, stream[:wide])
-    if wide < len(stream):
-        fill_pairs(key, attempt, np.uint64(int(first_block) + wide // 4), stream[wide:])
+        fill_lanes(key, attempt, np.arange(wide, dtype=np.uint64) + first_block, stream)
+    if 4 * wide < len(stream):
+        fill_pairs(key, attempt, np.uint64(int(first_block) + wide), stream[4 * wide :])
 
 
 @compiled
@@ -103,8 +103,8 @@ def fill_pairs(key, attempt, first_block, stream):
 
 
 @compiled
-def fill_lanes(key, attempt, first_block, stream):
-    """The same, `LANES` blocks a turn, in loops that become vector instructions, which have products of 32 bits only.
+def fill_lanes(key, attempt, blocks, stream):
+    """Any blocks, a multiple of `LANES`, in loops that become vector instructions, whose products have 32 bits.
 
     With x = h 2^32 + k and A = H 2^32 + K, and t = h K + (k K >> 32), u = k H + (t mod 2^32),
 
@@ -115,9 +115,9 @@ def fill_lanes(key, attempt, first_block, stream):
     low1, high1 = np.uint64(0xCA5A826395121157) & low, np.uint64(0xCA5A826395121157) >> half
     lanes = np.empty((4, LANES), np.uint64)
     c0, c1, c2, c3 = lanes[0], lanes[1], lanes[2], lanes[3]
-    for turn in range(stream.shape[0] // (4 * LANES)):
+    for turn in range(blocks.shape[0] // LANES):
         for i in range(LANES):
-            c0[i] = np.uint64(first_block) + np.uint64(turn * LANES + i)
+            c0[i] = blocks[turn * LANES + i]
             c1[i], c2[i], c3[i] = np.uint64(attempt), np.uint64(0), np.uint64(0)
         k0, k1 = key[0], key[1]
         for _ in range(10):
@@ -149,9 +149,35 @@ def pick(four, lane):
     return high if lane & np.uint64(2) else low
 
 
-@compiled
-def scattered_numbers(key, attempt, indices, numbers):
+def scattered_numbers(key: np.ndarray, attempt: np.uint64, indices: np.ndarray, numbers: np.ndarray) -> None:
     """Fills `numbers[i]` with the numbers of sentence `indices[i]`."""
+    wide = len(indices) // LANES * LANES if numbers.shape[1] == 1 and has_wide_vectors() else 0
+    if wide:  # a block for each
+        stream = np.empty((wide, 4), dtype=np.uint64)
+        blocks = (indices[:wide].astype(np.uint64) >> np.uint64(2)) + np.uint64(1)
+        fill_lanes(key, attempt, blocks, stream.reshape(-1))
+        pick_lanes(stream, indices[:wide], numbers[:wide, 0])
+    scattered(key, attempt, indices[wide:], numbers[wide:])
+
+
+@compiled
+def pick_lanes(blocks, indices, numbers):
+    """Of every block `(num, 4)` the number of a sentence that owns one."""
+    for i in range(numbers.shape[0]):
+        numbers[i] = blocks[i, np.uint64(indices[i]) & np.uint64(3)]
+
+
+@compiled
+def replace_rows(rows, indices, others):
+    """`rows[indices] = others` for few columns."""
+    for i in range(indices.shape[0]):
+        for t in range(rows.shape[1]):
+            rows[indices[i], t] = others[i, t]
+
+
+@compiled
+def scattered(key, attempt, indices, numbers):
+    """The same, block by block."""
     block, four = np.uint64(0), (np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0))
     for i in range(numbers.shape[0]):
         number = np.uint64(indices[i]) * np.uint64(numbers.shape[1])

@@ -10,6 +10,7 @@ is the same bytes however it is cut into batches, on any machine.
   training sets are prefixes of larger ones, and the test set does not move with their size.
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -26,6 +27,7 @@ REGIONS = {"train": (0, 8), "validation": (8, 9), "test": (9, 10)}
 # An unlucky sentence of a region of 10 % needs 2^12 attempts with probability 0.9^4096 = 10^-187.
 MAX_ATTEMPTS = 2**12
 DRAWN_TOGETHER = 2**12  # sentences that a source without a plan draws at a time
+TOGETHER = 16  # batches whose sentences outside a region are drawn again together: the last ones are few
 WORKING_BYTES = 2**19  # of numbers and sentences handled together: they stay in the second-level cache
 
 
@@ -156,28 +158,43 @@ def _fill_unique(grammar, sentences: np.ndarray, seed: int, split: str, start: i
 
 
 def _fill_iid(grammar, sentences: np.ndarray, seed: int, split: str, start: int, disjoint: bool) -> None:
-    from . import philox
     from .permutation import philox_key
 
-    plan, layout = grammar.sampling_plan, grammar.sampling_plan.drawn
-    key, hash_key = philox_key(seed, split), philox_key(seed, "disjoint")
-    for begin, end in _batches(grammar, layout, len(sentences)):
-        batch = sentences[begin:end]
-        plan.expand(_stream(key, start + begin, end - begin, layout.products, layout.thresholds), layout, batch)
-        missing = _outside(batch, split, hash_key) if disjoint else ()
-        for attempt in range(1, MAX_ATTEMPTS):
-            if not len(missing):
+    layout, key, hash_key = grammar.sampling_plan.drawn, philox_key(seed, split), philox_key(seed, "disjoint")
+    for first, last in _batches(grammar, layout, len(sentences), TOGETHER):
+        part, missing = sentences[first:last], []
+        for begin, end in _batches(grammar, layout, len(part)):
+            numbers = _stream(key, start + first + begin, end - begin, layout.products, layout.thresholds)
+            grammar.sampling_plan.expand(numbers, layout, part[begin:end])
+            if disjoint:
+                missing.append(begin + _outside(part[begin:end], split, hash_key))
+        for attempt in itertools.count(1):
+            places = np.concatenate(missing) if missing else np.empty(0, dtype=np.int64)
+            if not len(places):
                 break
-            indices = start + begin + missing
-            numbers = np.empty((len(missing), len(layout.products)), dtype=np.uint64)
-            philox.scattered_numbers(key, np.uint64(attempt), indices, numbers)
-            philox.redraw_numbers(key, np.uint64(attempt), indices, layout.products, layout.thresholds, numbers)
-            again = np.empty((len(missing), grammar.sentence_length), dtype=grammar.token_dtype)
-            plan.expand(numbers, layout, again)
-            batch[missing] = again
-            missing = missing[_outside(again, split, hash_key)]
-        if len(missing):
-            raise _no_such_sentence(grammar, seed, split)
+            if attempt == MAX_ATTEMPTS:
+                raise _no_such_sentence(grammar, seed, split)
+            missing = [
+                _drawn_again(grammar, part, places[begin:end], start + first, split, key, hash_key, attempt)
+                for begin, end in _batches(grammar, layout, len(places))
+            ]
+
+
+def _drawn_again(
+    grammar, part: np.ndarray, places: np.ndarray, start: int, split: str, key, hash_key, attempt: int
+) -> np.ndarray:
+    """Draws the rows at some places anew and returns those places whose rows are still outside their region."""
+    from . import philox
+    from .plan import widest_view
+
+    layout, indices = grammar.sampling_plan.drawn, start + places
+    numbers = np.empty((len(places), len(layout.products)), dtype=np.uint64)
+    philox.scattered_numbers(key, np.uint64(attempt), indices, numbers)
+    philox.redraw_numbers(key, np.uint64(attempt), indices, layout.products, layout.thresholds, numbers)
+    again = np.empty((len(places), part.shape[1]), dtype=part.dtype)
+    grammar.sampling_plan.expand(numbers, layout, again)
+    philox.replace_rows(widest_view(part), places, widest_view(again))
+    return places[_outside(again, split, hash_key)]
 
 
 def _no_such_sentence(grammar, seed: int, split: str) -> ValueError:
@@ -242,9 +259,11 @@ def numbers_of(key: np.ndarray, attempt: int, indices: np.ndarray, count: int) -
     return numbers
 
 
-def _batches(grammar, layout, num: int):
-    """Pairs (begin, end) that cut `num` sentences into batches whose working memory fits the cache."""
-    size = max(WORKING_BYTES // (8 * len(layout.products) + grammar.sentence_length * grammar.token_dtype.itemsize), 1)
+def _batches(grammar, layout, num: int, times: int = 1):
+    """Pairs (begin, end) that cut `num` sentences into batches whose working memory fits the cache, or so many."""
+    size = times * max(
+        WORKING_BYTES // (8 * len(layout.products) + grammar.sentence_length * grammar.token_dtype.itemsize), 1
+    )
     return ((begin, min(begin + size, num)) for begin in range(0, num, size))
 
 
@@ -277,6 +296,7 @@ def _outside(sentences: np.ndarray, split: str, hash_key: np.ndarray, lengths: n
         philox.hash_sentences(widest_view(sentences), hash_key, hashes)
     else:
         philox.hash_rows(np.ascontiguousarray(sentences, dtype=np.int64), lengths, hash_key, hashes)
-    tenths = hashes // np.uint64(2**64 // 10 + 1)
+    tenth = 2**64 // 10 + 1
     low, high = REGIONS[split]
-    return np.flatnonzero((tenths < low) | (tenths >= high))
+    first, last = np.uint64(low * tenth), np.uint64(min(high * tenth, 2**64) - 1)
+    return np.flatnonzero((hashes < first) | (hashes > last) if low else hashes > last)
