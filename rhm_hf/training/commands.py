@@ -130,7 +130,7 @@ def _sweep(argv: Sequence[str], prog: str, finished: Callable[[Path], None] | No
         print(f"{done} of {len(expand(values))} runs are finished, {len(rows)} evaluations", file=sys.stderr)
     else:
         print(f"{len({row['run'] for row in rows})} runs, {len(rows)} evaluations")
-        if finished is not None:
+        if finished is not None and is_main_process():  # under a launcher the first speaks for all
             finished(Path(expand(values)[0].training.output_dir).parent)
     return 0
 
