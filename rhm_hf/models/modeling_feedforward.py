@@ -80,9 +80,7 @@ class FeedForwardForSequenceClassification(ReadableWeights, PreTrainedModel):
     def __init__(self, config: FeedForwardConfig):
         super().__init__(config)
         width, channels, layers = config.hidden_size, config.num_symbols, []
-        for patch, stride, positions in zip(
-            config.patch_sizes, config.strides, config.num_positions[1:], strict=True
-        ):
+        for patch, stride, positions in zip(config.patch_sizes, config.strides, config.num_positions[1:], strict=True):
             filters, scale = 1 if config.shared_filters else positions, (patch * channels) ** -0.5
             layers.append(PatchLayer(patch, channels, width, filters, scale, config.lazy, stride))
             channels = width
