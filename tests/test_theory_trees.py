@@ -1,6 +1,7 @@
 """The root of trees of varying shape: the exact threshold against all derivations, and the published formula."""
 
 import math
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def test_the_threshold_is_that_of_all_derivations(name):
     group = grammar.arities_at(1).index(arity)
     slots = {tuple(rule): k for k, rule in enumerate(grammar.rules_at(1)[group].reshape(-1, arity).tolist())}
     probs, counts, roots = [], [], []
-    for derivation in sum(all_derivations(grammar).values(), []):
+    for derivation in chain.from_iterable(all_derivations(grammar).values()):
         used, below = np.zeros(len(slots)), iter(derivation.levels[0])
         for children in derivation.arities[0]:
             written = tuple(next(below) for _ in range(children))

@@ -1,4 +1,4 @@
-"""How many sentences tell the root of trees of varying shape: the published order of magnitude, and an exact threshold."""
+"""How many sentences tell the root of trees of varying shape: the published law, and an exact threshold."""
 
 import math
 
@@ -70,7 +70,7 @@ def root_threshold(grammar: TreeGrammar, arity: int | None = None) -> float:
 
 
 def _symbols_below(grammar: TreeGrammar) -> tuple[np.ndarray, np.ndarray]:
-    """E[Z_b | root] and E[Z_b (Z_b - 1) | root] of the numbers Z_b of level-1 nodes of symbol b, `(roots, symbols)`."""
+    """E[Z_b | root] and E[Z_b (Z_b - 1) | root], `(roots, symbols)`; Z_b: the number of level-1 nodes of symbol b."""
     mean = np.eye(grammar.num_symbols_at(1))
     pairs = np.zeros_like(mean)
     for level in range(2, grammar.depth + 1):

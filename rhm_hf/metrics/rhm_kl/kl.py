@@ -79,8 +79,8 @@ def kl_divergence(
 
         With `split` also `kl_split`, what every group adds to `kl`, and `split_share`, its share of the judged tokens:
         they sum to `kl` and to 1. Named splits add `split_groups`: levels from 0 (tokens that begin no symbol), the
-        symbols of the grammar and `(in a rule)`, of tokens that begin none, or its rules; then `(END)`, where sentences
-        of one length have nothing. Symbol a of level l is `l.a`.
+        symbols of the grammar and `(in a rule)`, of tokens that begin none, or its rules; then `(END)`, which has
+        nothing where sentences have one length. Symbol a of level l is `l.a`.
 
     Raises:
         `ValueError`: for vocabularies that do not match, ungrammatical sentences, a BOS that is a symbol, sentences

@@ -23,8 +23,8 @@ class HierarchicalCNNConfig(FeedForwardConfig):
             of its own, instead of their average.
         vocab_size (`int`, *optional*, defaults to 19): v + 3 ids: symbols, BOS = EOS, PAD, MASK.
         num_symbols (`int`, *optional*, defaults to `vocab_size - 3`): v.
-        max_position_embeddings (`int`, *optional*, defaults to 8): the length of the input, a multiple of s^L where filters
-            do not overlap.
+        max_position_embeddings (`int`, *optional*, defaults to 8): the length of the input, a multiple of s^L where
+            filters do not overlap.
         hidden_size (`int`, *optional*, defaults to 256): channels of every layer.
         num_hidden_layers (`int`, *optional*, defaults to 3): L.
         num_labels (`int`, *optional*, defaults to 2): classes.
