@@ -5,8 +5,9 @@
 
 Trains every run of the sweep that is not finished, then writes `trees.png` and its tables: `trees_roots.csv` (the last
 evaluation of every classifier, with P over the exact threshold of its grammar and over the published law),
-`trees_thresholds.csv` (where the error is half of that of a guess), `trees_runs.csv` (the kept evaluation of every
-GPT-2), and its KL by position (`_positions`), by level (`_levels`) and by the kind of rule that a token decides (`_rules`).
+`trees_thresholds.csv` (where the error is half of that of a guess), `trees_runs.csv` (the kept evaluation of
+every GPT-2), and its KL by position (`_positions`), by level (`_levels`) and by the kind of rule that a token decides
+(`_rules`).
 """
 
 from collections import defaultdict

@@ -31,7 +31,14 @@ class Split:
         """How many groups there are."""
         return self.weights(tokens).shape[-1]
 
-    def parts(self, tokens, exact, log_q, kl, judged) -> Parts:
+    def parts(
+        self,
+        tokens: torch.Tensor,
+        exact: torch.Tensor,
+        log_q: torch.Tensor,
+        kl: torch.Tensor,
+        judged: torch.Tensor,
+    ) -> Parts:
         """The sums over positions of what each group adds, and of its shares: `(rows, groups)` each.
 
         Args:
@@ -64,7 +71,14 @@ class RuleSplit:
         """The rules, and END."""
         return self.slots.num_groups
 
-    def parts(self, tokens, exact, log_q, kl, judged) -> Parts:
+    def parts(
+        self,
+        tokens: torch.Tensor,
+        exact: torch.Tensor,
+        log_q: torch.Tensor,
+        kl: torch.Tensor,
+        judged: torch.Tensor,
+    ) -> Parts:
         """See [`Split.parts`]."""
         rows = self.form.token_ids[tokens.cpu().numpy()]
         chosen = exact.new_zeros(*exact.shape[:2], self.form.grammar.num_outcomes)
