@@ -77,7 +77,7 @@ def test_hidden_tokens_parses_and_draws(long):
     for dtype in (torch.float64, torch.float32):
         found, log = posteriors(source, row, mask, dtype=dtype, return_log_evidence=True)
         assert log.isfinite().all()
-        assert log.item() >= log_prob(source, row).item() - 1e-9
+        assert log.item() >= log_prob(source, row).item() - 1e-3
         sums = found[0].double().sum(-1)
         torch.testing.assert_close(sums, torch.ones_like(sums), rtol=0, atol=1e-4)
     tree = sample_posterior(source, row, mask, generator=torch.Generator().manual_seed(0))
