@@ -97,9 +97,9 @@ a possible token; `kl` is then infinite, never smoothed), `num_sentences`, and h
 sentences differ in length END is judged like a token, and `kl_end` is the KL at the end of the sentences.
 
 Where it sits, exactly: `split="levels"`, `"symbols"` or `"rules"` puts the KL of a causal model down to what each token
-decides, its chain rule over the tree: the level, or the highest symbol, that begins with it; the rule that it decides.
-`kl_split` are the parts, which sum to `kl`, `split_share` the shares of the tokens, `split_groups` the names. A part of a
-rule may be negative: the model then gives its tokens more than they have.
+decides (the chain rule over the tree): the level, or the highest symbol, that begins with it; the rule that it
+decides. `kl_split` are the parts, which sum to `kl`, `split_share` the shares of the tokens, `split_groups` the names.
+A part of a rule may be negative: the model then gives its tokens more than they have.
 
 ## Examples
 
