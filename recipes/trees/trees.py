@@ -23,7 +23,7 @@ from rhm_hf.training.results import versions
 
 
 KEYS = ("data", "rules_seed", "model_seed", "num_train")
-KEPT = (*KEYS, "step", "stopped_by", "validation_loss", "train_loss", "kl", "kl_stderr", "kl_end", "entropy")
+KEPT = (*KEYS, "model", "step", "stopped_by", "validation_loss", "train_loss", "kl", "kl_stderr", "kl_end", "entropy")
 ROOTS = ("variant", "model", *KEYS, "step", "train_loss", "test_accuracy", "accuracy", "bayes_accuracy", "kl")
 NAMES = {"hierarchical_cnn": "CNN", "bert": "transformer"}
 SCALES = {"over_exact": "exact threshold", "over_formula": "published law"}

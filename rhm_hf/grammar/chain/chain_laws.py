@@ -27,7 +27,7 @@ from ..layered.laws.log_probs import parse, rule_states
 from ..layered.laws.messages import Level, leaves_of, upward, with_identity
 from ..layered.laws.rule_tables import look_up
 from ..layered.laws.token_laws import descend, read_prefix
-from . import chain_statistics
+from . import chain_counts, chain_statistics
 from .chain_beliefs import chain_causal_posteriors
 from .chain_blocks import chain_block_posteriors
 from .chain_grammar import ChainGrammar
@@ -264,6 +264,11 @@ class ChainLaws(Laws):
     ) -> list[torch.Tensor]:
         """States first, then the blocks."""
         return _sample_posterior(self.source, tokens, mask, evidence, generator)
+
+    def num_derivations(self, tokens: torch.Tensor) -> list[int]:
+        """Paths of states that emit the blocks' symbols; these have one derivation each, or none."""
+        levels = _parse(self.source, tokens)
+        return chain_counts.derivations_of(self.source, levels[-1].cpu().numpy())
 
     def causal_posteriors(self, tokens: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
         """Forward messages between blocks, up from every token within: see `chain_beliefs`."""
