@@ -48,9 +48,9 @@ def measure(rows: list[dict], values: dict) -> Tables:
 
 
 def root_row(run: KeptRun) -> dict:
-    """The error of a classifier beyond that of the exact posterior, as a share of that of a blind guess."""
+    """The error on sentences that were not trained on, beyond that of the exact posterior, as a share of a guess's."""
     grammar, row = run.grammar(), run.keys(*(name for name in ROOTS if name in run.row))
-    error, least = 1 - run["accuracy"], 1 - run["bayes_accuracy"]
+    error, least = 1 - run["test_accuracy"], 1 - run["bayes_accuracy"]
     exact, formula = theory.root_threshold(grammar), theory.tree_sample_complexity(grammar.parameters)
     row |= {"error": error, "relative_error": (error - least) / (1 - 1 / grammar.num_classes - least)}
     row |= {"exact_threshold": exact, "formula": formula}

@@ -25,7 +25,7 @@ def test_a_dry_run_has_thresholds_and_parts_that_sum_to_the_whole(tmp_path):
         grammar = Grammar.from_name(row["data"], row["rules_seed"])
         assert row["over_exact"] == pytest.approx(row["num_train"] / theory.root_threshold(grammar))
         assert row["over_formula"] == row["num_train"] / theory.tree_sample_complexity(grammar.parameters)
-        assert row["error"] == pytest.approx(1 - row["accuracy"])
+        assert row["error"] == pytest.approx(1 - row["test_accuracy"])
     for row in tables["runs"]:
         for name in ("levels", "rules"):
             parts = where(tables[name], data=row["data"], num_train=row["num_train"])
@@ -49,7 +49,7 @@ def test_rules_of_a_kind_are_summed():
 
 def test_an_error_counts_from_that_of_the_exact_posterior():
     grammar = Grammar.from_name("trees-v8-f0.25-L2")
-    row = {"accuracy": 0.5, "bayes_accuracy": 0.9, "num_train": 1000, "data": "trees-v8-f0.25-L2"}
+    row = {"test_accuracy": 0.5, "bayes_accuracy": 0.9, "num_train": 1000, "data": "trees-v8-f0.25-L2"}
     run = SimpleNamespace(row=row, grammar=lambda: grammar, keys=lambda *names: {n: row[n] for n in names if n in row})
     run = type("Run", (), {**vars(run), "__getitem__": lambda self, name: row[name]})
     run.grammar, run.keys = staticmethod(run.grammar), staticmethod(run.keys)
