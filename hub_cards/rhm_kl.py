@@ -96,6 +96,11 @@ a possible token; `kl` is then infinite, never smoothed), `num_sentences`, and h
 `bos`. On a fixed tree `kl_by_level`: what the tokens that open a block of level 0, 1, .. L add to `kl`. Where
 sentences differ in length END is judged like a token, and `kl_end` is the KL at the end of the sentences.
 
+Where it sits, exactly: `split="levels"`, `"symbols"` or `"rules"` puts the KL of a causal model down to what each
+token decides (the chain rule over the tree): the level, or the highest symbol, that begins with it; the rule that it
+decides. `kl_split` are the parts, which sum to `kl`, `split_share` the shares of the tokens, `split_groups` the names.
+A part of a rule may be negative: the model then gives its tokens more than they have.
+
 ## Examples
 
 Measured on `{DEFAULT_NAME}`, `rules_seed=0`, with the defaults ({num_sentences} fresh sentences); the last column is

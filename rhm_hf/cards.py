@@ -44,7 +44,9 @@ def grammar_facts(grammar: Any) -> dict[str, str]:
         **grammar.shape(),
         "classes n_c": str(grammar.num_classes),
         "tokens per sentence d": _lengths(grammar),
-        "distinct sentences P_max": big_integer(grammar.num_sentences),
+        "distinct sentences P_max": "infinitely many"
+        if grammar.max_length is None
+        else big_integer(grammar.num_sentences),
         "entropy of a sentence": f"{per_sentence:.4f} nats" if exact else f"about {per_sentence:.2f} nats",
         "entropy per token": f"{per_token:.4f} nats" if exact else f"about {per_token:.3f} nats",
         "fingerprint": f"`{grammar.fingerprint[:16]}`",

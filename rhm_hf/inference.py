@@ -24,6 +24,7 @@ __all__ = [
     "next_token_log_probs",
     "next_token_probs",
     "node_marginals",
+    "num_derivations",
     "parse",
     "plateau",
     "position_entropies",
@@ -148,6 +149,24 @@ def most_probable_parse(grammar: Source, tokens: Any) -> Any:
         On fixed trees as [`parse`], with all levels 0..L; elsewhere one tree a sentence.
     """
     return grammar.laws.most_probable_parse(grammar.laws.checked(tokens))
+
+
+@checked
+def num_derivations(grammar: Source, tokens: Any) -> list[int | float]:
+    """How many derivations of positive probability every sentence has, states of chains and placements included.
+
+    Args:
+        grammar ([`~rhm_hf.grammar.Source`]): of any family that has hidden symbols.
+        tokens (tensor, array or list): integers of shape `(n, d)`.
+
+    Returns:
+        `list[int]` of length n, exact: 0 where a row is no sentence; infinity where a general grammar has loops.
+
+    Raises:
+        `ValueError`: for trees of varying shape, beyond 2^53.
+    """
+    found = grammar.laws.num_derivations(grammar.laws.checked(tokens))
+    return found.tolist() if isinstance(found, torch.Tensor) else found
 
 
 @checked

@@ -1,7 +1,6 @@
 """A model's laws of tokens beside the exact ones: causal models at every next token, masked ones at hidden tokens."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from .divergence import divergence_terms
 from .model_ids import ModelIds
 from .models import ModelReader, read_model
 from .sentences import Sentences
+from .splits import Split
 
 
 LOGITS_LIMIT = 2**25  # entries of one batch's logits, 128 MB in float32
@@ -29,7 +29,7 @@ def compare_tokens(
     hidden: torch.Tensor | None = None,
     batch_size: int | None = None,
     accelerator: Any = None,
-    split: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    split: Split | None = None,
 ) -> dict[str, Any]:
     """The exact KL of a model, token by token.
 
@@ -42,8 +42,7 @@ def compare_tokens(
             causal model is judged at every next token, and END is one where lengths vary.
         batch_size (`int`, *optional*): sentences a call of the model; by default what keeps its logits under 128 MB.
         accelerator (`accelerate.Accelerator`, *optional*): splits the sentences over its processes.
-        split (`Callable`, *optional*): of a causal model: from tokens `(rows, width)` to weights `(rows, positions,
-            groups)` that sum to one over the groups at every judged position: to what its KL is put down.
+        split ([`~rhm_hf.judging.splits.Split`], *optional*): of a causal model: to what its KL is put down.
 
     Returns:
         `dict`: see [`~rhm_hf.metrics.rhm_kl.kl_divergence`]. With `split` also `kl_split`, what each group adds to
@@ -61,7 +60,7 @@ def compare_tokens(
         shapes["end"] = ()
     device = reader.device
     if split is not None:
-        num_groups = split(sentences.tokens[:1]).shape[-1]
+        num_groups = split.num_groups(sentences.tokens[:1])
         shapes |= {"split": (num_groups,), "split_share": (num_groups,)}
 
     def measure(rows: slice) -> dict[str, Sums]:
@@ -73,7 +72,10 @@ def compare_tokens(
         weight = sentences.weights[rows].to(device)
         judged = _judged(lengths, batch.shape[1] + ends, ends, ids) if mask is None else mask
         log_q = _log_probs(reader, ids, batch, mask, source.lengths_vary).double()
-        terms = divergence_terms(_exact(source, batch, mask, ends), log_q)
+        exact = _exact(source, batch, mask, ends)
+        terms = divergence_terms(exact, log_q)
+        if split is not None:
+            of_groups, shares = split.parts(batch, exact, log_q, terms["kl"], judged)
         terms = {name: F.pad(torch.where(judged, values, 0), (0, beyond)) for name, values in terms.items()}
         broken = (judged & is_broken(log_q)).sum(1)
         judged = F.pad(judged, (0, beyond))
@@ -85,10 +87,8 @@ def compare_tokens(
             last = terms["kl"].gather(1, lengths[:, None])[:, 0]
             found["end"] = (last, judged.gather(1, lengths[:, None])[:, 0].double(), weight)
         if split is not None:
-            shares = F.pad(split(batch).to(counts), (0, 0, 0, beyond)) * counts[..., None]
-            of_groups = torch.where(shares > 0, terms["kl"][..., None] * shares, 0).sum(1)
             total = counts.sum(1)[:, None]
-            found |= {"split": (of_groups, total, weight), "split_share": (shares.sum(1), total, weight)}
+            found |= {"split": (of_groups, total, weight), "split_share": (shares, total, weight)}
         return found
 
     options = {"device": device, "model": reader.model, "accelerator": accelerator, "batch_size": size}

@@ -15,6 +15,7 @@ class FeedForwardConfig(SymbolsConfig):
 
     shared_filters = True  # one filter for all positions of a layer
     lazy = False  # whether the network is linearised around its initialisation
+    flat_readout = False  # whether the readout tells the last layer's positions apart, rather than averaging them
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
@@ -26,8 +27,16 @@ class FeedForwardConfig(SymbolsConfig):
         raise NotImplementedError
 
     @property
+    def strides(self) -> list[int]:
+        """Positions from one patch to the next, first layer first; by default patches do not overlap."""
+        return self.patch_sizes
+
+    @property
     def num_positions(self) -> list[int]:
-        """Positions of the input and of every layer."""
+        """Positions of the input, with the empty ones that are added at its end where patches overlap, and of every
+        layer."""
+        if self.strides != self.patch_sizes:
+            return self._overlapping()
         positions = [self.max_position_embeddings]
         for layer, patch in enumerate(self.patch_sizes, start=1):
             if positions[-1] % patch:
@@ -38,3 +47,14 @@ class FeedForwardConfig(SymbolsConfig):
                 )
             positions.append(positions[-1] // patch)
         return positions
+
+    def _overlapping(self) -> list[int]:
+        """Of the fewest positions that hold the input and that the patches of all layers fit without a rest."""
+        left = 0
+        while True:
+            left += 1
+            positions = [left]
+            for patch, stride in zip(self.patch_sizes[::-1], self.strides[::-1], strict=True):
+                positions.append((positions[-1] - 1) * stride + patch)
+            if positions[-1] >= self.max_position_embeddings:
+                return positions[::-1]

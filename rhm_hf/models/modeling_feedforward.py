@@ -25,7 +25,7 @@ from .readable import ReadableWeights
 
 
 class PatchLayer(nn.Module):
-    """A linear map of adjacent patches, one for all of them or one for each.
+    """A linear map of patches, one for all of them or one for each.
 
     Args:
         patch_size (`int`): positions of a patch.
@@ -33,22 +33,34 @@ class PatchLayer(nn.Module):
         num_filters (`int`): 1 where all positions share the filter, otherwise the number of positions.
         scale (`float`): factor of the output.
         lazy (`bool`): whether `weight` is the distance from a fixed `initial_weight`, and starts at 0.
+        stride (`int`, *optional*, defaults to `patch_size`): from one patch to the next; smaller ones overlap.
     """
 
     def __init__(
-        self, patch_size: int, in_channels: int, out_channels: int, num_filters: int, scale: float, lazy: bool
+        self,
+        patch_size: int,
+        in_channels: int,
+        out_channels: int,
+        num_filters: int,
+        scale: float,
+        lazy: bool,
+        stride: int | None = None,
     ):
         super().__init__()
         self.patch_size: int = patch_size
         self.scale: float = scale
+        self.stride: int = stride or patch_size
         shape = (num_filters, out_channels, patch_size * in_channels)
         self.weight: nn.Parameter = nn.Parameter(torch.empty(shape))
         self.register_buffer("initial_weight", torch.empty(shape) if lazy else None)
 
     def forward(self, x: torch.Tensor, initial: bool = False) -> torch.Tensor:
-        """`(batch, positions, in_channels)` to `(batch, positions / patch_size, out_channels)`."""
+        """`(batch, positions, in_channels)` to `(batch, patches, out_channels)`."""
         weight = self.initial_weight if initial else self.weight
-        patches = x.reshape(len(x), x.shape[1] // self.patch_size, weight.shape[-1])
+        if self.stride == self.patch_size:
+            patches = x.reshape(len(x), x.shape[1] // self.patch_size, weight.shape[-1])
+        else:
+            patches = x.unfold(1, self.patch_size, self.stride).transpose(2, 3).flatten(2)
         if len(weight) == 1:
             return F.linear(patches, weight[0]) * self.scale
         return torch.einsum("bpi,poi->bpo", patches, weight) * self.scale
@@ -57,7 +69,8 @@ class PatchLayer(nn.Module):
 class FeedForwardForSequenceClassification(ReadableWeights, PreTrainedModel):
     """A feed-forward classifier; a family is its configuration's `patch_sizes`, `shared_filters` and `lazy`.
 
-    The logits are W a / width, where a is the last layer averaged over the positions it has left.
+    The logits are W a / width, where a is the last layer averaged over the positions it has left, or, with
+    `flat_readout`, W a / (width positions), where a is the last layer as one vector.
     """
 
     config_class: type[FeedForwardConfig] = FeedForwardConfig
@@ -67,14 +80,17 @@ class FeedForwardForSequenceClassification(ReadableWeights, PreTrainedModel):
     def __init__(self, config: FeedForwardConfig):
         super().__init__(config)
         width, channels, layers = config.hidden_size, config.num_symbols, []
-        for patch, positions in zip(config.patch_sizes, config.num_positions[1:], strict=True):
-            filters = 1 if config.shared_filters else positions
-            layers.append(PatchLayer(patch, channels, width, filters, (patch * channels) ** -0.5, config.lazy))
+        for patch, stride, positions in zip(config.patch_sizes, config.strides, config.num_positions[1:], strict=True):
+            filters, scale = 1 if config.shared_filters else positions, (patch * channels) ** -0.5
+            layers.append(PatchLayer(patch, channels, width, filters, scale, config.lazy, stride))
             channels = width
         self.layers: nn.ModuleList = nn.ModuleList(layers)
+        if config.flat_readout:  # of all positions that are left, as one patch
+            width *= config.num_positions[-1]
         # Lazy training is the limit of large widths at 1/sqrt(width), where the tangent kernel is of order 1.
         scale = width**-0.5 if config.lazy else 1 / width
         self.classifier: PatchLayer = PatchLayer(1, width, config.num_labels, 1, scale, config.lazy)
+        self.empty_positions: int = config.num_positions[0] - config.max_position_embeddings
         self.post_init()
 
     @torch.no_grad()
@@ -128,14 +144,19 @@ class FeedForwardForSequenceClassification(ReadableWeights, PreTrainedModel):
         # Of mean square 1 over the channels of a symbol. Special ids have channels of their own, which are cut off.
         x = F.one_hot(ids, config.vocab_size)[..., : config.num_symbols].to(self.classifier.weight.dtype)
         x = x * config.num_symbols**0.5
-        return x if attention_mask is None else x * attention_mask[..., None].to(x.dtype)
+        x = x if attention_mask is None else x * attention_mask[..., None].to(x.dtype)
+        return F.pad(x, (0, 0, 0, self.empty_positions)) if self.empty_positions else x
+
+    def _left(self, x: torch.Tensor) -> torch.Tensor:
+        """What the readout reads of the last layer, `(batch, 1, channels)`."""
+        return x.flatten(1)[:, None] if self.config.flat_readout else x.mean(1, keepdim=True)
 
     def _ordinary(self, x: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
         hidden_states = [x]
         for layer in self.layers:
             x = F.relu(layer(x))
             hidden_states.append(x)
-        return tuple(hidden_states), self.classifier(x.mean(1, keepdim=True))[:, 0]
+        return tuple(hidden_states), self.classifier(self._left(x))[:, 0]
 
     def _linearised(self, x: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
         """J(x) δ with the Jacobian J at the initial weights and δ = the trainable ones, by forward differentiation.
@@ -148,5 +169,5 @@ class FeedForwardForSequenceClassification(ReadableWeights, PreTrainedModel):
             before = layer(x, initial=True)
             x, dx = F.relu(before), change * (before > 0)
             hidden_states.append(x)
-        x, dx = x.mean(1, keepdim=True), dx.mean(1, keepdim=True)
+        x, dx = self._left(x), self._left(dx)
         return tuple(hidden_states), (self.classifier(x) + self.classifier(dx, initial=True))[:, 0]

@@ -7,7 +7,8 @@ are of the plain ensemble; where a formula takes in more, its docstring says so,
 
 Sources: Cagnetta et al. 2307.02129 (classification, correlations); Cagnetta and Wyart 2406.00048 (last token,
 correlations, plateaus); Sclocchi et al. 2402.16991 (denoising transition); Favero et al. 2502.12089 (masked
-diffusion); Tomasini and Wyart 2404.10727 (sparse); 2505.07067 (Zipf rules); 2602.07488 (exponent of any language).
+diffusion); Tomasini and Wyart 2404.10727 (sparse); 2505.07067 (Zipf rules); 2602.06065 (trees of
+varying shape); 2602.07488 (exponent of any language).
 """
 
 from .denoising import denoising_map, denoising_transition, has_denoising_transition
@@ -31,6 +32,7 @@ from .learning import (
 )
 from .plateaus import limiting_loss, plateau
 from .population import RecoveryThreshold, recovery_threshold
+from .tree_roots import root_threshold, tree_sample_complexity
 
 
 __all__ = [
@@ -50,9 +52,11 @@ __all__ = [
     "limiting_loss",
     "plateau",
     "recovery_threshold",
+    "root_threshold",
     "sample_complexity",
     "sparse_sample_complexity",
     "token_correlation",
+    "tree_sample_complexity",
     "tuple_correlation",
     "zipf_classification_exponent",
 ]

@@ -82,7 +82,16 @@ def test_ten_rules_get_all_that_the_rhm_has(rules, rhm, tmp_path):
     assert AutoTokenizer.from_pretrained("run/model").decode(ids) == f" {SENTENCE}"
     assert AutoModelForCausalLM.from_pretrained("run/model").config.vocab_size == grammar.vocab_size + 3
 
-    # Where it sits, and the same file with other rules is another grammar.
+    # Where it sits, and what a perfect model believes.
+    by_rule = json.loads(rhm("kl", "run", rules, "--num_sentences", 32, "--set", "split=rules", "--json").stdout)
+    assert sum(by_rule["kl_split"]) == pytest.approx(judged["kl"], abs=1e-9)
+    assert len(by_rule["split_groups"]) == 10 + 1
+    printed = rhm("kl", "run", rules, "--num_sentences", 32, "--set", "split=rules")
+    assert "By rules" in printed.stdout
+    believed = json.loads(rhm("show", rules, "--tokens", "hello two ..", "--json").stdout)
+    assert {grammar.terminals[k] for k, p in enumerate(believed["next_token_law"]) if p > 0} == {"tea", "coffee"}
+
+    # Where it sits by symbol, and the same file with other rules is another grammar.
     parts = kl.compute(model="run/model", grammar=rules, num_sentences=32, split="symbols")
     assert sum(parts["kl_split"]) == pytest.approx(judged["kl"], abs=1e-9)
     (tmp_path / rules).write_text(RULES.replace("[0.7]", "[0.9]").replace("[0.3]", "[0.1]"))

@@ -135,3 +135,79 @@ def test_a_file_of_rules_stands_where_a_name_does(rhm, tmp_path, monkeypatch):
     assert "Did you mean 'ab.cfg'?" in missing.stderr
     (tmp_path / "bad.cfg").write_text("S -> a S\n")
     assert rhm("info", "bad.cfg").stderr.startswith("rhm info: bad.cfg: ")
+
+
+def test_show_says_what_hidden_tokens_and_spans_are(rhm):
+    grammar = Grammar.from_name("pcfg-toy_english")
+    words = "Ada saw a ? with a telescope"
+    found = json.loads(rhm("show", "pcfg-toy_english", "--tokens", words, "--json").stdout)
+    nouns = {grammar.terminals[k]: p for k, p in enumerate(found["token_laws"][3]) if p > 0}
+    assert nouns.keys() == {"man", "dog", "telescope", "park"}
+    assert sum(nouns.values()) == pytest.approx(1)
+    spans = {(s["symbol"], s["first"], s["last"]): s["prob"] for s in found["spans"]}
+    # Derivations: "with a telescope" belongs to the verb phrase, or to what was seen.
+    assert spans["S", 1, 7] == pytest.approx(1)
+    assert spans["PP", 5, 7] == pytest.approx(1)
+    np_pp = 0.1 * 0.5  # NP -> NP PP below VP -> Verb NP
+    vp_pp = 0.2 * 0.5  # VP -> VP PP above it
+    assert spans["NP", 3, 7] == pytest.approx(np_pp / (np_pp + vp_pp))
+    assert spans["VP", 2, 4] == pytest.approx(vp_pp / (np_pp + vp_pp))
+    shown = rhm("show", "pcfg-toy_english", "--tokens", words)
+    assert shown.exit_code == 0, shown.output
+    assert "Hidden tokens" in shown.stdout
+    whole = rhm("show", "pcfg-toy_english", "--tokens", words.replace("?", "dog"))
+    assert "the most probable tree" in whole.stdout
+
+
+def test_show_says_what_a_prefix_leaves_open(rhm):
+    source = Grammar.from_name("pcfg-toy_english")
+    found = json.loads(rhm("show", "pcfg-toy_english", "--tokens", "the man saw ..", "--json").stdout)
+    row = source.encode("the man saw")
+    laws = source.laws.token_laws([row])[0][0, 3]
+    assert found["next_token_law"] == pytest.approx(laws.tolist(), abs=1e-12)
+    opened = source.laws.causal_posteriors([row], by_start=True)[0][0, -1]
+    for entry in found["containing"]:
+        assert entry["prob"] == pytest.approx(
+            float(opened[entry["first"] - 1, source.symbols.index(entry["symbol"])]), abs=1e-12
+        )
+    assert {"symbol": "S", "first": 1, "prob": pytest.approx(1)} in found["containing"]
+    printed = rhm("show", "pcfg-toy_english", "--tokens", "the man saw ..").stdout
+    assert "What contains token 3" in printed
+    nothing = json.loads(rhm("show", "pcfg-toy_english", "--tokens", "..", "--json").stdout)
+    assert nothing["containing"] == []
+
+
+def test_show_of_trees_of_every_shape(rhm):
+    name, source = "trees-v4-s2m2-s3m3-L2", Grammar.from_name("trees-v4-s2m2-s3m3-L2")
+    found = json.loads(rhm("show", name, "--seed", 2, "--mask", "1-2", "--json").stdout)
+    row, (length,) = source.sample(1, seed=2, sampling="iid", return_lengths=True)
+    tokens = row[0, :length].tolist()
+    assert found["tokens"] == [None, None, *map(str, tokens[2:])]
+    laws = source.laws.posteriors(tokens=[tokens], mask=[[True, True] + [False] * (length - 2)])
+    assert found["token_laws"][0] == pytest.approx(laws[0][0, 0].tolist(), abs=1e-12)
+    for position in range(1, length + 1):  # one node of every level contains each token
+        for level in (1, 2):
+            over = [s for s in found["spans"] if s["level"] == level and s["first"] <= position <= s["last"]]
+            assert sum(s["prob"] for s in over) == pytest.approx(1)
+    prefix = json.loads(rhm("show", name, "--tokens", f"{tokens[0]} {tokens[1]} ..", "--json").stdout)
+    for level in (1, 2):
+        assert sum(s["prob"] for s in prefix["containing"] if s["level"] == level) == pytest.approx(1)
+    assert sum(prefix["next_token_law"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--posterior"], "needs to know what is visible"),
+        (["--tokens", "the ? .."], "are a prefix, of which nothing can be hidden"),
+        (["--tokens", "the saw .."], "no sentence of pcfg-toy_english begins with"),
+        (["--tokens", "the saw ?"], "they are impossible together"),
+        (["--tokens", "the elephant"], "holds 'elephant'"),
+        (["--tokens", "the man ..", "--out", "tree.svg"], "leave it out"),
+        (["--resample", "level=1"], "trees of one fixed shape"),
+    ],
+)
+def test_show_refuses_what_makes_no_sense(rhm, words, message):
+    result = rhm("show", "pcfg-toy_english", *words)
+    assert result.exit_code == 1
+    assert message in " ".join(result.stderr.split())

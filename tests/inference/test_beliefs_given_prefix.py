@@ -96,7 +96,13 @@ def test_prefixes_are_enough_and_the_next_law_is_linear_in_the_beliefs():
     torch.testing.assert_close(law, next_token_probs(grammar, tokens)[:, 4], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["v4-m2-s2-L3-cut1", "hmm-v4-h3-m2-d6-p0.5", "v3-m2-s2-L2-sparse1", "v4-m3-s2-L3"])
+SEVERAL = [
+    *("v4-m2-s2-L3-cut1", "v4-m2-s2-L3-cut0", "v3-m2-s2-L3-cut2", "v3-m2-s2-L2-zipf1.0-cut1", "hmm-v4-h3-m2-d6-p0.5"),
+    *("v3-m2-s2-L2-sparse1", "v2-m2-s2-L2-sparse1b", "v4-m3-s2-L3", "ising-rho0.8-s2-L3", "ambiguous-v3-m2-s2-L3"),
+]
+
+
+@pytest.mark.parametrize("name", SEVERAL)
 def test_every_fixed_tree_has_beliefs(name):
     """One posterior a token is the default; a family's own way must agree with it."""
     source = Grammar.from_name(name, rules_seed=1)
@@ -119,3 +125,49 @@ def test_every_fixed_tree_has_beliefs(name):
     classes = sample[-1][sample[0][:, 0] == first, 0]
     counts = np.bincount(classes, minlength=source.num_classes)
     assert abs(chi_squared_z(counts, counts.sum() * found[-1][0, 0].numpy())) < 4.5
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_prefix_is_enough_for_every_family(name, dtype):
+    """One pass: what comes later changes nothing, in whatever chunks."""
+    source = Grammar.from_name(name, rules_seed=1)
+    tokens = torch.from_numpy(source.sample(9, sampling="iid").astype(np.int64))
+    tokens[-1] = tokens[-1].flip(0)
+    whole = source.laws.causal_posteriors(tokens, dtype)
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+    by_masks = causal_posteriors_by_masks(source, tokens, torch.float64)
+    for law, expected in zip(whole, by_masks, strict=True):
+        assert law.dtype == dtype
+        torch.testing.assert_close(law.double(), expected, rtol=0, atol=tolerance)
+    for t in range(tokens.shape[1]):
+        part = source.laws.causal_posteriors(tokens[2:, :t], dtype)
+        for law, mine in zip(whole, part, strict=True):
+            torch.testing.assert_close(mine, law[2:, :t], rtol=0, atol=tolerance)
+
+
+def test_no_family_takes_a_posterior_a_token(monkeypatch):
+    """One pass for every fixed tree of the package: the default by masks is for families from outside."""
+    from rhm_hf.grammar.laws import masked_beliefs
+
+    monkeypatch.setattr(masked_beliefs, "causal_posteriors_by_masks", None)
+    for name in SEVERAL:
+        source = Grammar.from_name(name)
+        tokens = torch.from_numpy(source.sample(2, sampling="iid").astype(np.int64))
+        assert len(source.laws.causal_posteriors(tokens, torch.float64)) == source.depth
+
+
+def test_states_of_a_long_chain_against_the_filter_of_a_hidden_markov_model():
+    source = Grammar.from_name("hmm-v6-h5-m2-d1000-p0.5")
+    tokens = torch.from_numpy(source.sample(3).astype(np.int64))
+    states, first = source.laws.causal_posteriors(tokens, torch.float64)
+    initial, moves, writes = (np.asarray(a) for a in (source.initial, source.transitions, source.emissions[0]))
+    for row, found, mine in zip(tokens.tolist(), states.numpy(), first.numpy(), strict=True):
+        filtered, joint = initial.copy(), np.diag(initial)
+        for i, token in enumerate(row):
+            if i:
+                filtered, joint = filtered @ moves, joint @ moves
+            filtered, joint = filtered * writes[:, token], joint * writes[:, token]
+            filtered, joint = filtered / filtered.sum(), joint / joint.sum()
+            np.testing.assert_allclose(found[i], filtered, rtol=0, atol=1e-11)
+            np.testing.assert_allclose(mine[i], joint.sum(1), rtol=0, atol=1e-11)

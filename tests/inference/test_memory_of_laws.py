@@ -106,6 +106,11 @@ def of_messages(grammar) -> int:
     return max(BUDGET, 8 * widest * (widest + TOKENS))
 
 
+def of_chains(grammar) -> int:
+    """Besides, Z^2 numbers a sentence."""
+    return max(of_messages(grammar), 8 * grammar.num_states**2 * TOKENS)
+
+
 @pytest.mark.parametrize(
     ("name", "compute", "formula"),
     [
@@ -127,6 +132,11 @@ def of_messages(grammar) -> int:
         ("ambiguous-v6-m3-s2-L4", probabilities, lambda grammar: BUDGET),
         ("ising-rho0.8-s2-L5", masked, lambda grammar: BUDGET),
         ("colouring-q5-s2-L4", next_token, lambda grammar: BUDGET),
+        ("ambiguous-v6-m3-s2-L4", of_prefixes, lambda grammar: BUDGET),
+        ("trees-v6-s2m2-s3m4-L3", of_prefixes, lambda grammar: 4 * BUDGET),
+        ("v8-m4-s2-L4-cut2", of_prefixes, of_messages),
+        ("hmm-v8-h6-m2-d16-p0.5", of_prefixes, of_chains),
+        ("v8-m4-s2-L2-sparse1", of_prefixes, lambda grammar: BUDGET),
     ],
 )
 @pytest.mark.usefixtures("small_budgets")

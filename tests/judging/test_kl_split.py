@@ -152,10 +152,10 @@ def test_on_levels_of_a_fixed_tree_it_is_the_split_by_level():
 
 def test_what_has_no_such_split_is_refused():
     grammar = Grammar.from_text("S -> a S | b")
-    with pytest.raises(ValueError, match=r"split='rules' must be 'symbols'"):
-        kl_divergence(gpt2(2), grammar, [[1]], split="rules")
-    with pytest.raises(NotSupported, match=r"opened_symbols"):
-        kl_divergence(gpt2(4), Grammar.from_name("v4-m2-s2-L2"), split="symbols")
+    with pytest.raises(ValueError, match=r"split='tokens' must be 'levels'"):
+        kl_divergence(gpt2(2), grammar, [[1]], split="tokens")
+    with pytest.raises(NotSupported, match=r'split="symbols"'):
+        kl_divergence(gpt2(2), Grammar.from_name("ising-rho0.8-s2-L2"), split="symbols")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     bert = BertForMaskedLM(BertConfig(vocab_size=5, max_position_embeddings=16, pad_token_id=3, **sizes)).eval()
     with pytest.raises(ValueError, match="a masked model has no order of tokens"):

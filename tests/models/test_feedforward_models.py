@@ -279,3 +279,36 @@ def test_mistakes_are_named():
         model(torch.full((1, 8), -1))
     with pytest.raises(ValueError, match=r"input_ids has dtype torch.float32"):
         model(torch.zeros(1, 8))
+
+
+@pytest.mark.parametrize(("length", "num_layers", "positions"), [(9, 2, [10, 4, 1]), (27, 3, [30, 14, 6, 2])])
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("kind", ["cnn", "lcn"])
+def test_overlapping_filters_are_those_of_a_convolution(kind, flat, length, num_layers, positions):
+    """Filter 4, stride 2: trees of varying shape, padded to 10 and 30 positions (arXiv 2602.06065)."""
+    sizes = {"filter_size": 4, "stride": 2, "flat_readout": flat, "max_position_embeddings": length}
+    model = model_of(kind, num_hidden_layers=num_layers, hidden_size=7, **sizes).double()
+    assert model.config.num_positions == positions
+    ids = inputs(length=length, high=V + 3)
+    found = model(ids, output_hidden_states=True)
+    x = np.zeros((len(ids), positions[0], V))
+    x[:, :length] = one_hot(ids)
+    for layer, state, count in zip(model.layers, found.hidden_states[1:], positions[1:], strict=True):
+        filters = layer.weight.detach().numpy()
+        above = np.zeros((len(x), count, 7))
+        for position in range(count):
+            filter = filters[position if kind == "lcn" else 0].reshape(7, 4, x.shape[2])
+            for offset in range(4):
+                above[:, position] += x[:, 2 * position + offset] @ filter[:, offset].T
+        x = np.maximum(above / np.sqrt(4 * x.shape[2]), 0)
+        np.testing.assert_allclose(state.detach().numpy(), x, rtol=0, atol=1e-12)
+    readout = model.classifier.weight.detach().numpy()[0]
+    left = x.reshape(len(x), -1) / positions[-1] if flat else x.mean(1)
+    np.testing.assert_allclose(found.logits.detach().numpy(), left @ readout.T / 7, rtol=0, atol=1e-12)
+    again = type(model.config).from_dict(model.config.to_dict())
+    assert (again.strides, again.flat_readout, again.num_positions) == ([2] * num_layers, flat, positions)
+
+
+def test_a_stride_beyond_the_filter_is_refused():
+    with pytest.raises(ValueError, match="stride=3"):
+        HierarchicalCNNConfig(filter_size=2, stride=3)

@@ -76,6 +76,9 @@ def kl(
         facts = {f"KL of {name}": _kl_text(entry) for name, entry in found.items()}
         facts["difference, second - first"] = _with_error(difference["difference"], difference["difference_stderr"])
     tables = {"KL at every position": _by_position(found, "kl_per_position", "kl_stderr_per_position", "positions")}
+    if "split_groups" in result:
+        columns = ("split_groups", "kl_split", "split_share")
+        tables[f"By {options['split']}: what adds to the KL, its share of the tokens"] = _table(result, columns)
     parameters = given_ones(
         model=model, grammar=source.name, fingerprint=source.fingerprint, model2=model2, sentences=sentences, **options
     )

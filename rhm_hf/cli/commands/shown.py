@@ -9,10 +9,12 @@ import typer
 from ..options import GrammarName, Json, RulesSeed, Seed
 from ..output import json_text, screen, show_facts, show_table
 from ..progress import heavy, progress
+from .given_tokens import HIDDEN, positions_of, symbol_of
 
 
 LAWS_SHOWN = 3  # most probable symbols of a hidden node
 SYMBOLS_SHOWN = 12  # of a level's rules
+NOTHING_GIVEN = "--posterior needs to know what is visible: give --tokens (a prefix, or ? where hidden) or --mask"
 
 Resample = Annotated[
     str | None,
@@ -24,7 +26,10 @@ Resample = Annotated[
 Posterior = Annotated[bool, typer.Option(help="The law of every hidden symbol given the tokens that are visible.")]
 Tokens = Annotated[
     str | None,
-    typer.Option(metavar='"3 1 ? 2"', help="Tokens instead of drawn ones; ? is hidden, a shorter row is a prefix."),
+    typer.Option(
+        metavar='"3 1 ? 2"',
+        help="Tokens instead of drawn ones; ? is hidden; a shorter row, or one that ends with .., is a prefix.",
+    ),
 ]
 Mask = Annotated[str | None, typer.Option(metavar="3,5-7", help="Hide these positions, counted from 1.")]
 Picture = Annotated[Path | None, typer.Option(metavar="FILE", help="Also a picture: .svg, .png or .pdf.")]
@@ -50,20 +55,17 @@ def show(
         raise ValueError("--resample changes a derivation, --posterior and --mask hide one: give one of them")
     source = read_grammar(grammar, rules_seed)
     if not source.has_blocks:
-        if resample is not None or posterior or tokens is not None or mask is not None:
-            raise ValueError(
-                f"--resample, --posterior, --tokens and --mask need trees of one fixed shape, and those of "
-                f"{source.name} differ: rhm show draws a derivation of it, its laws are in rhm_hf.inference"
-            )
-        trees, result = _drawn(source, seed)
-        _finish(source, trees, result, {}, [], out, every_rule, json)
+        if resample is not None:
+            raise ValueError(f"--resample needs trees of one fixed shape, and those of {source.name} differ")
+        trees, result, tables = _of_any_shape(source, tokens, mask, posterior, seed)
+        if out is not None and not trees:
+            raise ValueError("--out is a picture of a tree, and a prefix has many: leave it out")
+        _finish(source, trees, result, tables, [], out, every_rule, json)
         return
     row, hidden = _row(source, tokens, mask, seed)
     posterior = posterior or bool(hidden.any())
     if posterior and tokens is None and mask is None:
-        raise ValueError(
-            "--posterior needs to know what is visible: give --tokens (a prefix, or ? where hidden) or --mask"
-        )
+        raise ValueError(NOTHING_GIVEN)
     if posterior:
         trees, result, tables = _posterior(source, row, hidden)
     else:
@@ -84,13 +86,19 @@ def _finish(source, trees, result, tables, names, out, every_rule: bool, json: b
     _print(source, trees, names, tables | rules, out)
 
 
-def _drawn(source, seed: int) -> tuple[dict, dict[str, Any]]:
-    """A derivation of a source whose trees differ in shape."""
+def _of_any_shape(source, tokens, mask, posterior: bool, seed: int) -> tuple[dict, dict[str, Any], dict]:
+    """A derivation of a source whose trees differ in shape, or what tokens say of it."""
+    if tokens is not None or mask is not None:
+        from .shown_spans import posterior_of_spans
+
+        return posterior_of_spans(source, tokens, mask, seed)
+    if posterior:
+        raise ValueError(NOTHING_GIVEN)
     from ...drawing.nodes import of_derivation
 
     tree = of_derivation(source.derivations(1, seed=seed)[0])
     leaves = [node.label for node in tree.nodes() if not node.children]
-    return {f"a derivation of {len(leaves)} tokens": tree}, {"tokens": leaves, "derivation": _nested(tree)}
+    return {f"a derivation of {len(leaves)} tokens": tree}, {"tokens": leaves, "derivation": _nested(tree)}, {}
 
 
 def _nested(node) -> Any:
@@ -127,33 +135,11 @@ def _row(source, tokens: str | None, mask: str | None, seed: int):
         if len(words) > length:
             raise ValueError(f"--tokens has {len(words)} tokens: sentences of {source.name} have {length}")
         words += ["?"] * (length - len(words))
-        hidden = np.array([word in ("?", "_") for word in words])
-        row = np.array([0 if h else _symbol(word, source) for word, h in zip(words, hidden, strict=True)])
-    for position in _positions(mask, length):
+        hidden = np.array([word in HIDDEN for word in words])
+        row = np.array([0 if h else symbol_of(word, source) for word, h in zip(words, hidden, strict=True)])
+    for position in positions_of(mask, length):
         hidden[position - 1] = True
     return row, hidden
-
-
-def _symbol(word: str, source) -> int:
-    terminals = list(getattr(source, "terminals", None) or [])
-    if word in terminals:
-        return terminals.index(word)
-    if not word.isdigit() or int(word) >= source.vocab_size:
-        allowed = f"the tokens {', '.join(map(str, terminals[:20]))}" if terminals else f"0 to {source.vocab_size - 1}"
-        raise ValueError(f"--tokens holds {word!r}: {source.name} has {allowed}, and ? for a hidden one")
-    return int(word)
-
-
-def _positions(mask: str | None, length: int) -> list[int]:
-    found: list[int] = []
-    for part in (mask or "").split(",") if mask else []:
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise ValueError(f"--mask {mask!r} must list positions from 1 to {length}, such as 3,5-7")
-        found += range(int(first), int(last if dash else first) + 1)
-    if wrong := [position for position in found if not 1 <= position <= length]:
-        raise ValueError(f"--mask holds {wrong[0]}: positions are 1 to {length}")
-    return found
 
 
 # The trees.

@@ -47,6 +47,28 @@ def count_derivations(levels: list[Expansion], root_probs: np.ndarray, vocab_siz
     return int(counts[root_probs > 0].sum())
 
 
+def derivations_of(
+    levels: list[Expansion], root_probs: np.ndarray, vocab_size: int, rows: list[list[int]]
+) -> list[int]:
+    """The number of derivations of every row of tokens, Python integers: one row at a time."""
+    found = []
+    for row in rows:
+        counts = np.array([[int(token == x) for x in range(vocab_size)] for token in row], dtype=object)
+        for level, _ in reversed(list(downward(levels, vocab_size))):
+            children = [counts[child :: level.tuple_size] for child in range(level.tuple_size)]
+            if isinstance(level, Factors):
+                parts = [
+                    below @ (matrix > 0).astype(object).T
+                    for below, matrix in zip(children, level.matrices, strict=True)
+                ]
+                counts = math.prod(parts[1:], start=parts[0])
+            else:
+                chosen = [below[:, level.rules[:, :, child]] for child, below in enumerate(children)]
+                counts = (math.prod(chosen[1:], start=chosen[0]) * (level.probs > 0)).sum(axis=2)
+        found.append(int(counts[0][root_probs > 0].sum()))
+    return found
+
+
 def count_sentences(levels: list[Expansion], root_probs: np.ndarray, vocab_size: int) -> int | None:
     """The number of sentences of positive probability, exact; None where too many supports would be needed.
 

@@ -54,6 +54,19 @@ def count_derivations(chain: FixedTree) -> int:
     return sum(counts)
 
 
+def derivations_of(chain: FixedTree, rows: np.ndarray) -> list[int]:
+    """The number of paths of states that emit the blocks' symbols, `(n, J)`, -1 for a block that no rule derives."""
+    found = []
+    for row in rows.tolist():
+        counts = np.array([int(p > 0) for p in chain.initial], dtype=object)
+        for block, symbol in enumerate(row):
+            if block and chain.transitions is not None:
+                counts = counts @ (chain.transitions > 0).astype(object)
+            counts = counts * ((chain.emission(block)[:, symbol] > 0) if symbol >= 0 else 0)
+        found.append(int(counts.sum()))
+    return found
+
+
 def derivation_entropy(chain: FixedTree) -> float:
     """Entropy of states, symbols and rules together, in nats: that of every choice given the one it depends on."""
     below = subtree_entropies(chain.blocks, chain.cut)

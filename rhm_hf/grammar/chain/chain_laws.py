@@ -27,7 +27,8 @@ from ..layered.laws.log_probs import parse, rule_states
 from ..layered.laws.messages import Level, leaves_of, upward, with_identity
 from ..layered.laws.rule_tables import look_up
 from ..layered.laws.token_laws import descend, read_prefix
-from . import chain_statistics
+from . import chain_counts, chain_statistics
+from .chain_beliefs import chain_causal_posteriors
 from .chain_blocks import chain_block_posteriors
 from .chain_grammar import ChainGrammar
 from .chain_tables import ChainTables, chain_tables_for, log_emitted, normalised_logs
@@ -263,6 +264,15 @@ class ChainLaws(Laws):
     ) -> list[torch.Tensor]:
         """States first, then the blocks."""
         return _sample_posterior(self.source, tokens, mask, evidence, generator)
+
+    def num_derivations(self, tokens: torch.Tensor) -> list[int]:
+        """Paths of states that emit the blocks' symbols; these have one derivation each, or none."""
+        levels = _parse(self.source, tokens)
+        return chain_counts.derivations_of(self.source, levels[-1].cpu().numpy())
+
+    def causal_posteriors(self, tokens: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
+        """Forward messages between blocks, up from every token within: see `chain_beliefs`."""
+        return chain_causal_posteriors(self.source, tokens, dtype)
 
     def node_marginals(self, level: int) -> torch.Tensor:
         """The law of every node of a level given nothing."""

@@ -80,6 +80,13 @@ class Laws:
         """The likeliest derivation of every sentence."""
         raise self._lacks("the most probable parse")
 
+    def num_derivations(self, tokens: Any) -> Any:
+        """How many derivations every sentence has: one or none where tokens determine all hidden symbols."""
+        source = self.source
+        if not source.has_blocks or source.parsed_depth < source.depth:
+            raise self._lacks("the number of derivations of a sentence")
+        return (self.log_prob(tokens, torch.float64) > -math.inf).long()
+
     def posteriors(
         self,
         tokens: Any = None,

@@ -14,6 +14,7 @@ from ..source import Source
 from . import derivation_draws, foreign_rules, length_laws
 from .binary_rules import BinaryGrammar, binarised
 from .derivation_tree import Tree
+from .finite_languages import count_sentences
 from .parameters import PCFGParameters
 from .production_rules import Rules, checked_rules, rules_from_text
 from .sentence_list import all_sentences
@@ -172,12 +173,16 @@ class PCFG(Source):
 
     @cached_property
     def num_sentences(self) -> int | float:
-        """The number of sentences, counted one by one up to 2^14; infinity beyond.
+        """The number of sentences, exact where the language is finite and an automaton of its prefixes is small.
 
-        Derivations are counted whatever their number, but several of them may write one sentence: `num_derivations` is
-        an upper bound.
+        Infinity elsewhere: `max_length` is None where there really are infinitely many, as sentences have no longest
+        one; where it is not, nobody knows the number, and `num_derivations` is an upper bound: several derivations may
+        write one sentence. See [`~rhm_hf.grammar.pcfg.finite_languages`].
         """
-        return math.inf if self._all_sentences is None else len(self._all_sentences[1])
+        if self._all_sentences is not None:
+            return len(self._all_sentences[1])
+        count = None if self.max_length is None else count_sentences(self.rules)
+        return math.inf if count is None else count
 
     @cached_property
     def _all_sentences(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -190,9 +195,9 @@ class PCFG(Source):
 
     def list_sentences(self) -> tuple[np.ndarray, np.ndarray]:
         """Every sentence with its probability, the shortest first; see [`~rhm_hf.grammar.enumerate_sentences`]."""
-        if self._all_sentences is None:
+        if self.num_sentences == math.inf:
             return super().list_sentences()
-        tokens, probs = self._all_sentences
+        tokens, probs = self._all_sentences or all_sentences(self.sweeps, int(self.num_sentences))
         return tokens.astype(self.token_dtype), probs
 
     @cached_property

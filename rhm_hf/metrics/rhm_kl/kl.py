@@ -14,6 +14,7 @@ import torch
 from rhm_hf.checks import SEED_LIMIT, NonNegativeInt, PositiveInt, Seed, check_integer, check_number, checked
 from rhm_hf.grammar import Source
 from rhm_hf.judging import ModelIds, Sentences, compare_tokens, given_sentences, judged_sentences, read_model
+from rhm_hf.judging.splits import split_of
 
 
 @checked
@@ -56,10 +57,13 @@ def kl_divergence(
             model has v + 3 ids.
         accelerator (`accelerate.Accelerator`, *optional*): splits the sentences over its processes; every process
             gets the whole result.
-        split (`"symbols"` or `Callable`, *optional*): puts the KL of a causal model's tokens down to groups.
-            `"symbols"`, of a general grammar: to the highest symbol that the derivation begins with a token, which is
-            decided there. A function gives, for tokens `(rows, width)`, weights `(rows, positions, groups)` that sum
-            to one over the groups at every judged position.
+        split (`"levels"`, `"symbols"`, `"rules"` or `Callable`, *optional*): puts the KL of a causal model's tokens
+            down to groups, of any grammar with rules. `"symbols"`: to the highest symbol that the derivation begins
+            with a token, whose expansion the token decides; `"levels"`: to its level, where symbols have one.
+            `"rules"`: to the rule that the token decides, the one that expands that symbol, or inside of a rule this
+            rule; log(p / q) of every possible token goes to the rules that it may decide, so that parts may be
+            negative. A function gives, for tokens `(rows, width)`, weights `(rows, positions, groups)` that sum to one
+            over the groups at every judged position.
 
     Returns:
         `dict`: `kl` (nats per judged token, `inf` where the model excludes a possible token), `kl_within`,
@@ -74,8 +78,9 @@ def kl_divergence(
         sentences of i - 1 tokens and more, and `kl_end` and `kl_end_stderr` are those at the end of the sentences.
 
         With `split` also `kl_split`, what every group adds to `kl`, and `split_share`, its share of the judged tokens:
-        they sum to `kl` and to 1. `split="symbols"` adds `split_groups`, their names: the symbols of the grammar, then
-        `(in a rule)`, of tokens that begin no symbol, and `(END)`.
+        they sum to `kl` and to 1. Named splits add `split_groups`: levels from 0 (tokens that begin no symbol), the
+        symbols of the grammar and `(in a rule)`, of tokens that begin none, or its rules; then `(END)`, which has
+        nothing where sentences have one length. Symbol a of level l is `l.a`.
 
     Raises:
         `ValueError`: for vocabularies that do not match, ungrammatical sentences, a BOS that is a symbol, sentences
@@ -90,23 +95,13 @@ def kl_divergence(
     else:
         sentences = given_sentences(grammar, input_ids)
     hidden = _masks(sentences, mask_probability, mask_seed) if reader.is_masked else None
-    weights, groups = _split(split, grammar, reader.is_masked)
-    return compare_tokens(reader, grammar, sentences, ids, hidden, batch_size, accelerator, weights) | groups
-
-
-def _split(split: Any, grammar: Source, is_masked: bool) -> tuple[Callable | None, dict]:
-    """The weights of groups, and what is said of them."""
     if split is None:
-        return None, {}
-    if is_masked:
+        return compare_tokens(reader, grammar, sentences, ids, hidden, batch_size, accelerator)
+    if reader.is_masked:
         raise ValueError(f"split={split!r}: a masked model has no order of tokens; leave it out")
-    if callable(split):
-        return split, {}
-    if split != "symbols":
-        raise ValueError(f"split={split!r} must be 'symbols' or a function of tokens, or left out")
-    grammar.laws.require("opened_symbols", 'split="symbols"')
-    names = [*grammar.symbols, "(in a rule)", "(END)"]
-    return lambda tokens: grammar.laws.opened_symbols(tokens)[0], {"split_groups": names}
+    parts = split_of(split, grammar)
+    found = compare_tokens(reader, grammar, sentences, ids, hidden, batch_size, accelerator, parts)
+    return found if parts.names is None else found | {"split_groups": parts.names}
 
 
 def _length(grammar: Source) -> int | None:

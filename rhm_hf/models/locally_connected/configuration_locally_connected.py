@@ -13,7 +13,6 @@ class LocallyConnectedConfig(HierarchicalCNNConfig):
     shared_filters = False
 
     @checked
-    def __init__(self, filter_size: int = 2, **kwargs: Any):
-        super().__init__(
-            filter_size, **kwargs
-        )  # said here: transformers gives a config without __init__ one of its own
+    def __init__(self, filter_size: int = 2, stride: int | None = None, flat_readout: bool = False, **kwargs: Any):
+        # Said here: transformers gives a config without __init__ one of its own.
+        super().__init__(filter_size, stride, flat_readout, **kwargs)

@@ -86,6 +86,11 @@ class AmbiguousLaws(Laws):
         """The tokens: they determine nothing else."""
         return [tokens]
 
+    def num_derivations(self, tokens: torch.Tensor) -> list[int]:
+        """Of every sentence, exact: Python integers go up the tree."""
+        source = self.source
+        return ambiguous_counts.derivations_of(source.levels, source.root_probs, source.vocab_size, tokens.tolist())
+
     @torch.no_grad()
     def causal_posteriors(self, tokens: torch.Tensor, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
         """The laws of all ancestors of every token given the tokens up to it.

@@ -42,18 +42,32 @@ def causal_posteriors(
     size = _sentences_per_chunk(tables, positions, None)
     for start in range(0, n if positions else 0, size):
         part = tokens[start : start + size]
-        for law, found in zip(beliefs, _beliefs(tables, part, positions), strict=True):
-            law[start : start + size] = found
+        roots = tables.root_probs.expand(len(part), 1, -1)
+        found, _ = beliefs_below(tables, part, roots, read_prefix(tables, part, positions))
+        for law, mine in zip(beliefs, found, strict=True):
+            law[start : start + size] = mine
     return beliefs
 
 
-def _beliefs(tables: Tables, tokens: torch.Tensor, positions: int) -> list[torch.Tensor]:
-    n = len(tokens)
-    read = read_prefix(tables, tokens, positions)
+def beliefs_below(
+    tables: Tables, tokens: torch.Tensor, roots: torch.Tensor, read: list
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """The same for sentences, or rows of blocks, whose roots have laws of their own.
+
+    Args:
+        tables ([`Tables`]): of the rules.
+        tokens (`torch.Tensor`): int64 `(n, t)`.
+        roots (`torch.Tensor`): `(n, blocks, symbols)`, the laws of the roots given everything left of them.
+        read (`list`): of [`read_prefix`], for all t tokens.
+
+    Returns:
+        The beliefs of the levels 1..L, and mu of the roots, `(n, t, symbols)`, up to a factor for every token.
+    """
+    n, positions = tokens.shape
     place = torch.arange(positions, device=tokens.device)
     inner = torch.nn.functional.one_hot(tokens, tables.vocab_size).to(tables.dtype)
     beliefs = []
-    for level, laws in enumerate(_laws_of_nodes(tables, read, n, positions), start=1):
+    for level, laws in enumerate(_laws_of_nodes(tables, read, roots, positions), start=1):
         t, states = tables[level], read[level - 1][1]
         own = torch.div(place, tables.blocks[level - 1], rounding_mode="floor")
         node, child_of = torch.div(own, t.tuple_size, rounding_mode="floor"), own % t.tuple_size
@@ -66,12 +80,12 @@ def _beliefs(tables: Tables, tokens: torch.Tensor, positions: int) -> list[torch
         inner = opened / _or_one(opened.amax(2, keepdim=True))
         joint = inner * laws[:, node]
         beliefs.append(joint / _or_one(joint.sum(2, keepdim=True)))
-    return beliefs
+    return beliefs, inner
 
 
-def _laws_of_nodes(tables: Tables, read, n: int, positions: int) -> list[torch.Tensor]:
+def _laws_of_nodes(tables: Tables, read, roots: torch.Tensor, positions: int) -> list[torch.Tensor]:
     """Entry ℓ - 1, ℓ = 1..L, `(n, nodes, symbols)`: the law of every node given all that is left of it."""
-    laws = [tables.root_probs.expand(n, 1, -1)]
+    laws = [roots]
     for level in range(tables.depth, 1, -1):
         states = [s[:, : laws[-1].shape[1]] for s in read[level - 1][1]]
         children, _ = _children(tables[level], laws[-1], states, is_last=False)

@@ -2,8 +2,9 @@
 
 Sentences of different lengths come as lists of lists, or as rows padded with PAD = v + 1. All computation is in numpy
 and numba on the CPU, in float64, sentence by sentence on sparse charts (see `sparse_chart`); results go to the device
-of the tokens. Memory, besides the results: one chart, 16 bytes for each item, 36 for each edge and 4 n^2 for the cells
-of n tokens; grammars of few derivations per prefix have a few items a token, others up to (symbols) n / 2.
+of the tokens. Memory, besides the results: one chart, 16 bytes for each item, 36 for each edge, 4 n^2 for the cells of
+n tokens and 36 n for each symbol, with room for 2^14 items and edges, or up to twice as many as there are. Grammars of
+few derivations per prefix have a few items a token, others up to (symbols) n / 2.
 """
 
 from typing import TYPE_CHECKING, Any

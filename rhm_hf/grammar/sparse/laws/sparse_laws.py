@@ -7,6 +7,7 @@ import torch
 
 from ...laws.base import Laws
 from ...layered.laws import entropies, pairs
+from ...layered.laws.beliefs_given_prefix import causal_posteriors
 from .slot_beliefs import sparse_posteriors
 from .slot_draws import sparse_sample_posterior
 from .slot_entropies import sparse_node_marginals, sparse_plateau
@@ -60,6 +61,14 @@ class SparseLaws(Laws):
     ) -> list[torch.Tensor]:
         """From the root down: rules, then placements."""
         return sparse_sample_posterior(self.source, tokens, mask, evidence, generator)
+
+    def causal_posteriors(self, tokens: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
+        """One pass with the rules of `to_grammar`; one posterior a token where these are too many."""
+        try:
+            ordinary = self.source.to_grammar()
+        except ValueError:  # a level would hold more than 2^26 symbols
+            return super().causal_posteriors(tokens, dtype)
+        return causal_posteriors(ordinary, tokens, dtype)
 
     def node_marginals(self, level: int) -> torch.Tensor:
         """The law of every node of a level given nothing."""
