@@ -83,7 +83,8 @@ def learning_curve(
         few_ticks(ax, [row["num_train"] for row in rows])
     left.set_ylabel("KL to the exact law (nats per token)")
     figure.suptitle(title, fontsize=9)
-    note(figure, f"{scale(rows)}; dashed: exact, the best model that sees its block only")
+    ended = "; hollow: ended by the step limit" if any(map(limited, rows)) else ""
+    note(figure, f"{scale(rows)}; dashed: exact, the best model that sees its block only{ended}")
     figure.savefig(path)
 
 
