@@ -73,22 +73,31 @@ def averages(
 
 
 def ensemble(
-    rows: Sequence[dict[str, Any]], x: str, y: str, over: str = "rules_seed"
+    rows: Sequence[dict[str, Any]], x: str, y: str, over: str = "rules_seed", step_limited: str = "refuse"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The curves of all grammars of one ensemble, side by side.
+    """The curves of all grammars of one ensemble, side by side: the door by which tables come to fits.
 
     Args:
         rows (`Sequence[dict]`): one a grammar and x; several are averaged.
         x, y (`str`): columns.
         over (`str`, *optional*, defaults to `"rules_seed"`): the column that tells grammars apart.
+        step_limited (`str`, *optional*, defaults to `"refuse"`): what becomes of rows of runs that their step limit
+            ended, whose losses are upper bounds: `"refuse"`, or `"keep"`; count them then, by [`num_limited`].
 
     Returns:
         `tuple[np.ndarray, np.ndarray]`: x `(sizes,)` in order and y `(grammars, sizes)`, at the x that all grammars
         have: one whose run is not finished does not change who is averaged.
 
     Raises:
-        `ValueError`: where they have no x in common.
+        `ValueError`: where they have no x in common, or, if so asked, for runs that their step limit ended.
     """
+    if step_limited not in ("refuse", "keep"):
+        raise ValueError(f"step_limited={step_limited!r} is unknown: it must be refuse or keep")
+    if step_limited == "refuse" and num_limited(rows):
+        raise ValueError(
+            f"{num_limited(rows)} of {len(rows)} runs were ended by their step limit while the loss was falling: "
+            "train them longer, leave them out, or say step_limited='keep' and write their number beside the result"
+        )
     tables = [{key: fmean(row[y] for row in mine) for key, mine in group(part, x).items()}
               for _, part in sorted(group(rows, over).items())]  # fmt: skip
     sizes = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
@@ -103,6 +112,20 @@ def unconverged(row: dict[str, Any]) -> bool:
     That is a train loss above .1 nats.
     """
     return row["train_loss"] > CONVERGED
+
+
+def limited(row: dict[str, Any]) -> bool:
+    """Whether the table says that the step limit ended the run of a row while its loss was falling.
+
+    A classifier that has its training set by heart counts as done, however small its validation loss still becomes.
+    """
+    ended = "step" in str(row.get("stopped_by", "")) or row.get("steps_limit") == 1
+    return ended and not (row.get("task") == "classification" and not unconverged(row))
+
+
+def num_limited(rows: Sequence[dict[str, Any]]) -> int:
+    """How many of the rows are of runs that their step limit ended."""
+    return sum(map(limited, rows))
 
 
 def marked(point: float, sizes: Sequence[float], name: str = "half_way") -> dict[str, Any]:

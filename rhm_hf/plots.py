@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .ensembles import AT_LEAST, AT_MOST, averages, distinct, group, scale, where
+from .ensembles import AT_LEAST, AT_MOST, averages, distinct, group, limited, scale, where
 from .grammar import Grammar
 from .inference import plateau, position_entropies
 
@@ -83,7 +83,8 @@ def learning_curve(
         few_ticks(ax, [row["num_train"] for row in rows])
     left.set_ylabel("KL to the exact law (nats per token)")
     figure.suptitle(title, fontsize=9)
-    note(figure, f"{scale(rows)}; dashed: exact, the best model that sees its block only")
+    ended = "; hollow: ended by the step limit" if any(map(limited, rows)) else ""
+    note(figure, f"{scale(rows)}; dashed: exact, the best model that sees its block only{ended}")
     figure.savefig(path)
 
 
@@ -155,6 +156,7 @@ def curve(
     of: int | None = None,
     errors: str | None = None,
     hollow: str | Callable[[dict[str, Any]], bool] | None = None,
+    over: str = "rules_seed",
     **style: object,
 ) -> None:
     """The mean over grammars with error bars over them.
@@ -169,13 +171,14 @@ def curve(
         errors (`str`, *optional*): a column of error bars, instead of the spread over grammars.
         hollow (`str` or `Callable`, *optional*): a column that is 1, or a function of a row that is true, where a
             value is a bound. Runs that their step limit ended always are, where the table tells (`stopped_by`).
+        over (`str`, *optional*, defaults to `"rules_seed"`): the column that tells independent samples apart.
         style: of matplotlib's `errorbar`.
     """
     if not rows:
         return
-    xs, means, bars = averages(rows, x, y)
+    xs, means, bars = averages(rows, x, y, over)
     if errors is not None:
-        bars = averages(rows, x, errors)[1]
+        bars = averages(rows, x, errors, over)[1]
     told = hollow if callable(hollow) else (lambda row: hollow is not None and row.get(hollow) == 1)
     look = {"markersize": 3.5, "capsize": 1.5, "linewidth": 1.1, **ink(i, of), **style}
     ax.errorbar(xs, means, bars, label=label or None, **look)
@@ -184,11 +187,6 @@ def curve(
             ax.plot(
                 place, mean, look["marker"], color=look["color"], markersize=3.5, markerfacecolor="white", zorder=5
             )
-
-
-def limited(row: dict[str, Any]) -> bool:
-    """Whether the table says that the step limit ended the run of a row."""
-    return "step" in str(row.get("stopped_by", "")) or row.get("steps_limit") == 1
 
 
 def bound_mark(ax: Any, x: float, y: float, bound: str, marker: str, color: Any, vertical: bool = True) -> None:

@@ -1,10 +1,12 @@
-"""How many tuples tell the class? Exact mutual information for ordinary, cut and uncorrelated grammars.
+"""How many tuples tell the class, and when does a network find out? Ordinary, cut and uncorrelated grammars.
 
-    python recipes/class_information/class_information.py [--grammars NAME ..] [--num_grammars 4]
+    python recipes/class_information/class_information.py --config recipes/class_information/cpu.yaml
     python recipes/class_information/class_information.py --draw docs/figures
 
-Nothing is trained: all sentences are listed with their probabilities. Writes `class_information.png` and its table
-`class_information_information.csv` (a row per grammar and number k of tuples).
+The mutual information of the class and k tuples is exact: all sentences are listed with their probabilities. Beside it
+CNNs on uncorrelated grammars, trained until they have the training set by heart, against P / (v sqrt(P_max)). Writes
+`class_information.png` and its tables `class_information_information.csv` (a row per grammar and number k of tuples),
+`_accuracy.csv` (the last evaluation of every run) and `_thresholds.csv` (the P of half of the chance error).
 """
 
 from itertools import combinations
@@ -13,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from rhm_hf import Grammar
-from rhm_hf.ensembles import group, scale
+from rhm_hf.ensembles import averages, distinct, group, marked, scale, unconverged
 from rhm_hf.grammar import NotSupported, Source, enumerate_sentences
 from rhm_hf.inference import posteriors
-from rhm_hf.plots import curve, finish, note, sheet
-from rhm_hf.training.recipe import Tables, recipe_main
+from rhm_hf.plots import curve, few_ticks, finish, note, sheet
+from rhm_hf.statistics import last_crossing
+from rhm_hf.training.recipe import Tables, classified, recipe_main
 
 
 OPTIONS = {
@@ -30,8 +33,8 @@ OPTIONS = {
 TINY = {"grammars": ["v3-m2-s2-L2", "v2-m2-s2-L2-uncorrelated"], "num_grammars": 2}
 
 
-def measure(grammars: list[str], num_grammars: int) -> Tables:
-    """The curves of all grammars."""
+def measure(runs: list[dict], values: dict, grammars: list[str], num_grammars: int) -> Tables:
+    """The information of all grammars, and what every classifier came to."""
     rows = []
     for name in grammars:
         for seed in range(num_grammars):
@@ -42,7 +45,32 @@ def measure(grammars: list[str], num_grammars: int) -> Tables:
             whole = rows[-1]["information"]  # of the whole sentence
             for row in rows[-source.num_nodes_at(1) - 1 :]:
                 row["share"] = row["information"] / whole if whole > 0 else 0.0
-    return {"information": rows}
+    return {"information": rows, "accuracy": [row | birthday(row) for row in classified(runs)]}
+
+
+def birthday(row: dict) -> dict:
+    """The P of a run in units of sqrt(v m P_max), which is v sqrt(P_max) where m = v: a birthday argument.
+
+    Two sentences share the class and all tuples but a given one with probability m / P_max; their two tuples there
+    then show themselves synonyms. Of v m^2 / 2 pairs of synonyms each has done so once where P^2 m / P_max = v m^2.
+    """
+    source = Grammar.from_name(row["data"], rules_seed=row["rules_seed"])
+    unit = (source.rule_probs_at(1).size * float(source.num_sentences)) ** 0.5
+    return {"unit": unit, "scaled": row["num_train"] / unit, "score": 1 - row["relative_error"]}
+
+
+def conclude(tables: Tables) -> Tables:
+    """Where the mean error over grammars is half of that of a blind guess; runs that had not trained are left out."""
+    rows = []
+    for data, mine in group(tables["accuracy"], "data").items():
+        trained = [row for row in mine if not unconverged(row)]
+        sizes, errors, _ = averages(trained, "num_train", "relative_error") if trained else ([], [], [])
+        if len(sizes) < 2:
+            continue
+        row = {"data": data, "grammars": len(distinct(trained, "rules_seed")), "left_out": len(mine) - len(trained)}
+        row |= marked(last_crossing(sizes, errors, 0.5), sizes) | {"unit": mine[0]["unit"]}
+        rows.append(row | {"ratio": row["half_way"] / row["unit"]})
+    return {"thresholds": rows}
 
 
 def information(source: Source) -> list[tuple[float, float, float]]:
@@ -81,25 +109,35 @@ def entropy(law: np.ndarray) -> float:
 
 
 def draw(tables: Tables, path: Path) -> None:
-    """A panel for every number of tuples in a sentence."""
-    rows = tables["information"]
+    """A panel for every number of tuples in a sentence, then the accuracy of networks without correlations."""
+    rows, runs = tables["information"], tables["accuracy"]
     panels = group(rows, "of")
-    figure, axes = sheet(max(2, len(panels)), height=2.8)
-    for ax in axes[len(panels) :]:
-        ax.set_visible(False)
+    figure, axes = sheet(max(2, len(panels)) + 1, height=2.8)
+    for ax in axes[len(panels) : -1]:
+        ax.set_axis_off()
     for ax, (num, mine) in zip(axes, panels.items(), strict=False):
         for i, (data, own) in enumerate(group(mine, "data").items()):
             curve(ax, own, "tuples", "information", i, data)
         labels = {"xlabel": f"tuples seen, of {num}", "ylabel": "I(class; tuples) (nats)"}
         finish(ax, "", "lines", ylim=(-0.05, None), xticks=range(num + 1), **labels)
-    note(figure, f"Exact, {scale(rows)}; mean over which tuples are seen; bars: standard error over grammars.")
+    for i, (data, mine) in enumerate(group(runs, "data").items()):
+        curve(axes[-1], mine, "scaled", "score", i, data.removesuffix("-uncorrelated"), hollow=unconverged)
+    labels = {"xlabel": r"$P / (v \sqrt{P_{max}})$", "ylabel": "accuracy: 0 = chance, 1 = no errors"}
+    finish(axes[-1], "CNNs, uncorrelated", "lines", xscale="log", ylim=(-0.08, 1.05), **labels)
+    few_ticks(axes[-1], distinct(runs, "scaled"))
+    hollow = [row for row in runs if unconverged(row)]
+    text = f"Information: exact, {scale(rows)}, mean over which tuples are seen; bars: standard error over grammars. "
+    counts = [str(len(distinct(mine, "rules_seed"))) for mine in group(runs, "data").values()]
+    text += f"Accuracy: {', '.join(counts)} grammars from the first curve on, {scale(runs, ['model_seed'])}; of "
+    text += f"{len(runs)} runs {len(hollow)} had not trained (train loss above .1): hollow."
+    note(figure, text)
     figure.savefig(path)
 
 
 def main(argv: list[str] | None = None) -> Tables:
     """The command line."""
-    options = {"options": OPTIONS, "trains": False, "tiny": TINY}
-    return recipe_main(argv, name="class_information", measure=measure, draw=draw, shows="information", **options)
+    parts = {"measure": measure, "conclude": conclude, "draw": draw, "options": OPTIONS, "tiny": TINY}
+    return recipe_main(argv, name="class_information", shows="thresholds", **parts)
 
 
 if __name__ == "__main__":

@@ -125,8 +125,8 @@ def thresholds(runs: list[dict]) -> list[dict]:
 
 
 def collapse(runs: list[dict]) -> list[dict]:
-    """Collapse of all deep CNNs on P / (n_c m^L), and on the number of all sentences for contrast."""
-    curves, scales = [], {"n_c m^L": [], "all sentences": []}
+    """Collapse of all deep CNNs on P / (n_c m^L); for contrast on P / (v m^L) and on the number of all sentences."""
+    curves, scales = [], {"n_c m^L": [], "v m^L": [], "all sentences": []}
     for variant, (sizes, errors) in error_curves(runs).items():
         first = next(row for row in runs if row["variant"] == variant)
         kept = errors >= LOWEST_ERROR
@@ -135,6 +135,7 @@ def collapse(runs: list[dict]) -> list[dict]:
         p = parameters(first["data"])
         curves.append((sizes[kept], errors[kept]))
         scales["n_c m^L"].append(theory.sample_complexity(p, task="classification"))
+        scales["v m^L"].append(scales["n_c m^L"][-1] * p.vocab_size / p.num_classes)
         scales["all sentences"].append(theory.sample_complexity(p, task="classification", architecture="shallow"))
     rows = []
     for name, x_scales in scales.items():
@@ -192,12 +193,14 @@ def draw_collapse(ax, tables: Tables) -> None:
     runs = [row for row in tables["runs"] if row["variant"] != PUBLISHED]
     deep = where(runs, model="hierarchical_cnn") or runs
     ensembles = group(deep, "variant", "data")
+    several = any(parameters(data).num_classes != parameters(data).vocab_size for _, data in ensembles)
     for i, ((_, data), mine) in enumerate(ensembles.items()):
         p = parameters(data)
-        curve(ax, mine, "scaled", "relative_error", i, f"m = {p.num_synonyms}, L = {p.depth}", of=len(ensembles))
+        name = f"m = {p.num_synonyms}, L = {p.depth}" + (f", $n_c$ = {p.num_classes}" if several else "")
+        curve(ax, mine, "scaled", "relative_error", i, name, of=len(ensembles))
     place_line(ax, 1)
     found = {row["scale"]: row for row in tables["collapse"]}
-    title = "Deep CNN, $v = n_c = m$"
+    title = "Deep CNN" if several else "Deep CNN, $v = n_c = m$"
     if (best := found.get("n_c m^L")) and best["ratio"] not in (None, ""):
         title += f": residual {best['ratio']:.2g} of that against P"
     finish(ax, title, "lines", xscale="log", xlabel="$P / (n_c m^L)$", ylabel="test error / chance error")

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from rhm_hf import Grammar, load_metric, theory
-from rhm_hf.ensembles import AT_LEAST, averages, distinct, scale, where
+from rhm_hf.ensembles import AT_LEAST, averages, distinct, limited, scale, where
 from rhm_hf.inference import sample_posterior
 from rhm_hf.judging.bare import evaluating
-from rhm_hf.metrics.context_loss.saturation import curve, differences, saturation
+from rhm_hf.metrics.context_loss.saturation import TOLERANCE, curve, differences, saturation
 from rhm_hf.plots import INKS, bound_mark, few_ticks, finish, note, sheet
 from rhm_hf.statistics import (
     compare_correlations,
@@ -47,6 +47,7 @@ TINY = {
 }
 KEPT = ("model", "num_train", "rules_seed", "sample_seed", "model_seed", "step", "epoch", "test_loss", "seconds")
 RELATIVE = 0.05  # of the whole gain, by which a loss may still fall where it counts as saturated
+SATURATIONS = ("n_sat", "n_sat_relative")
 FEWEST = 4  # different lengths of an exponent
 LENGTHS = {  # column: label, marker, colour
     "n_sat": ("$n_{sat}$", "o", "C0"),
@@ -71,8 +72,29 @@ def measure(rows: list[dict], values: dict, **options) -> Tables:
 
 
 def conclude(tables: Tables) -> Tables:
-    """z of every length."""
-    return {"exponents": exponents(tables["lengths"])}
+    """n_sat of losses that were measured without intervals, and z of every length."""
+    lengths = [row if f"{SATURATIONS[0]}_status" in row else row | resaturated(row, tables["losses"])
+               for row in tables["lengths"]]  # fmt: skip
+    return {"lengths": lengths, "exponents": exponents(lengths)}
+
+
+def resaturated(row: dict, losses: list[dict]) -> dict:
+    """Today's estimates from the losses of a table alone: without documents to resample nothing is decided.
+
+    A loss that rises with context by more than its errors allow has none, as in `saturation` itself.
+    """
+    mine = where(losses, **{name: row[name] for name in ("data", "rules_seed", "num_train")})
+    mine = sorted(mine, key=lambda loss: loss["n"])
+    lengths = [loss["n"] for loss in mine]
+    sums, one = torch.tensor([[loss["loss"] for loss in mine]], dtype=torch.float64), torch.ones(1)
+    found, fall = {"n_max": lengths[-1]}, max(mine[0]["loss"] - mine[-1]["loss"], 0)
+    for name, options in zip(SATURATIONS, ({}, {"tolerance": RELATIVE, "relative": True}), strict=True):
+        entries = saturation(lengths, sums, one, 1, **options).to_dict(name)
+        eps = RELATIVE * fall if options else TOLERANCE
+        if any(loss["delta"] < -max(eps, 4 * loss["delta_stderr"]) for loss in mine):
+            entries |= {f"{name}_estimate": None, f"{name}_status": "rises"}
+        found |= saturation_columns(name, entries)
+    return found
 
 
 def described(run: KeptRun, found: dict) -> dict:
@@ -84,10 +106,8 @@ def described(run: KeptRun, found: dict) -> dict:
 def add_run(tables: Tables, run: KeptRun, losses: dict, samples: dict, contexts: dict) -> None:
     """Everything about one model; what is censored is marked so."""
     found = {"n_max": losses["context_lengths"][-1], "n_sat_hidden": samples["n_sat"]}
-    for name in ("n_sat", "n_sat_relative"):  # what is not decided stands with its interval
-        low, high = losses[f"{name}_interval"] or ("", "")
-        found |= {name: losses[f"{name}_estimate"], f"{name}_low": low, f"{name}_high": high}
-        found[f"{name}_is_bound"] = int(losses[f"{name}_status"] != "decided")
+    for name in SATURATIONS:
+        found |= saturation_columns(name, losses)
     found |= {"t_agree": samples["t_agree"], "t_res": samples["t_res"], "t_agree_is_bound": int(samples["censored"])}
     described_row = described(run, found | contexts)
     tables["lengths"].append(described_row)
@@ -99,6 +119,14 @@ def add_run(tables: Tables, run: KeptRun, losses: dict, samples: dict, contexts:
     samples = samples | {"agrees": [int(agrees) for agrees in samples["agrees"]]}
     for values in zip(*(samples[name] for name in columns), strict=True):
         tables["agreement"].append(names | dict(zip(("t", *columns[1:]), values, strict=True)))
+
+
+def saturation_columns(name: str, losses: dict) -> dict:
+    """n_sat with its interval; `_is_bound` is 1 where the data do not decide it, and `_status` says why."""
+    low, high = losses[f"{name}_interval"] or ("", "")
+    estimate, status = losses[f"{name}_estimate"], losses[f"{name}_status"]
+    found = {name: "" if estimate is None else estimate, f"{name}_low": low, f"{name}_high": high}
+    return found | {f"{name}_is_bound": int(status != "decided"), f"{name}_status": status}
 
 
 def add_held_out(tables: Tables, data: str, rules_seed: int, found) -> None:
@@ -245,7 +273,12 @@ def draw(tables: Tables, path: Path) -> None:
     figure, axes = sheet(len(names), height=3.6)
     for data, ax in zip(names, axes, strict=True):
         draw_lengths(ax, data, {key: where(rows, data=data) for key, rows in tables.items()})
-    text = f"One grammar or text, {scale(tables['lengths'], ['model_seed'])} at every P; hollow: a lower bound. "
+    text = f"One grammar or text, {scale(tables['lengths'], ['model_seed'])} at every P; hollow: not decided, "
+    text += "with an arrow a lower bound. "
+    ended = [row for row in tables["lengths"] if limited(row)]
+    sizes = sorted(distinct(ended, "num_train"))
+    if ended:
+        text += f"Ended by their step limit: the {len(ended)} models of P = {', '.join(map(str, sizes))}. "
     text += "Dotted: how far fresh sentences, or held-out text, agree. Points that coincide are drawn on one another."
     note(figure, text)
     figure.savefig(path)
@@ -260,8 +293,8 @@ def draw_lengths(ax, data: str, of: Tables) -> None:
             xs, means, _ = averages(mine, "num_train", name)
             ax.plot(xs, means, "-", linewidth=1, color=INKS[i], label=label)
         for row in mine:
-            bound = AT_LEAST if row[f"{name}_is_bound"] else ""
-            bound_mark(ax, row["num_train"], row[name], bound, marker, INKS[i])
+            draw_interval(ax, row, name, INKS[i])
+            bound_mark(ax, row["num_train"], row[name], bound_of(row, name), marker, INKS[i])
     if is_grammar:
         parameters = Grammar.from_name(data).parameters
         sizes = np.geomspace(min(r["num_train"] for r in rows), max(r["num_train"] for r in rows), 500)
@@ -278,6 +311,20 @@ def draw_lengths(ax, data: str, of: Tables) -> None:
     ax.set_yticks(ticks, [str(tick) for tick in ticks])
     ax.set_yticks([], minor=True)
     few_ticks(ax, distinct(rows, "num_train"))
+
+
+def bound_of(row: dict, name: str) -> str:
+    """Which side of a mark the truth lies on: an n_sat that is not decided may lie on both."""
+    if not row[f"{name}_is_bound"]:
+        return ""
+    at_end = name not in SATURATIONS or row[f"{name}_status"] == "context" or row[name] == row["n_max"]
+    return AT_LEAST if at_end else "undecided"
+
+
+def draw_interval(ax, row: dict, name: str, color: str) -> None:
+    low, high = row.get(f"{name}_low", ""), row.get(f"{name}_high", "")
+    if low != "" and high != "":
+        ax.plot([row["num_train"]] * 2, [low, high], "-", color=color, linewidth=0.8)
 
 
 def measured(rows: list[dict], name: str) -> list[dict]:

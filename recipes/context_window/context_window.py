@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from rhm_hf import Grammar, NGramForCausalLM, theory
-from rhm_hf.ensembles import averages, distinct, ensemble, group, scale, where
+from rhm_hf.ensembles import averages, distinct, ensemble, group, num_limited, scale, where
 from rhm_hf.inference import position_entropies
 from rhm_hf.judging.bare import evaluating
 from rhm_hf.plots import INKS, colour, curve, finish, ink, level_line, note, sheet
@@ -137,11 +137,11 @@ def conclude(tables: Tables) -> Tables:
         curves = {}
         for t in sorted(distinct(rows, "t")):
             table = (where(blocks, t=t), "block") if blocks else (where(rows, t=t), "rules_seed")
-            curves[t] = ensemble(table[0], "num_train", "loss", over=table[1])
+            curves[t] = ensemble(table[0], "num_train", "loss", over=table[1], step_limited="keep")
         curves = {t: curve for t, curve in curves.items() if len(curve[0]) > 1}
         betas = where(tables.get("betas", []), data=data)
         z = 2 * betas[0]["beta"] if betas else theory.dynamic_exponent(Grammar.from_name(data).parameters)
-        limited = sum(row["steps_limit"] for row in rows)
+        limited = num_limited(rows)
         for name, length in (("t", 0), ("t + 1", 1)):
             common = {"data": data, "scale": name, "z_expected": z, "steps_limited": limited}
             exponents, scan = collapses(curves, length, z)

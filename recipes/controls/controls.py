@@ -1,23 +1,22 @@
-"""Controls: a grammar whose tuples hide the class, and a source without a tree.
+"""A control: correlations of a source without a tree beside those of a tree.
 
-    python recipes/controls/controls.py --config recipes/controls/cpu.yaml [--figures FOLDER]
+    python recipes/controls/controls.py [--tree v16-m4-s2-L5] [--chain hmm-v16-h8-m4-d32-p0.5] [--figures FOLDER]
     python recipes/controls/controls.py --draw docs/figures
 
-Trains every run of the sweep that is not finished, then writes `controls.png` and its tables:
-`controls_classifiers.csv` (the last evaluation of every classifier), `_correlations.csv` (C(t) of the tree and of a
-hidden Markov source, exact and measured) and `_decays.csv` (which law fits the exact C(t)).
+Nothing is trained. Writes `controls.png` and its tables: `controls_correlations.csv` (C(t) of the tree and of a hidden
+Markov source, exact and measured) and `_decays.csv` (which law fits the exact C(t)). The control without correlations
+between tuples and class is in `recipes/class_information`.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from rhm_hf import Grammar, theory
-from rhm_hf.ensembles import distinct, group, scale, unconverged, where
-from rhm_hf.plots import curve, few_ticks, finish, ink, note, sheet
+from rhm_hf.ensembles import distinct, group, where
+from rhm_hf.plots import few_ticks, finish, ink, note, sheet
 from rhm_hf.statistics import exact_correlation, token_correlations
-from rhm_hf.training.recipe import Tables, classified, recipe_main
+from rhm_hf.training.recipe import Tables, recipe_main
 
 
 OPTIONS = {
@@ -29,36 +28,17 @@ OPTIONS = {
 TINY = {"tree": "v8-m2-s2-L3", "chain": "hmm-v8-h4-m2-d8-p0.5", "correlated_grammars": 2, "correlated_sentences": 4096}
 
 
-def measure(
-    rows: list[dict],
-    values: dict,
-    *,
-    tree: str,
-    chain: str,
-    correlated_grammars: int,
-    correlated_sentences: int,
-) -> Tables:
-    """Reads errors off the results and measures the correlations."""
+def measure(tree: str, chain: str, correlated_grammars: int, correlated_sentences: int) -> Tables:
+    """The correlations of both sources."""
     correlations = []
     for source, name in (("tree", tree), ("chain", chain)):
         correlations += correlation_rows(source, name, correlated_grammars, correlated_sentences)
-    return {"classifiers": classifiers(rows), "correlations": correlations}
+    return {"correlations": correlations}
 
 
 def conclude(tables: Tables) -> Tables:
     """Which law fits the exact C(t)."""
     return {"decays": decays(tables["correlations"])}
-
-
-def classifiers(rows: list[dict]) -> list[dict]:
-    """What every classifier came to, its score (0 for a blind guess, 1 without errors) and P / (n_c m^L)."""
-    found = []
-    for row in classified(rows):
-        p = Grammar.from_name(row["data"]).parameters
-        scaled = row["num_train"] / theory.sample_complexity(replace(p, uncorrelated=False), task="classification")
-        kind = "uncorrelated" if p.uncorrelated else "ordinary"
-        found.append(row | {"kind": kind, "score": 1 - row["relative_error"], "scaled": scaled})
-    return found
 
 
 def correlation_rows(source: str, name: str, num_grammars: int, num_sentences: int) -> list[dict]:
@@ -106,33 +86,17 @@ def decays(correlations: list[dict]) -> list[dict]:
 
 
 def draw(tables: Tables, path: Path) -> None:
-    """Accuracy against P; C(t) of tree and chain."""
-    figure, (left, right) = sheet(2, height=3.2)
-    draw_accuracy(left, tables["classifiers"])
-    draw_correlations(right, tables["correlations"])
+    """C(t) of tree and chain where powers are straight lines, and where exponentials are."""
+    figure, axes = sheet(2, height=3.2)
+    for ax, scale in zip(axes, ("log", "linear"), strict=True):
+        draw_correlations(ax, tables["correlations"], scale)
     first = tables["correlations"][0]
-    text = f"Left: {scale(tables['classifiers'])}, bars over grammars; hollow: not trained to the end "
-    text += f"(train loss above .1). Right: {first['grammars']} grammars, "
-    note(figure, text + f"{first['sentences']} sentences each; dashed: exact; points: noise removed, where above it.")
+    text = f"{first['grammars']} grammars of each source, root mean squares over them; {first['sentences']} sentences "
+    note(figure, text + "each; dashed: exact; points: noise removed, where above it.")
     figure.savefig(path)
 
 
-def draw_accuracy(ax, runs: list[dict]) -> None:
-    """A colour for each size of grammar; uncorrelated ones are dashed."""
-    sizes = list(dict.fromkeys(data.removesuffix("-uncorrelated") for data in distinct(runs, "data")))
-    for (kind, data), mine in group(runs, "kind", "data").items():
-        p, i = Grammar.from_name(data).parameters, sizes.index(data.removesuffix("-uncorrelated"))
-        style = {"linestyle": "-" if kind == "ordinary" else "--"}
-        short = "tree" if kind == "ordinary" else "uncorr."
-        curve(
-            ax, mine, "scaled", "score", i, f"{short}, v = {p.vocab_size}, L = {p.depth}", hollow=unconverged, **style
-        )
-    labels = {"xlabel": "P / ($n_c m^L$)", "ylabel": "accuracy: 0 = chance, 1 = no errors"}
-    finish(ax, "Deep CNN", "lines", xscale="log", ylim=(-0.08, 1.05), **labels)
-    few_ticks(ax, distinct(runs, "scaled"))
-
-
-def draw_correlations(ax, rows: list[dict]) -> None:
+def draw_correlations(ax, rows: list[dict], scale: str) -> None:
     """The law of each source dashed, what sentences show as points, where it stands out from their noise."""
     for i, (source, mine) in enumerate(group(rows, "source").items()):
         ax.plot([r["distance"] for r in mine], [r["exact"] for r in mine], "k--", linewidth=0.8)
@@ -145,8 +109,10 @@ def draw_correlations(ax, rows: list[dict]) -> None:
     ax.plot([r["distance"] for r in floor], [r["noise_floor"] for r in floor], ":", color="0.5", label="noise floor")
     labels = {"xlabel": "distance t to the last token", "ylabel": "C(t)"}
     low = min(row["exact"] for row in floor) / 30
-    finish(ax, "Correlations", "lines", xscale="log", yscale="log", ylim=(low, None), **labels)
-    few_ticks(ax, distinct(floor, "distance"))
+    title = "a power is a straight line" if scale == "log" else "an exponential is"
+    finish(ax, title, "lines", xscale=scale, yscale="log", ylim=(low, None), **labels)
+    if scale == "log":
+        few_ticks(ax, distinct(floor, "distance"))
 
 
 def main(argv: list[str] | None = None) -> Tables:
@@ -157,6 +123,7 @@ def main(argv: list[str] | None = None) -> Tables:
         measure=measure,
         conclude=conclude,
         draw=draw,
+        trains=False,
         options=OPTIONS,
         shows="decays",
         tiny=TINY,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rhm_hf import Grammar, HierarchicalNGramForCausalLM, NGramForCausalLM, theory
-from rhm_hf.ensembles import averages, distinct, ensemble, group, marked_mean, scale, where
+from rhm_hf.ensembles import averages, distinct, ensemble, group, marked_mean, num_limited, scale, where
 from rhm_hf.inference import position_entropies
 from rhm_hf.plots import INKS, MARKERS, curve, finish, level_line, note, sheet
 from rhm_hf.statistics import half_way_points, local_exponents, mean_half_way_points, plateau_polygon, synonym_exponent
@@ -119,7 +119,7 @@ def scaling(best: list[dict], plateaus: list[dict]) -> tuple[list[dict], list[di
         by_ensemble = {}
         for data, mine in group(of_model, "data").items():
             seeds = sorted(distinct(mine, "rules_seed"))
-            sizes, losses = ensemble(mine, "num_train", "loss")
+            sizes, losses = ensemble(mine, "num_train", "loss", step_limited="keep")
             if len(sizes) < 2:
                 continue
             exact = exact_losses(plateaus, data, seeds)
@@ -133,6 +133,7 @@ def scaling(best: list[dict], plateaus: list[dict]) -> tuple[list[dict], list[di
             by_ensemble[data] = (p, half_way_points(sizes, losses, exact[:, : steps + 1]))
             for level in range(1, steps + 1):
                 row = {"model": model, "data": data, "level": level, "grammars": len(seeds)}
+                row["step_limited"] = num_limited(mine)  # whose losses are too high, and half-way points too far right
                 points.append(row | half_way_row(mean, level) | {"theory": predicted_size(model, p, level)})
                 points[-1]["ratio"] = points[-1]["half_way"] / points[-1]["theory"]
         exponents += synonym_exponents(model, list(by_ensemble.values()))
@@ -176,15 +177,25 @@ def slopes(best: list[dict], plateaus: list[dict]) -> list[dict]:
     """Local exponents of L(P) - L_L, with the exact L_L, beside the polygon of plateaus that theory puts there."""
     rows = []
     for (model, data), mine in group(best, "model", "data").items():
-        sizes, losses = ensemble(mine, "num_train", "loss")
+        sizes, losses = ensemble(mine, "num_train", "loss", step_limited="keep")
         if len(sizes) < 2:
             continue
         exact = exact_losses(plateaus, data, distinct(mine, "rules_seed"))
         parameters = Grammar.from_name(data).parameters
         found = local_exponents(sizes, losses, exact[:, -1], window=min(4, len(sizes)))
-        for size, value, (low, high) in zip(found.sizes, found.exponents, found.intervals, strict=True):
-            row = {"model": model, "kind": "measured, four sizes", "P": size, "exponent": value}
-            rows.append(row | {"low": low, "high": high})
+        for i, (size, value, (low, high)) in enumerate(
+            zip(found.sizes, found.exponents, found.intervals, strict=True)
+        ):
+            row = {
+                "model": model,
+                "kind": "measured, four sizes",
+                "P": size,
+                "exponent": value,
+                "low": low,
+                "high": high,
+            }
+            window = [row for row in mine if row["num_train"] in sizes[i : i + 4]]
+            rows.append(row | {"step_limited": num_limited(window)})
         mean = exact.mean(0)
         polygon = plateau_polygon(parameters, mean, mean[-1], theory_of(model), corner="half_way")
         middles = np.sqrt(polygon.sizes[1:] * polygon.sizes[:-1])

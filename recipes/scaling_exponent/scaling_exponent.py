@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from rhm_hf import load_metric, theory
-from rhm_hf.ensembles import scale
+from rhm_hf.ensembles import num_limited, scale
 from rhm_hf.plots import INKS, curve, finish, ink, note, sheet
 from rhm_hf.statistics import token_correlations
+from rhm_hf.statistics.curves.decays import LAWS, fitted
 from rhm_hf.training.recipe import Tables, kept_runs, recipe_main
 from rhm_hf.training.sweep import expand
 
@@ -115,31 +116,8 @@ def conclude(tables: Tables) -> Tables:
     for below in (0.05, 0.1, 0.2, 0.5, best):
         value, _, _ = slope(tables["learning_curve"], best - below)
         rows.append({"quantity": "alpha", "choice": f"L_inf = {best - below:.2f}", "value": value, "rms": ""})
+        rows[-1]["step_limited"] = num_limited(tables["learning_curve"])  # whose losses are upper bounds
     return {"choices": rows}
-
-
-def power(n, limit, height, gamma):
-    return limit + height * n**-gamma
-
-
-def exponential(n, limit, height, rate):
-    return limit + height * np.exp(-rate * n)
-
-
-LAWS = {"gamma": power, "rate of an exponential": exponential}
-
-
-def fitted(law: str, n: np.ndarray, loss: np.ndarray) -> list[dict]:
-    """Least squares of a law with a limit of its own; nothing where it finds no minimum."""
-    from scipy.optimize import curve_fit
-
-    start, bounds = (loss.min() - 0.05, loss.max() - loss.min(), 1.0), ([0, 0, 1e-3], [loss.min(), np.inf, 10])
-    try:
-        found, _ = curve_fit(LAWS[law], n, loss, p0=start, bounds=bounds)
-    except (RuntimeError, ValueError):  # ValueError: losses of a model that has learnt nothing fall nowhere
-        return []
-    off = float(np.sqrt(np.mean((LAWS[law](n, *found) - loss) ** 2)))
-    return [{"value": float(found[2]), "rms": off, "limit": float(found[0]), "height": float(found[1])}]
 
 
 def draw(tables: Tables, path: Path) -> None:

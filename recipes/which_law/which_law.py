@@ -3,111 +3,113 @@
     python recipes/which_law/which_law.py --config recipes/which_law/cpu.yaml [--figures FOLDER]
     python recipes/which_law/which_law.py --draw docs/figures
 
-A run of every P and number of steps. It writes `which_law.png` and its tables: `which_law_laws.csv` (a row per run:
-the KL to the best law that knows a token's own block of each level only, and which is lowest), `_beliefs.csv` (a row
-per run, layer and level: R^2 of an affine map to the exact beliefs about hidden symbols) and `_onsets.csv` (the P from
-which the longest runs are nearest to a level's law, and that at which R^2 is half way up).
+A run of every P, and shorter ones where beliefs are followed along training. It writes `which_law.png` and its tables:
+`which_law_laws.csv` (a row per evaluation of a last-token run: the KL to the best law that knows the token's own block
+of each level only, and which is lowest), `_beliefs.csv` (a row per kept model, layer and level: R^2 of an affine map
+to the exact beliefs about hidden symbols) and `_onsets.csv` (the P, and the step, from which models are nearest to a
+level's law, and the P at which R^2 is half way up).
 """
 
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from rhm_hf import Grammar, theory
 from rhm_hf.ensembles import averages, distinct, group, marked, scale, where
-from rhm_hf.inference import next_token_probs
-from rhm_hf.judging import Targets, compare
-from rhm_hf.judging.sentences import judged_sentences
+from rhm_hf.judging import read_model
 from rhm_hf.metrics.belief_probe import belief_probe
 from rhm_hf.plots import colour, curve, finish, note, place_line, sheet
 from rhm_hf.statistics import last_crossing
-from rhm_hf.training.recipe import Tables, kept_runs, recipe_main
+from rhm_hf.training.recipe import KeptRun, Tables, kept_runs, recipe_main
 
 
-KEYS = ("data", "task", "model", "rules_seed", "model_seed", "num_train", "step", "train_loss", "validation_loss")
+KEYS = ("data", "task", "model", "rules_seed", "model_seed", "num_train", "step")
 TASKS = {"last_token": "last token", "next_token": "all tokens"}
-NUM_JUDGED = 2048  # sentences, where there are too many to take all
+NAMES = {"gpt2": "GPT-2", "hierarchical_cnn": "CNN"}
+COLUMNS = ("r2", "stderr", "control", "control_stderr")
 
 
 def measure(rows: list[dict], values: dict) -> Tables:
-    """Laws and beliefs of the last model of every run."""
+    """Laws of all evaluations, and beliefs of the kept models of those that read from left to right."""
     laws, beliefs = [], []
     for run in kept_runs(rows, values):
-        if run["task"] not in TASKS or run.arguments.training.keep != "last":
-            raise ValueError(
-                f"task={run['task']!r}, keep={run.arguments.training.keep!r}: this recipe needs one of "
-                f"{', '.join(TASKS)}, and keep='last', the model at the end of every run"
-            )
-        model, grammar, keys = run.model(), run.grammar(), run.keys(*KEYS)
-        laws.append(keys | nearest_law(model, grammar, last=run["task"] == "last_token") | run.keys("stopped_by"))
+        if run["task"] not in TASKS:
+            raise ValueError(f"task={run['task']!r}: this recipe needs one of {', '.join(TASKS)}")
+        whole = run.arguments.training.keep == "best"  # the others are beginnings of these
+        if whole and run["task"] == "last_token":
+            laws += [law_row(run, row) for row in where(rows, run=run["run"])]
+        model = run.model()
+        if not read_model(model).is_causal:
+            continue  # its layers have no vector a position
         positions = "last" if run["task"] == "last_token" else "all"
-        found = belief_probe(model, grammar, positions=positions, hide_last=True)
-        columns = ("r2", "stderr", "control", "control_stderr")
+        found = belief_probe(model, run.grammar(), positions=positions, hide_last=True)
+        keys = run.keys(*KEYS) | {"along": "P" if whole else "steps"} | run.keys("kl", "stopped_by")
         for k, layer in enumerate(found["layers"]):
             for j, level in enumerate(found["levels"]):
-                entry = {name: "" if found[name][k][j] is None else found[name][k][j] for name in columns}
+                entry = {name: "" if found[name][k][j] is None else found[name][k][j] for name in COLUMNS}
                 beliefs.append(keys | {"layer": layer, "level": level} | entry)
     return {"laws": laws, "beliefs": beliefs}
 
 
-def nearest_law(model, grammar: Grammar, last: bool) -> dict:
-    """KL from the exact laws given one's own block of every level to the model's, nats per judged token.
+def law_row(run: KeptRun, row: dict) -> dict:
+    """An evaluation: `kl_level_0` .. `kl_level_L`, `law`, the level whose KL is lowest, and `kl_law`, that KL (nats).
 
-    Args:
-        model (`PreTrainedModel`): reads BOS and all tokens but the last.
-        grammar (`Grammar`): of the sentences.
-        last (`bool`): whether the last token alone is judged.
-
-    Returns:
-        `dict`: `kl_level_0` .. `kl_level_L`, `law`, the level whose KL is lowest, and `kl_law`, that KL.
+    `chosen` is 1 where the validation loss is lowest.
     """
-    judged = slice(-1, None) if last else slice(None)
-    sentences = judged_sentences(grammar, NUM_JUDGED)
-
-    def exact(rows: slice) -> torch.Tensor:
-        tokens = sentences.tokens[rows]
-        levels = range(grammar.depth + 1)
-        return torch.stack([next_token_probs(grammar, tokens, context_level=level)[:, judged] for level in levels])
-
-    def log_probs(rows: torch.Tensor, noise) -> torch.Tensor:
-        inputs = F.pad(rows[:, :-1], (1, 0), value=grammar.vocab_size)
-        return model(input_ids=inputs).logits.double().log_softmax(-1)[:, judged, : grammar.vocab_size]
-
-    names = [f"kl_level_{level}" for level in range(grammar.depth + 1)]
-    counted = torch.ones(len(sentences), 1 if last else grammar.sentence_length, dtype=torch.bool)
-    found = compare(model, Targets(sentences, exact, tuple(names[:-1]), counted), log_probs)
-    kls = [found[name] for name in names[:-1]] + [found["kl"]]
+    kls = [row[f"kl_level_{level}"] for level in range(run.grammar().depth + 1)]
     law = int(np.argmin(kls))
-    return dict(zip(names, kls, strict=True)) | {"law": law, "kl_law": kls[law], "entropy": found["entropy"]}
+    found = run.keys(*KEYS) | {"step": row["step"], "train_loss": row["train_loss"]}
+    found |= {f"kl_level_{level}": kl for level, kl in enumerate(kls)} | {"law": law, "kl_law": kls[law]}
+    return found | {"chosen": row["best"], "entropy": row["entropy"], "stopped_by": row["stopped_by"]}
 
 
 def conclude(tables: Tables) -> Tables:
-    """From which P on the longest runs are at a level."""
+    """From which P on, and for the largest from which step on, models are at a level; where beliefs are half way."""
+    laws = []
+    for (data, task, model), mine in group(tables["laws"], "data", "task", "model").items():
+        largest = where(mine, num_train=max(distinct(mine, "num_train")))
+        for level in range(1, Grammar.from_name(data).depth + 1):
+            row = {"data": data, "task": task, "model": model, "level": level}
+            row |= {"grammars": len(distinct(mine, "rules_seed"))}
+            row |= onset(where(mine, chosen=1), "num_train", level, "nearest_from")
+            row |= onset(largest, "step", level, "nearest_from_step")
+            row["theory"] = theory.sample_complexity(
+                Grammar.from_name(data).parameters, level, architecture="cnn" if "cnn" in model else "transformer"
+            )
+            laws.append(row | {"stopped_by": ", ".join(distinct(mine, "stopped_by"))})
+    return {"onsets": laws, "rises": rises(tables["beliefs"])}
+
+
+def onset(rows: list[dict], x: str, level: int, name: str) -> dict:
+    """Where the nearest law of the mean over grammars comes to a level for good, and the range over grammars."""
+    places = sorted(distinct(rows, x))
+
+    def crossing(mine: list[dict]) -> float:
+        before = [float(nearest(where(mine, **{x: place})) < level) for place in places]
+        return last_crossing(places, before, 0.5) if len(places) > 1 else np.nan
+
+    each = [crossing(mine) for mine in group(rows, "rules_seed").values()]
+    low, high = (marked(of(each), places, "end")["end"] for of in (min, max))
+    return marked(crossing(rows), places, name) | {f"{name}_low": low, f"{name}_high": high}
+
+
+def rises(beliefs: list[dict]) -> list[dict]:
+    """R^2 of the last hidden layer, untrained and at the largest P, and the P half way between the ends."""
     rows = []
-    for (data, task), mine in group(tables["laws"], "data", "task").items():
-        longest = where(mine, step=max(distinct(mine, "step")))
-        sizes = sorted(distinct(longest, "num_train"))
-        if len(sizes) < 2:
-            continue
-        parameters = Grammar.from_name(data).parameters
-        beliefs = where(tables["beliefs"], data=data, task=task, step=longest[0]["step"])
-        beliefs = [row for row in beliefs if row["layer"] == last_hidden(beliefs) and row["r2"] != ""]
-        for level in range(1, parameters.depth + 1):
-            # At and above this level there is one law of lowest KL: 0 from there on, 1 before.
-            before = [float(nearest(where(longest, num_train=size)) < level) for size in sizes]
-            row = {"data": data, "task": task, "level": level, "step": longest[0]["step"]}
-            row |= marked(last_crossing(sizes, before, 0.5), sizes, "nearest_from")
-            known, means, _ = averages(where(beliefs, level=level), "num_train", "r2")
-            row |= {"r2_smallest": means[0], "r2_largest": means[-1]} if means else {}
-            if len(means) > 1:
-                falling, half = [-r2 for r2 in means], -(means[0] + means[-1]) / 2
-                row |= marked(last_crossing(known, falling, half), known, "r2_half")
-            row["theory"] = theory.sample_complexity(parameters, level=level)
-            row["stopped_by"] = ", ".join(distinct(longest, "stopped_by"))
-            rows.append(row)
-    return {"onsets": rows}
+    for (data, task, model), mine in group(beliefs, "data", "task", "model").items():
+        mine = [row for row in mine if row["layer"] == last_hidden(mine) and row["r2"] != ""]
+        for level, own in sorted(group(mine, "level").items()):
+            along = where(own, along="P")
+            sizes, means, errors = averages(along, "num_train", "r2")
+            row = {"data": data, "task": task, "model": model, "level": level}
+            row |= {"grammars": len(distinct(own, "rules_seed")), "r2": means[-1], "r2_stderr": errors[-1]}
+            steps, at, _ = averages(where(own, along="steps"), "step", "r2")
+            row |= {"r2_untrained": at[0] if steps and steps[0] == 1 else ""}
+            if len(sizes) > 1:
+                half = -(means[0] + means[-1]) / 2
+                row |= marked(last_crossing(sizes, [-r2 for r2 in means], half), sizes, "r2_half")
+            rows.append(row | {"theory": theory.sample_complexity(Grammar.from_name(data).parameters, level)})
+    return rows
 
 
 def nearest(rows: list[dict]) -> int:
@@ -122,39 +124,37 @@ def last_hidden(rows: list[dict]) -> str:
 
 
 def draw(tables: Tables, path: Path) -> None:
-    """A column for every task: the map of laws, beliefs along P and beliefs along training."""
+    """The map of laws of every model, then beliefs along P and along training of every task."""
     laws, beliefs = tables["laws"], tables["beliefs"]
-    cases = distinct(laws, "data", "task")
-    figure, axes = sheet(6 if len(cases) < 3 else 3 * len(cases), height=2.6)
-    columns = max(2, len(cases))
-    for ax in axes:
-        ax.set_visible(False)
-    for place, (data, task) in enumerate(cases):
-        mine, believed = where(laws, data=data, task=task), where(beliefs, data=data, task=task)
-        panels = [axes[place + row * columns] for row in range(3)]
-        for ax in panels:
-            ax.set_visible(True)
-        draw_map(panels[0], data, task, mine)
-        draw_beliefs(panels[1], data, task, believed, "num_train", "step")
-        draw_beliefs(panels[2], data, task, believed, "step", "num_train")
-    ended = distinct([row for row in laws if row["step"] == max(distinct(laws, "step"))], "stopped_by")
+    maps, believed = group(laws, "data", "model"), group(beliefs, "data", "task", "model")
+    first = len(maps) + len(maps) % 2  # beliefs begin a row
+    figure, axes = sheet(first + 2 * len(believed), height=2.7)
+    for ax in axes[len(maps) : first]:
+        ax.set_axis_off()
+    for ax, ((data, model), mine) in zip(axes, maps.items(), strict=False):
+        draw_map(ax, f"{NAMES.get(model, model)}, last token, {data}", mine)
+    for k, ((_, task, model), mine) in enumerate(believed.items()):
+        name = f"{NAMES.get(model, model)}, {TASKS[task]}"
+        draw_beliefs(axes[first + 2 * k], name, mine, "num_train")
+        draw_beliefs(axes[first + 2 * k + 1], name, mine, "step")
+    ended = [row for row in laws if row["step"] == max(distinct(laws, "step"))]
+    counts = ", ".join(f"{len(mine)} {reason}" for reason, mine in group(ended, "stopped_by").items())
     text = (
-        f"{scale(laws)}. Colour: the truncated law of lowest KL; lines: that KL, nats. Beliefs: R^2 of an affine map "
-        f"from the last hidden layer (dotted: at step {min(distinct(laws, 'step'))}; bars: over sentences, or over "
-        "grammars where there are several). Dashed: P_l of theory (last token). The longest runs ended by: "
-        f"{', '.join(ended)}."
+        f"{scale(laws)}. Colour: the truncated law of lowest mean KL; white lines: that KL, nats; dashed: P_l. "
+        "Beliefs: R^2 of an affine map from the last hidden states, bars over grammars; dotted: after one step. "
+        f"How the {len(ended)} runs of the maps ended: {counts}."
     )
     note(figure, text)
     figure.savefig(path)
 
 
-def draw_map(ax, data: str, task: str, rows: list[dict]) -> None:
+def draw_map(ax, title: str, rows: list[dict]) -> None:
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     sizes, steps = sorted(distinct(rows, "num_train")), sorted(distinct(rows, "step"))
     cells = [[where(rows, num_train=size, step=step) for step in steps] for size in sizes]
     laws = np.array([[nearest(cell) if cell else np.nan for cell in line] for line in cells])
-    parameters = Grammar.from_name(data).parameters
+    parameters = Grammar.from_name(rows[0]["data"]).parameters
     num = parameters.depth + 1
     shades = ListedColormap([colour(level, num) for level in range(num)])
     look = {"cmap": shades, "norm": BoundaryNorm(np.arange(num + 1) - 0.5, num), "shading": "nearest", "alpha": 0.75}
@@ -168,12 +168,13 @@ def draw_map(ax, data: str, task: str, rows: list[dict]) -> None:
             lines = ax.contour(steps, sizes, kls, levels=contours(kls), colors="white", linewidths=0.8)
             ax.clabel(lines, fontsize=5.5, fmt="%.2g")
     for level in range(1, num):
-        size = theory.sample_complexity(parameters, level=level)
+        kind = "cnn" if "cnn" in rows[0]["model"] else "transformer"
+        size = theory.sample_complexity(parameters, level, architecture=kind)
         if min(sizes) <= size <= max(sizes):
             ax.axhline(size, color="black", linestyle="--", linewidth=0.7)
             ax.annotate(f"$P_{level}$", (steps[0], size), xytext=(2, 2), textcoords="offset points", fontsize=6.5)
     labels = {"xlabel": "training steps", "ylabel": "training sentences P"}
-    finish(ax, f"{TASKS[task]}, {data}", xscale="log", yscale="log", **labels)
+    finish(ax, title, xscale="log", yscale="log", **labels)
     ax.grid(False)
 
 
@@ -183,22 +184,23 @@ def contours(kls: np.ndarray) -> list[float]:
     return np.geomspace(low, kls.max(), 7)[1:-1].tolist() if kls.max() > low else [low]
 
 
-def draw_beliefs(ax, data: str, task: str, rows: list[dict], x: str, fixed: str) -> None:
-    """R^2 of every level along P or steps, the other at its largest; dotted: the shortest runs, nearly untrained."""
-    rows = [row for row in rows if row["r2"] != ""]
-    rows = where(rows, layer=last_hidden(rows))
-    largest, first = max(distinct(rows, fixed)), min(distinct(rows, "step"))
-    levels, several = sorted(distinct(rows, "level")), len(distinct(rows, "rules_seed")) > 1
+def draw_beliefs(ax, name: str, rows: list[dict], x: str) -> None:
+    """R^2 of every level along P, of the models of lowest validation loss, or along the training on the largest P."""
+    rows = [row for row in rows if row["layer"] == last_hidden(rows) and row["r2"] != ""]
+    short = where(rows, along="steps")
+    mine = where(rows, along="P") if x == "num_train" else short
+    levels = sorted(distinct(rows, "level"))
     for i, level in enumerate(levels):
-        mine = where(rows, level=level)
-        errors = None if several else "stderr"
-        curve(ax, where(mine, **{fixed: largest}), x, "r2", i, f"level {level}", len(levels), errors=errors)
+        curve(ax, where(mine, level=level), x, "r2", i, f"level {level}", len(levels))
         if x == "num_train":
-            ax.plot(*averages(where(mine, step=first), x, "r2")[:2], ":", color=colour(i, len(levels)), linewidth=0.9)
-            place_line(ax, theory.sample_complexity(Grammar.from_name(data).parameters, level=level), f"$P_{level}$")
-    name = "training sentences P" if x == "num_train" else "training steps"
-    title = f"beliefs, {TASKS[task]}, " + (f"{largest} steps" if fixed == "step" else f"P = {largest}")
-    finish(ax, title, "lines", xscale="log", xlabel=name, ylabel=r"$R^2$ of beliefs", ylim=(None, 1.02))
+            start = where(short, level=level, step=1)
+            if start:
+                ax.axhline(np.mean([row["r2"] for row in start]), color=colour(i, len(levels)), linestyle=":")
+            parameters = Grammar.from_name(rows[0]["data"]).parameters
+            place_line(ax, theory.sample_complexity(parameters, level=level), f"$P_{level}$")
+    title = f"beliefs, {name}" + ("" if x == "num_train" or not mine else f", P = {mine[0]['num_train']}")
+    label = "training sentences P" if x == "num_train" else "training steps"
+    finish(ax, title, "lines", xscale="log", xlabel=label, ylabel=r"$R^2$ of beliefs", ylim=(None, 1.02))
 
 
 def main(argv: list[str] | None = None) -> Tables:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rhm_hf import Grammar, theory
-from rhm_hf.ensembles import distinct, ensemble, group, scale, unconverged, where
+from rhm_hf.ensembles import distinct, ensemble, group, num_limited, scale, unconverged, where
 from rhm_hf.inference import position_entropies
 from rhm_hf.plots import INKS, colour, curve, finish, note, sheet
 from rhm_hf.statistics import envelope_exponent
@@ -78,7 +78,7 @@ def exponents(runs: list[dict]) -> list[dict]:
         mine = [row for row in mine if not unconverged(row)]
         if len(distinct(mine, "num_train")) < 2:
             continue
-        sizes, errors = ensemble(mine, "num_train", "relative_error")
+        sizes, errors = ensemble(mine, "num_train", "relative_error")  # no run that its step limit ended
         scale = constant(data, sizes, errors.mean(0))
         learnt = scale * rule_sizes(data)
         # a curve that has come down to no error at all ends there
@@ -114,9 +114,11 @@ def next_exponents(rows: list[dict]) -> list[dict]:
     """Slopes of the mean exact KL, for all laws over the sizes at which all have the first step half behind them."""
     found, sizes = [], [size for size in sorted(distinct(rows, "num_train")) if all(past_first_step(rows, size))]
     for data, mine in group(rows, "data").items() if len(sizes) > 1 else ():
-        _, losses = ensemble([row for row in mine if row["num_train"] in sizes], "num_train", "kl")
+        fitted = [row for row in mine if row["num_train"] in sizes]
+        _, losses = ensemble(fitted, "num_train", "kl", step_limited="keep")
         fit = envelope_exponent(sizes, losses, 0.0)
         row = {"data": data, "zipf": mine[0]["zipf"], "grammars": len(losses), "from_size": sizes[0]}
+        row["step_limited"] = num_limited(fitted)
         row |= {"to_size": sizes[-1], "exponent": fit.exponent, "low": fit.interval[0], "high": fit.interval[1]}
         found.append(row)
     return found

@@ -20,7 +20,8 @@ def _threads():
 
 @pytest.mark.parametrize("script", FIRST, ids=lambda script: script.stem)
 def test_another_model_goes_the_whole_way(script, tmp_path, capsys):
-    masked = "diffusion" in script.stem or "forward_backward" in script.stem  # what is denoised is read both ways
+    names = ("diffusion", "forward_backward", "memorisation")
+    masked = any(name in script.stem for name in names)  # what is denoised is read both ways
     model = "bert" if masked else "llama"
     argv = ["--config", str(FIRST[script]), "--model_type", model, *OTHERS, "--output_dir", str(tmp_path / "runs")]
     if script.stem in ("learning_curve", "scaling_exponent"):

@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 
 import pytest
-from recipe_scripts import recipe
+from recipe_scripts import recipe, runs_of
 
 from rhm_hf import Grammar
 from rhm_hf.grammar import NotSupported, TreeGrammar, enumerate_sentences
@@ -53,3 +53,35 @@ def test_a_cut_grammar_does_not_determine_its_class():
 def test_sources_without_tuples_are_refused():
     with pytest.raises(NotSupported, match="class_information"):
         MODULE.information(TreeGrammar.from_name("trees-v4-s2m2-s3m2-L2"))
+
+
+def test_the_unit_of_the_birthday_argument():
+    """v sqrt(P_max) where m = v: v^3 with two levels, v^5 with three."""
+    for name, unit in (("v8-m8-s2-L2-uncorrelated", 8**3), ("v4-m4-s2-L3-uncorrelated", 4**5)):
+        row = {"data": name, "rules_seed": 0, "num_train": 2 * unit, "relative_error": 0.25}
+        assert MODULE.birthday(row) == pytest.approx({"unit": unit, "scaled": 2, "score": 0.75})
+
+
+def test_runs_that_had_not_trained_are_left_out_of_thresholds_and_counted():
+    rows = [
+        {"data": "made", "rules_seed": seed, "num_train": size, "relative_error": error, "unit": 100}
+        | {"train_loss": 2.0 if size == 800 else 0.01}
+        for seed in (0, 1)
+        for size, error in ((100, 1.0), (200, 0.75), (400, 0.25), (800, 1.0))
+    ]
+    (found,) = MODULE.conclude({"accuracy": rows})["thresholds"]
+    assert found["half_way"] == pytest.approx(200 * 2**0.5)
+    assert (found["half_way_bound"], found["left_out"], found["grammars"]) == ("", 2, 2)
+    assert found["ratio"] == found["half_way"] / 100
+
+
+def test_classifiers_have_the_settings_of_the_recipe_of_classification():
+    """All but how long they are trained, how many sentences judge them and which grammars are drawn."""
+    ours, theirs = runs_of("class_information", "cpu"), runs_of("classification", "cpu")
+    (theirs,) = [run for name, run in theirs.items() if "/cnn_rules_seed-0_num_train-512" in name]
+    free = {"grammar", "max_steps", "num_test", "num_train", "rules_seed", "num_validation"}
+    for run in ours.values():
+        if run["grammar"] == "v8-m8-s2-L2-uncorrelated":
+            assert {k: v for k, v in run.items() if k not in free} == {
+                k: v for k, v in theirs.items() if k not in free
+            }

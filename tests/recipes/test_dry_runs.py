@@ -58,7 +58,7 @@ def test_from_a_yaml_to_the_picture(script, config, tmp_path, capsys):
 @pytest.mark.parametrize("script", [path for path in SCRIPTS if path not in OF_FOLDER.values()], ids=lambda p: p.stem)
 def test_what_trains_nothing(script, tmp_path):
     argv = []
-    if script.stem == "correlations_text":
+    if script.stem in ("correlations_text", "texts"):
         (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 200)
         argv = ["--text", str(tmp_path / "text.txt")]
     run(script, argv, tmp_path)

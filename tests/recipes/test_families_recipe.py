@@ -47,7 +47,7 @@ def test_tables_and_figure(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("scale", ["cpu", "paper"])
 def test_every_class_of_sources_is_there(scale):
-    """The uncorrelated grammar is left to the recipe of controls: without the class its tokens are independent."""
+    """The uncorrelated grammar is left to class_information: without the class its tokens are independent."""
     variants = yaml.safe_load((RECIPES / "families" / f"{scale}.yaml").read_text())["variants"]
     sources = [Grammar.from_name(own["grammar"]) for own in variants.values()]
     assert {type(source) for source in sources} == {Grammar, FilteredGrammar, HiddenMarkovSource, SparseGrammar}

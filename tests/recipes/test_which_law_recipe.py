@@ -1,4 +1,4 @@
-"""The recipe which_law: oracles are nearest to themselves, short runs are the beginnings of long ones, onsets."""
+"""The recipe which_law: oracles are nearest to themselves, evaluations are the ends of shorter runs, onsets."""
 
 import pytest
 import yaml
@@ -6,8 +6,9 @@ from recipe_scripts import RECIPES, check_redraw, recipe
 
 from rhm_hf import Grammar, RHMForCausalLM
 from rhm_hf.ensembles import where
-from rhm_hf.inference import plateau, position_entropies
+from rhm_hf.inference import position_entropies
 from rhm_hf.metrics.belief_probe import belief_probe
+from rhm_hf.tasks import LastToken
 from rhm_hf.training.recipe import recipe_main
 
 
@@ -16,89 +17,119 @@ MODULE = recipe("which_law")
 PARTS = {"name": "which_law", "measure": MODULE.measure, "conclude": MODULE.conclude, "draw": MODULE.draw}
 
 
-@pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
-def test_a_truncated_oracle_is_nearest_to_itself(level, last):
-    """And the whole law is as far from it as their entropies differ."""
-    found = MODULE.nearest_law(RHMForCausalLM.from_grammar(GRAMMAR, context_level=level), GRAMMAR, last)
-    assert found["law"] == level
-    assert found["kl_law"] == pytest.approx(0, abs=1e-9)
-
-    def entropy(of):
-        return float(position_entropies(GRAMMAR, of)[-1]) if last else plateau(GRAMMAR, of)
-
-    assert found["kl_level_3"] == pytest.approx(entropy(level) - entropy(3), abs=1e-6)
-    assert found["entropy"] == pytest.approx(entropy(3), abs=1e-9)
+def test_a_truncated_oracle_is_nearest_to_itself(level):
+    """And the whole law is as far from it as their entropies differ: what an evaluation of a run says of its model."""
+    task = LastToken(4, 8, GRAMMAR, "AutoModelForCausalLM", kl_sentences=2048)
+    found = task.judge(RHMForCausalLM.from_grammar(GRAMMAR, context_level=level))
+    assert MODULE.nearest([found]) == level
+    assert found[f"kl_level_{level}"] == pytest.approx(0, abs=1e-9)
+    entropies = [float(position_entropies(GRAMMAR, of)[-1]) for of in (level, 3)]
+    assert found["kl_level_3"] == pytest.approx(entropies[0] - entropies[1], abs=1e-6)
 
 
 def tiny(tmp_path, **changed):
     values = yaml.safe_load((RECIPES / "which_law" / "cpu.yaml").read_text())
-    values |= {"grammar": "v4-m2-s2-L3", "num_train": [64, 16], "num_validation": 16, "num_test": 16}
-    values |= {"batch_size": 16, "max_steps": [8, 4], "kl_sentences": 16, "output_dir": str(tmp_path / "runs")}
-    values["config_overrides"] = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+    values |= {"grammar": "v4-m2-s2-L3", "rules_seed": [0, 1], "num_validation": 16, "num_test": 16, "batch_size": 16}
+    values |= {"kl_sentences": 16, "output_dir": str(tmp_path / "runs"), "num_evaluations": 3}
+    for name in ("last_token", "last_token_short"):  # beliefs of all tokens, too
+        values["variants"][name.replace("last", "next")] = values["variants"][name] | {"task": "next_token"}
+    for name, own in values["variants"].items():
+        size = {"hidden_size": 8} if name == "cnn" else {"n_embd": 16, "n_layer": 1, "n_head": 2}
+        short = "short" in name
+        own |= {"num_train": [64] if short else [64, 16], "max_steps": [4, 1] if short else 8}
+        own["config_overrides"] = own["config_overrides"] | size
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values | changed))
     return ["--config", str(path), "--figures", str(tmp_path / "figures")]
 
 
 def test_tables_and_figure(tmp_path, monkeypatch):
-    models = {}
+    models, seen = {}, []
 
     def noted(rows, values):
         from rhm_hf.training.recipe import kept_runs
 
-        models.update({(run["task"], run["num_train"], run["step"]): run.model() for run in kept_runs(rows, values)})
+        seen.extend(rows)
+        models.update(
+            {(r["task"], r["num_train"], r["step"], r["rules_seed"]): r.model() for r in kept_runs(rows, values)}
+        )
         return MODULE.measure(rows, values)
 
     tables = recipe_main(tiny(tmp_path), **PARTS | {"measure": noted})
     laws, beliefs = tables["laws"], tables["beliefs"]
-    assert {(row["task"], row["num_train"], row["step"]) for row in laws} == set(models)
-    assert len(laws) == 2 * 2 * 2
-    for row in laws:
+    maps = [row for row in seen if row["task"] == "last_token" and row["variant"] in ("last_token", "cnn")]
+    assert len(laws) == len(maps) == 2 * 2 * 2 * 3  # models, grammars, sizes, evaluations: shorter runs add nothing
+    for row, told in zip(laws, maps, strict=True):
         assert row["kl_law"] == min(row[f"kl_level_{level}"] for level in range(4)) == row[f"kl_level_{row['law']}"]
+        assert (row["kl_level_3"], row["step"], row["chosen"]) == (told["kl"], told["step"], told["best"])
+        assert row["stopped_by"] == told["stopped_by"] != ""
+    assert sum(row["chosen"] for row in laws) == 2 * 2 * 2
+    assert {row["model"] for row in beliefs} == {"gpt2"}
     grammar = Grammar.from_name("v4-m2-s2-L3")
-    options = {"last_token": {"positions": "last"}, "next_token": {}}
-    for task, own in options.items():
-        found = belief_probe(models[task, 64, 8], grammar, hide_last=True, **own)
-        rows = where(beliefs, task=task, num_train=64, step=8)
+    for task, own in {"last_token": {"positions": "last"}, "next_token": {}}.items():
+        found = belief_probe(models[task, 64, 4, 0], grammar, hide_last=True, **own)
+        rows = where(beliefs, task=task, num_train=64, step=4, rules_seed=0, along="steps")
         assert [row["r2"] for row in rows] == [value for layer in found["r2"] for value in layer]
     check_redraw(monkeypatch, tmp_path / "figures", PARTS)
 
-
-def test_a_short_run_is_the_beginning_of_a_long_one(tmp_path):
-    argv = tiny(tmp_path, num_evaluations=4, num_train=[64])
-    seen = []
-    recipe_main(argv, **PARTS | {"measure": lambda rows, values: seen.extend(rows) or MODULE.measure(rows, values)})
+    # An evaluation is the end of a shorter run.
     for task in ("last_token", "next_token"):
-        short, long = (
-            [row for row in seen if row["task"] == task and f"max_steps-{steps}" in row["run"]] for steps in (4, 8)
-        )
-        (there,) = where(long, step=4)
-        assert short[-1]["step"] == 4
-        assert (short[-1]["validation_loss"], short[-1]["kl"]) == (there["validation_loss"], there["kl"])
+        mine = where(seen, task=task, num_train=64, rules_seed=0)
+        short = [row for row in mine if row["variant"].endswith("short") and row["step"] == 1]
+        (there,) = [row for row in mine if row["variant"] == task and row["step"] == 1]
+        assert {(row["validation_loss"], row["kl"]) for row in short} == {(there["validation_loss"], there["kl"])}
 
 
-def test_runs_that_keep_another_model_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="keep='best'"):
-        recipe_main(tiny(tmp_path, keep="best", max_steps=[4], num_train=[16]), **PARTS)
+def test_other_tasks_are_refused(tmp_path):
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    masked = {"task": "masked", "model_type": "bert", "config_overrides": sizes, "num_train": 16, "max_steps": 1}
+    with pytest.raises(ValueError, match="task='masked'"):
+        recipe_main(tiny(tmp_path, variants={"masked": masked}), **PARTS)
+
+
+def made(levels_of: dict) -> list[dict]:
+    """Evaluations at step 100, which were chosen, and step 1; `levels_of`: the nearest level by grammar and P."""
+    laws = []
+    for seed, by_size in levels_of.items():
+        for size, law in by_size.items():
+            for step in (1, 100):
+                keys = {"data": "v8-m2-s2-L3", "task": "last_token", "model": "gpt2", "num_train": size, "step": step}
+                nearest = law if step == 100 else 0
+                kls = {f"kl_level_{level}": 0.1 + abs(level - nearest) for level in range(4)}
+                laws.append(keys | kls | {"rules_seed": seed, "chosen": int(step == 100), "stopped_by": "converged"})
+    return laws
 
 
 def test_onsets():
-    """The longest runs alone; a bound where nothing changes."""
-    laws, beliefs = [], []
-    for step in (1, 100):
-        for size, law in ((16, 0), (64, 1), (256, 1), (512, 3)):
-            keys = {"data": "v8-m2-s2-L3", "task": "last_token", "num_train": size, "step": step, "rules_seed": 0}
-            kls = {f"kl_level_{level}": 0.1 + abs(level - (law if step == 100 else 3)) for level in range(4)}
-            laws.append(keys | kls | {"stopped_by": "converged"})
-            for level in (1, 2, 3):
-                r2 = {16: 0.0, 64: 0.2, 256: 0.6, 512: 0.8}[size] if level == 1 else 0.3
-                beliefs.append(keys | {"layer": "hidden_states[2]", "level": level, "r2": r2})
-                beliefs.append(keys | {"layer": "logits", "level": level, "r2": 1.0})
-    found = MODULE.conclude({"laws": laws, "beliefs": beliefs})["onsets"]
+    """Of the chosen evaluations, of the mean over grammars with the range over single ones; a bound at the ends."""
+    laws = made({0: {16: 0, 64: 1, 256: 1, 512: 3}, 1: {16: 0, 64: 1, 256: 3, 512: 3}})
+    found = MODULE.conclude({"laws": laws, "beliefs": []})["onsets"]
     assert [16 < row["nearest_from"] < 64 for row in found] == [True, False, False]
-    assert [256 < row["nearest_from"] < 512 for row in found] == [False, True, True]
-    assert 64 < found[0]["r2_half"] < 256
-    assert found[0]["r2_half_bound"] == ""
+    assert 16 < found[2]["nearest_from_low"] < 256
+    assert 256 < found[2]["nearest_from_high"] < 512
     assert [row["theory"] for row in found] == pytest.approx([64 / 3, 256 / 3, 1024 / 3])
+    assert all(1 < row["nearest_from_step"] < 100 for row in found)
     assert {row["stopped_by"] for row in found} == {"converged"}
+    never = MODULE.conclude({"laws": made({0: {16: 0, 64: 1}}), "beliefs": []})["onsets"]
+    assert [row["nearest_from_bound"] for row in never] == ["", "at least", "at least"]
+
+
+def test_rises_of_beliefs():
+    """The last hidden layer alone, half way between the smallest and the largest P."""
+    beliefs = []
+    for seed in (0, 1):
+        for size, r2 in {16: 0.0, 64: 0.2, 256: 0.6, 512: 0.8}.items():
+            keys = {
+                "data": "v8-m2-s2-L3",
+                "task": "last_token",
+                "model": "gpt2",
+                "num_train": size,
+                "rules_seed": seed,
+            }
+            beliefs.append(keys | {"along": "P", "layer": "hidden_states[2]", "level": 1, "r2": r2, "step": 9})
+            beliefs.append(keys | {"along": "P", "layer": "logits", "level": 1, "r2": 1.0, "step": 9})
+        beliefs.append(keys | {"along": "steps", "layer": "hidden_states[2]", "level": 1, "r2": 0.1, "step": 1})
+    (found,) = MODULE.conclude({"laws": [], "beliefs": beliefs})["rises"]
+    assert 64 < found["r2_half"] < 256
+    assert (found["r2"], found["r2_untrained"], found["grammars"]) == pytest.approx((0.8, 0.1, 2))

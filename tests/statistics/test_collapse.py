@@ -193,3 +193,15 @@ CURVE = ([1.0, 2.0], [2.0, 1.0])
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_limit_that_a_replicate_left_out_comes_down_to_is_refused():
+    """The jackknife needs logarithms of means without one replicate."""
+    curves = family(2.0, -0.5, replicates=4, noise=0.1)
+    lowest = min(range(4), key=lambda k: curves[k][1].mean(0).min())
+    mean, rest = curves[lowest][1].mean(0), (curves[lowest][1].sum(0) - curves[lowest][1]) / 3
+    limit = (mean.min() + rest[:, mean.argmin()].min()) / 2  # below the mean, not below all that one leaves out
+    with pytest.raises(
+        ValueError, match=rf"curves\[{lowest}\] comes down to it at x=.* without one of its replicates"
+    ):
+        fit_collapse(curves, SCALES, (0.5, 4.0), limit=limit)

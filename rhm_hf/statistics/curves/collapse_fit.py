@@ -105,11 +105,13 @@ def fit_collapse(
         [`CollapseFit`]
 
     Raises:
-        `ValueError`: as there, or where the best a is an end of `x_range`.
+        `ValueError`: as there, or where the best a is an end of `x_range`, or a mean without one of the replicates is
+            not above the limit.
     """
     confidence = check_confidence(confidence)
     limited = ended(curves, stopped_by, step_limited)
     curves = checked_curves(curves, limit)
+    check_left_out(curves, limit)
     logs = log_scales("scales", scales, len(curves))
     if np.ptp(logs) == 0:
         raise ValueError(f"scales={list(scales)} must hold two values at least")
@@ -142,6 +144,19 @@ def fit_collapse(
     left_out = np.array([(np.inf, np.inf) if ends is None else ends for ends in without])
     x_interval, y_interval = (tuple(map(float, interval)) for interval in intervals)
     return CollapseFit(best.a, best.b, x_interval, y_interval, quality, best.pinned, left_out, best.scan)
+
+
+def check_left_out(curves: list[tuple], limit: float) -> None:
+    """Means without one of the replicates need a logarithm, too."""
+    for number, (x, y) in enumerate(curves):
+        if len(y) >= FEWEST:
+            rest = (y.sum(0) - y) / (len(y) - 1)
+            if (rest <= limit).any():
+                at = x[np.flatnonzero((rest <= limit).any(0))[0]]
+                raise ValueError(
+                    f"limit={limit:g}: curves[{number}] comes down to it at x={at:g} without one of its replicates; "
+                    "take a lower limit, or leave such points out"
+                )
 
 
 def _leaving_replicates(curves: list[tuple], paired: bool | None) -> list[list[list[tuple]]]:
