@@ -1,6 +1,7 @@
 """Every public signature with one bad value at a time: `python -m benchmarks.fuzz [NAME ..]`.
 
-Functions come from the doors' `__all__`, methods from their classes, parameters and types from the hints; good
+Functions come from the doors' `__all__` (or are those that a door defines), methods from their classes, parameters
+and types from the hints; metrics are called as `evaluate` calls them, words of the command line as it reads them. Good
 values are found by a parameter's name in `benchmarks.fuzz_values`. A call with one bad value has to be refused with an
 error that names the argument. An *unclear* error (any other, or one without the name) and a value *accepted* that
 cannot mean anything are failures. Values that may be right in places (0, a large count) only have to end, or be
@@ -27,8 +28,9 @@ from rhm_hf.checks import shown
 from rhm_hf.grammar import NotSupported
 
 
-DOORS = ("grammar", "inference", "statistics", "theory", "diffusion", "data", "metrics", "models", "tasks")
-LONGEST = 20  # seconds a call may take, in the mode by hand
+DOORS = ("grammar", "inference", "statistics", "theory", "diffusion", "data", "judging", "models", "metrics", "tasks")
+DOORS += ("training", "ensembles", "plots")
+LONGEST = 20  # seconds of this process a call may take, in the mode by hand
 CLEAR = (ValueError, TypeError, FileNotFoundError)
 
 
@@ -64,7 +66,7 @@ def public_functions() -> Iterator[tuple[str, Callable]]:
     seen: set = set()
     for door in DOORS:
         module = importlib.import_module(f"rhm_hf.{door}")
-        for public in sorted(getattr(module, "__all__", ())):
+        for public in sorted(getattr(module, "__all__", None) or _defined(module)):
             thing = getattr(module, public)
             if not callable(thing) or public in values.NOT_CALLED_BY_PEOPLE:
                 continue
@@ -76,6 +78,19 @@ def public_functions() -> Iterator[tuple[str, Callable]]:
         path, public = name.split(":")
         module = importlib.import_module(f"rhm_hf.{path}")
         yield f"{path}.{public}", functools.reduce(getattr, public.split("."), module)
+    for name in values.MODELS:
+        yield f"models.{name}.forward", values.model(name).forward
+    for metric in values.METRICS:
+        yield f"metrics.{metric}.compute", values.compute_of(metric)
+
+
+def _defined(module: Any) -> list[str]:
+    """Public functions of a module without `__all__`."""
+    return [
+        name
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and inspect.isfunction(thing) and thing.__module__ == module.__name__
+    ]
 
 
 def _methods(name: str, public: str, owner: type, seen: set) -> Iterator[tuple[str, Callable]]:
@@ -94,6 +109,7 @@ def _methods(name: str, public: str, owner: type, seen: set) -> Iterator[tuple[s
 
 def cases_of(name: str, function: Callable, good: dict | None = None) -> Iterator[Case]:
     """The parameters of one function; `good` makes what it is called with, by default what `fuzz_values` knows."""
+    own = values.WORDS.get(name)
     parameters = [
         p for p in inspect.signature(function).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
@@ -107,7 +123,9 @@ def cases_of(name: str, function: Callable, good: dict | None = None) -> Iterato
             except NameError:  # a name for type checkers
                 hint = Any
         optional = parameter.default is None
-        bad, doubtful = bad_values(name, parameter.name, hint, optional)
+        if own is not None and parameter.name != own:
+            continue
+        bad, doubtful = (values.BAD_WORDS, []) if own else bad_values(name, parameter.name, hint, optional)
         if bad or doubtful:
             case = f"{name}({parameter.name})"
             kinds = {values.kind_of(option) for option in _options(hint) if option is not type(None)}
@@ -119,20 +137,24 @@ def bad_values(name: str, parameter: str, hint: Any, optional: bool) -> tuple[li
     """Values that no call can mean, and values that some may, for a parameter of this name and type."""
     options = _options(hint)
     if parameter in values.IDS:
-        bad, doubtful = list(values.BAD_IDS), list(values.DOUBTFUL_IDS)
+        bad = [value for value in values.BAD_IDS if not values.is_meant(name, parameter, value)]
+        doubtful = list(values.DOUBTFUL_IDS)
+        if name in values.OF_DOCUMENTS:  # which may differ in length
+            bad.remove(values.RAGGED)
+            doubtful.append(values.RAGGED)
         if parameter in values.TEXTS_TOO:
             bad.remove("abc")
     else:
         kinds = [values.kind_of(option) for option in options if option is not type(None)]
         if any(kind is None for kind in kinds):
-            return values.BAD_BY_NAME.get(parameter, []), []
+            known = values.BAD_BY_NAME.get(parameter, [])
+            return [value for value in known if not values.is_meant(name, parameter, value)], []
         bad = [value for value in values.BAD[kinds[0]] if not any(values.fits(value, kind) for kind in kinds)]
         doubtful = [value for kind in kinds for value in values.DOUBTFUL.get(kind, ())]
-        if f"{name}({parameter})" in values.UNBOUNDED:
-            bad.remove(values.HUGE)
+        bad = [value for value in bad if not values.is_meant(name, parameter, value)]
         if int in kinds and float not in kinds and parameter not in values.SIGNED:
             bad.append(-1)
-    if not (optional or type(None) in options):
+    if not (optional or type(None) in options or values.is_meant(name, parameter, None)):
         bad.append(None)
     return bad, doubtful
 
@@ -148,7 +170,7 @@ def _options(hint: Any) -> tuple:
 def outcome(case: Case, value: Any, must_refuse: bool) -> tuple[str, str]:
     """`("refused" | "unclear" | "accepted", what was said)` of a call with this value in its place."""
     arguments = {name: make() for name, make in case.good}
-    arguments[case.parameter] = value() if isinstance(value, types.FunctionType) else value
+    arguments[case.parameter] = value() if isinstance(value, types.FunctionType) or value is list else value
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -158,7 +180,13 @@ def outcome(case: Case, value: Any, must_refuse: bool) -> tuple[str, str]:
     except CLEAR as error:
         # A value that is good by itself may go against another argument, and the message then names that one.
         names = [case.parameter] if must_refuse else list(inspect.signature(case.function).parameters)
-        clear = isinstance(error, NotSupported) or any(re.search(rf"\b{name}\b", str(error)) for name in names)
+        if case.name.split("(")[0] in values.WORDS:  # messages of the command line name the word as it was typed
+            names += ["GRAMMAR", "MODEL", "TEXT", r"\w+=\S+", re.escape(str(value)), re.escape(repr(value))]
+        if isinstance(arguments.get("name"), str) and arguments["name"]:  # what an argument is called in messages
+            names.append(re.escape(arguments["name"]))
+        clear = isinstance(error, NotSupported) or any(
+            re.search(rf"(?<!\w){name}(?!\w)", str(error)) for name in names
+        )
         return ("refused" if clear else "unclear"), f"{type(error).__name__}: {error}"
     except Exception as error:
         return "unclear", f"{type(error).__name__}: {error}"
@@ -188,19 +216,19 @@ def main() -> None:
     args = parser.parse_args()
     counts: Counter = Counter()
     functions = set()
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGPROF, _too_long)
     for case in cases():
         if args.names and not any(name in case.name for name in args.names):
             continue
         functions.add(case.name.split("(")[0])
         for must_refuse, given in ((True, case.bad), (False, case.doubtful)):
             for value in given:
-                signal.alarm(LONGEST)
+                signal.setitimer(signal.ITIMER_PROF, LONGEST)
                 try:
                     verdict, said = outcome(case, value, must_refuse)
                 except TooLong:
                     verdict, said = "hangs", ""
-                signal.alarm(0)
+                signal.setitimer(signal.ITIMER_PROF, 0)
                 wrong = verdict in ("unclear", "hangs") or (verdict == "accepted" and must_refuse)
                 counts["doubtful, answered" if verdict == "accepted" and not must_refuse else verdict] += 1
                 if wrong:

@@ -2,8 +2,10 @@
 
 import collections.abc
 import functools
+import importlib
 import inspect
 import math
+import os
 import tempfile
 import typing
 from collections.abc import Callable
@@ -16,7 +18,10 @@ import torch
 
 import rhm_hf
 from rhm_hf import diffusion, grammar, statistics
+from rhm_hf.judging import ModelIds, Targets, given_sentences
 
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # wrong names are looked for nowhere
 
 NOT_CALLED_BY_PEOPLE = {"NotSupported", "register", "FixedTree", "Source", "Schedule", "Denoiser", "Task", "TASKS"}
 NOT_CALLED_BY_PEOPLE |= {"SCHEDULES", "DiscreteDiffusion", "RHMDatasetBuilder"}
@@ -38,6 +43,10 @@ NOT_MADE_BY_PEOPLE = {  # results
     "Factors",
     "RuleList",
     "RHMDatasetConfig",
+    "ModelIds",
+    "ModelReader",
+    "Sentences",
+    "Targets",
 }
 METHODS_NOT_CALLED = {  # what families promise to each other and to storage
     "arrays",
@@ -93,7 +102,17 @@ METHODS_NOT_CALLED = {  # what families promise to each other and to storage
     "prior",
 }
 ELSEWHERE = [
+    "metrics.belief_probe.belief_maps:belief_probe",
     "metrics.rhm_kl.kl:kl_divergence",
+    "models.ngram.configuration_hierarchical_ngram:HierarchicalNGramConfig",
+    "models.rhm.configuration_rhm:RHMConfig",
+    "models.rhm.configuration_rhm:RHMConfig.from_grammar",
+    "training.arguments:Arguments.from_dict",
+    "training.strict_yaml:parse_yaml",
+    "training.sweep.combinations:expand",
+    "cli.operands:read_grammar",
+    "cli.operands:read_model",
+    "cli.corpora:read_text",
     "metrics.context_loss.by_context:loss_by_context",
     "metrics.effective_context.agree:effective_context",
     "metrics.grammaticality.correctness:grammaticality",
@@ -130,6 +149,16 @@ BAD = {
 }
 DOUBTFUL = {int: [0, 1, 10**12, np.int64(1)], float: [0, -1, 1e300, np.float32(0.5)], list: [[]]}
 DOUBTFUL[np.ndarray] = [[], [[]], [NAN], [INF], [-1], np.zeros((0, 2)), [[[[1]]]]]
+NEGATIVE = lambda: [[-1, 0, 0, 0]]  # noqa: E731
+RAGGED = lambda: [[0, 1], [0]]  # noqa: E731  a value made anew for every call
+OF_DOCUMENTS = {
+    "metrics.context_loss.by_context.loss_by_context",
+    "metrics.context_loss.compute",
+    "metrics.effective_context.agree.effective_context",
+    "metrics.effective_context.compute",
+    "metrics.token_correlations.measure.measure_correlations",
+    "metrics.token_correlations.compute",
+}
 BAD_IDS = [
     "abc",
     {0: [0, 1, 1, 0]},
@@ -137,10 +166,10 @@ BAD_IDS = [
     NAN,
     2.5,
     True,
-    lambda: [[0, 1], [0]],
+    RAGGED,
     lambda: [[0.5, 1.0, 1.0, 0.0]],
     lambda: [[True] * 4],
-    lambda: [[-1, 0, 0, 0]],
+    NEGATIVE,
     lambda: [["a", "b", "c", "d"]],
     lambda: [[[0, 1, 1, 0]]],
     lambda: [[NAN] * 4],
@@ -150,7 +179,31 @@ BAD_IDS = [
 DOUBTFUL_IDS: list = [list, lambda: [[]], lambda: [[10**9] * 4]]
 TEXTS_TOO = {"corpus", "data"}  # parameters that take texts beside ids
 IDS = {"tokens", "input_ids", "train", "data", "corpus"}  # and "samples", which may hold what is no symbol
-UNBOUNDED = {"theory.plateau(level)", "theory.learning_exponent(level)"}  # limits
+MEANT: dict[str, tuple] = {  # values that are bad elsewhere: limits, and bounds that were not reached
+    "theory.plateau(level)": (10**30,),
+    "theory.learning_exponent(level)": (10**30,),
+    "theory.language_exponent(gamma)": (math.inf,),
+    "theory.language_exponent(beta)": (math.inf,),
+    "metrics.grammaticality.compute(input_ids)": (NEGATIVE,),  # a model may draw what is no symbol
+    "metrics.memorisation.compute(input_ids)": (NEGATIVE,),
+    "ensembles.marked(point)": (math.inf, -math.inf, math.nan),
+    "ensembles.marked_mean(mean)": (math.inf, -math.inf, math.nan),
+}
+WORDS = {"cli.operands.read_grammar": "text", "cli.operands.read_model": "text", "cli.corpora.read_text": "text"}
+BAD_WORDS = [
+    "",
+    " ",
+    "v4",
+    "v4-m2-s2-L0",
+    "v4-m99-s2-L2",
+    "./nowhere",
+    "~nobody/x",
+    "/",
+    "oracle:",
+    "grammar:v4",
+    "name:",
+]
+BAD_WORDS += ["\0", "v4-m2-s2-L2,level=9", "x" * 5000, "rules.cfg", "https://example.org/x", "a b", "ü"]
 SIGNED = {"bos"}  # parameters that may be negative integers, or say so themselves
 BAD_BY_NAME: dict[str, list] = {
     "grammar": [True, 2.5, [], {}, object(), NAN],
@@ -201,6 +254,24 @@ INSTANCES: dict[str, Callable[[], Any]] = {
 CFG = "S -> A B [0.5] | B A [0.5]\nA -> 'a' [0.5] | 'b' [0.5]\nB -> 'c' [1.0]\n"
 SIZES, LOSSES = [10.0, 100.0, 1000.0, 10000.0], [[1.0, 0.8, 0.4, 0.2], [1.0, 0.7, 0.5, 0.2], [1.0, 0.8, 0.5, 0.3]]
 PLAIN_PARAMETERS = grammar.GrammarParameters(8, 2, 2, 3)
+
+
+def of_runs() -> list[dict[str, Any]]:
+    """Rows of a table of runs."""
+    return [
+        {"rules_seed": seed, "model_seed": 0, "num_train": size, "kl": 1.0 / size, "kl_last": 1.0 / size, "best": 1}
+        | {"data": "v4", "model": "gpt2", "train_loss": 0.1, "stopped_by": "patience", "step": 1, "run": "r"}
+        for seed in range(2)
+        for size in (8, 16)
+    ]
+
+
+def panel() -> Any:
+    from rhm_hf.plots import sheet
+
+    return sheet(1)[1][0]
+
+
 GOOD: dict[str, Callable[[], Any]] = {
     "grammar": plain,
     "tokens": rows,
@@ -300,6 +371,43 @@ GOOD: dict[str, Callable[[], Any]] = {
     "model": lambda: oracle(),
     "file": lambda: Path(tempfile.mkdtemp()) / "counts.npz",
     "alpha": lambda: 0.5,
+    "p": lambda: torch.full((2, 4), 0.25),
+    "log_q": lambda: torch.full((2, 4), 0.25).log(),
+    "log_p": lambda: torch.full((2, 4), 0.25).log(),
+    "source": plain,
+    "sentences": lambda: given_sentences(plain(), rows()),
+    "ids": lambda: ModelIds.of(oracle(), plain(), masked=False),
+    "targets": lambda: Targets(
+        given_sentences(plain(), rows()),
+        lambda part: torch.full((1, part.stop - part.start, 4, 4), 0.25),
+        ("kl",),
+        torch.ones(4, 4, dtype=torch.bool),
+    ),
+    "log_probs": lambda: lambda ids, mask: torch.full((*ids.shape, 4), 0.25).log(),
+    "shapes": lambda: {"a": ()},
+    "measure": lambda: lambda part: {"a": (torch.ones(part.stop - part.start), 1.0, 1.0)},
+    "names": lambda: ["kl"],
+    "rows": of_runs,
+    "row": lambda: of_runs()[0],
+    "argv": list,
+    "arguments": lambda: rhm_hf.training.Arguments.from_dict({}),
+    "ax": panel,
+    "figure": lambda: panel().figure,
+    "x": lambda: "num_train",
+    "y": lambda: "kl",
+    "of": lambda: 3,
+    "panels": lambda: 1,
+    "value": lambda: 0.5,
+    "label": lambda: "a",
+    "exact": lambda: rhm_hf.plots.plateaus(plain()),
+    "path": lambda: Path(tempfile.mkdtemp()) / "a.png",
+    "point": lambda: 8.0,
+    "mean": lambda: 8.0,
+    "num_before": lambda: 0,
+    "num_beyond": lambda: 0,
+    "bound": lambda: "at most",
+    "marker": lambda: "o",
+    "color": lambda: "black",
 }
 
 
@@ -327,6 +435,7 @@ def saved(source: Any) -> Path:
 
 MASKED = {"model": lambda: masked_oracle()}
 PROBED = {"model": lambda: transformer()}
+PROBED_SMALL = PROBED | {"num_train": lambda: 64, "num_sentences": lambda: 16}
 NOISED = {
     "tokens": lambda: torch.as_tensor(rows()),
     "uniforms": lambda: diffusion.MaskedDiffusion(4).uniforms(
@@ -334,6 +443,43 @@ NOISED = {
     ),
 }
 FOR_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
+    "judging.read_rows": {"name": lambda: "input_ids", "rows": rows},
+    "judging.compare_tokens": {"hidden": lambda: None},
+    "plots.bound_mark": {"x": lambda: 8.0, "y": lambda: 0.5},
+    "plots.colour": {"position": lambda: 1},
+    "plots.few_ticks": {"sizes": lambda: [8.0, 16.0]},
+    "ensembles.scale": {"data": of_runs},
+    "ensembles.marked": {"sizes": lambda: [8.0, 16.0]},
+    "training.arguments.Arguments.from_dict": {"values": lambda: {"num_train": 8}},
+    "training.strict_yaml.parse_yaml": {"text": lambda: "a: 1", "source": lambda: "here"},
+    "training.sweep.combinations.expand": {"values": lambda: {"num_train": [8, 16]}},
+    "training.Arguments": {
+        "model": lambda: rhm_hf.training.ModelArguments(),
+        "data": lambda: rhm_hf.training.DataArguments(),
+        "training": lambda: rhm_hf.training.TrainingArguments(),
+    },
+    "models.rhm.configuration_rhm.RHMConfig": {},
+    "metrics.belief_probe.belief_maps.belief_probe": PROBED_SMALL,
+    "metrics.belief_probe.compute": PROBED_SMALL,
+    "metrics.context_loss.compute": {
+        "model": lambda: ngram(),
+        "input_ids": lambda: np.arange(600) % 7 % 4,
+        "max_context": lambda: 4,
+    },
+    "metrics.effective_context.compute": {"distances": lambda: [1, 2, 3], "generated": GOOD["generated"]},
+    **{
+        f"models.{name}.forward": {"input_ids": lambda: torch.as_tensor(rows())}
+        for name in (
+            "RHMForCausalLM",
+            "RHMForMaskedLM",
+            "RHMForSequenceClassification",
+            "NGramForCausalLM",
+            "HierarchicalNGramForCausalLM",
+            "AttentionOnlyForCausalLM",
+            "HierarchicalCNNForSequenceClassification",
+            "HierarchicalUNetForMaskedLM",
+        )
+    },
     "grammar.displace": {"grammar": sparse, "tokens": sparse_rows},
     "grammar.replace_synonyms": {"grammar": sparse, "tokens": sparse_rows},
     "grammar.SparseGrammar": {"base": plain},
@@ -445,6 +591,9 @@ NAMES = {
     "TreeGrammar": "trees-v4-s2m2-s3m2-L2",
     "TreeParameters": "trees-v4-s2m2-s3m2-L2",
 }
+FOR_FUNCTION |= {
+    f"metrics.{metric}.compute": PROBED for metric in ("latent_probe", "representation_probe", "synonym_sensitivity")
+}
 FOR_FUNCTION |= {f"grammar.{name}.from_name": {"name": functools.partial(str, value)} for name, value in NAMES.items()}
 FOR_FUNCTION |= {
     f"grammar.{name}.from_pretrained": {"folder": lambda name=name: saved(instance(name))}
@@ -480,6 +629,37 @@ def rhm_dataset() -> Any:
             cache_dir=folder,
             keep_in_memory=True,
         )
+
+
+METRICS = {  # and the function behind each
+    "rhm_kl": "rhm_kl.kl:kl_divergence",
+    "context_loss": "context_loss.by_context:loss_by_context",
+    "effective_context": "effective_context.agree:effective_context",
+    "grammaticality": "grammaticality.correctness:grammaticality",
+    "latent_probe": "latent_probe.probe:latent_probe",
+    "belief_probe": "belief_probe.belief_maps:belief_probe",
+    "memorisation": "memorisation.copies:memorisation",
+    "representation_probe": "representation_probe.similarity:representation_probe",
+    "synonym_sensitivity": "synonym_sensitivity.sensitivity:synonym_sensitivity",
+    "token_correlations": "token_correlations.measure:measure_correlations",
+}
+MODELS: dict[str, Callable[[], torch.nn.Module]] = {
+    "RHMForCausalLM": lambda: oracle(),
+    "RHMForMaskedLM": lambda: masked_oracle(),
+    "RHMForSequenceClassification": lambda: rhm_hf.RHMForSequenceClassification.from_grammar(plain()),
+    "NGramForCausalLM": lambda: ngram(),
+    "HierarchicalNGramForCausalLM": lambda: rhm_hf.HierarchicalNGramForCausalLM.fit(rows(), plain()),
+    "AttentionOnlyForCausalLM": lambda: rhm_hf.AttentionOnlyForCausalLM(
+        rhm_hf.AttentionOnlyConfig(vocab_size=7, hidden_size=16)
+    ),
+    "HierarchicalCNNForSequenceClassification": lambda: rhm_hf.HierarchicalCNNForSequenceClassification(
+        rhm_hf.HierarchicalCNNConfig(vocab_size=7, max_position_embeddings=4, num_hidden_layers=2, hidden_size=8)
+    ),
+    "HierarchicalUNetForMaskedLM": lambda: rhm_hf.HierarchicalUNetForMaskedLM(
+        rhm_hf.HierarchicalUNetConfig(vocab_size=7, num_hidden_layers=2, hidden_size=8)
+    ),
+}
+FOR_FUNCTION |= {f"models.{name}.forward": {"input_ids": lambda: torch.as_tensor(rows())} for name in MODELS}
 
 
 def text_file() -> Path:
@@ -553,6 +733,40 @@ def fits(value: Any, kind: Any) -> bool:
     if kind is Path:
         return isinstance(value, str) and value != ""
     return isinstance(value, kind)
+
+
+def is_meant(name: str, parameter: str, value: Any) -> bool:
+    """Whether a value that is bad elsewhere has a meaning here."""
+    if name.startswith("training.") and name.endswith("Arguments") and value in ("3", "0.5"):
+        return True  # as files hold numbers in quotes
+    if parameter in ("return_dict", "output_hidden_states"):
+        return True  # transformers passes None, and takes anything for a flag
+    if parameter == "grammar" and value is None and name.endswith(".compute"):
+        return True  # the grammar beside the model
+    return any(value is known or value == known for known in MEANT.get(f"{name}({parameter})", ()))
+
+
+def compute_of(metric: str) -> Callable:
+    """`compute` of a metric as `evaluate` gives it, with the parameters of the function behind it."""
+    path, function_name = METRICS[metric].split(":")
+    function = getattr(importlib.import_module(f"rhm_hf.metrics.{path}"), function_name)
+    loaded = rhm_hf.load_metric(metric)
+
+    @functools.wraps(function)
+    def compute(**kwargs: Any) -> Any:
+        return loaded.compute(**kwargs)
+
+    parameters = [
+        p.replace(name="input_ids", kind=p.KEYWORD_ONLY) if p.name == "samples" else p.replace(kind=p.KEYWORD_ONLY)
+        for p in inspect.signature(function).parameters.values()
+    ]
+    compute.__signature__ = inspect.Signature(parameters)
+    return compute
+
+
+@functools.cache
+def model(name: str) -> torch.nn.Module:
+    return MODELS[name]()
 
 
 def is_ours(function: Any) -> bool:

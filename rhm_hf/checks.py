@@ -2,11 +2,13 @@
 
 [`checked`] reads a function's type hints, so that a new function is checked without a line of code more: flags are
 booleans, integers are integers (no boolean, no float), numbers are finite, texts are texts, lists are lists of these.
-A range is part of the hint: `num: PositiveInt`, `t: Annotated[float, Range(0, 1)]`.
+What is allowed is part of the hint: `num: PositiveInt`, `t: Annotated[float, Range(0, 1)]`, `keep: Annotated[str,
+Text(("best", "last"))]`. The keys of YAML files are fields with such hints, checked by the same [`check`].
 """
 
 import collections.abc
 import contextlib
+import difflib
 import functools
 import inspect
 import math
@@ -29,10 +31,37 @@ MEMORY_LIMIT = 2**34  # bytes of what is built at once
 
 @dataclass(frozen=True)
 class Range:
-    """What a number may be, both ends included."""
+    """What a number may be: both ends included, `above` and `below` not."""
 
     minimum: float = -math.inf
     maximum: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+    finite: bool = True  # whether NaN and the infinities are refused
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a text may be: not empty, printable, and one of the choices where there are any.
+
+    Attributes:
+        choices (`tuple[str, ...]`, or a function that returns them, *optional*): by default any text.
+        modules (`bool`, *optional*, defaults to `False`): whether `module:Name` is taken beside the choices.
+    """
+
+    choices: Any = ()
+    modules: bool = False
+
+
+@dataclass(frozen=True)
+class Ids:
+    """What token ids may be: see [`check_ids`]; with `texts`, a text or texts may stand there instead.
+
+    What holds its tokens in an attribute `ids`, as [`~rhm_hf.data.CharText`] does, passes as it is.
+    """
+
+    texts: bool = False
+    drawn: bool = False  # by a model, which may draw what is no symbol
 
 
 @dataclass(frozen=True)
@@ -47,6 +76,12 @@ PositiveInt = Annotated[int, Range(1, SIZE_LIMIT)]
 Seed = Annotated[int, Range(0, SEED_LIMIT - 1)]
 NonNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]
+Positive = Annotated[float, Range(above=0)]
+Limit = Annotated[float, Range(finite=False)]  # infinite, or NaN, where it was not reached
+Name = Annotated[str, Text()]
+TokenIds = Annotated[Any, Ids()]
+TokensOrTexts = Annotated[Any, Ids(texts=True)]
+DrawnIds = Annotated[Any, Ids(drawn=True)]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -63,15 +98,25 @@ def check_integer(name: str, value: Any, minimum: float, limit: int | None = Non
     try:
         number = operator.index(value)  # takes numpy integers, refuses floats and strings
     except TypeError:
-        raise ValueError(f"{name}={shown(value)} is not {allowed}: pass a Python or numpy integer") from None
+        whole = isinstance(value, float) and value.is_integer() and abs(value) < INTEGER_LIMIT
+        meant = f": write {int(value)}" if whole else ""
+        raise ValueError(f"{name}={shown(value)} is not {allowed}{meant}") from None
     if isinstance(value, bool) or number < minimum or (limit is not None and number >= limit):
         raise ValueError(f"{name}={shown(value)} is out of range: it must be {allowed}")
     return number
 
 
-def check_number(name: str, value: Any, minimum: float = -math.inf, maximum: float = math.inf) -> float:
-    """Returns `value` as a finite float of `[minimum, maximum]`, or raises a `ValueError` that names the argument."""
-    bounds = [f"{sign} {end:g}" for sign, end in ((">=", minimum), ("<=", maximum)) if math.isfinite(end)]
+def check_number(
+    name: str,
+    value: Any,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> float:
+    """Returns `value` as a finite float in a [`Range`], or raises a `ValueError` that names the argument."""
+    ends = ((">=", minimum), (">", above), ("<=", maximum), ("<", below))
+    bounds = [f"{sign} {end:g}" for sign, end in ends if math.isfinite(end)]
     allowed = f"a number {' and '.join(bounds)}" if bounds else "a finite number"
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         raise ValueError(f"{name}={shown(value)} is not {allowed}")
@@ -79,7 +124,7 @@ def check_number(name: str, value: Any, minimum: float = -math.inf, maximum: flo
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not (math.isfinite(number) and minimum <= number <= maximum):
+    if not (math.isfinite(number) and minimum <= number <= maximum and above < number < below):
         raise ValueError(f"{name}={shown(value)} is out of range: it must be {allowed}")
     return number + 0.0  # -0.0 becomes 0.0
 
@@ -89,6 +134,27 @@ def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name}={shown(value)} is no flag: it must be True or False")
     return bool(value)
+
+
+def check_text(name: str, value: Any, choices: Any = (), modules: bool = False) -> str:
+    """Returns `value` as a text that [`Text`] describes, or raises a `ValueError` that names the argument."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name}={shown(value)} has the wrong type: it must be a str")
+    if not value or not value.isprintable():
+        raise ValueError(f"{name}={shown(value)} is no name: it is empty or holds characters that cannot be printed")
+    known = list(choices() if callable(choices) else choices)
+    if known and value not in known and not (modules and ":" in value):
+        allowed = ", ".join(known) + (", or module:Name" if modules else "")
+        raise ValueError(
+            f"{name}={shown(value)} is out of range: it must be one of {allowed}{did_you_mean(value, known)}"
+        )
+    return value
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`: did you mean num_train?`, or nothing where no known name is close."""
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+    return f": did you mean {close[0]}?" if close else ""
 
 
 @contextlib.contextmanager
@@ -174,7 +240,7 @@ def check(name: str, value: Any, hint: Any) -> Any:
     """The value as a type hint asks for it; raises a `ValueError` that names the argument."""
     if hint is int and type(value) is int and -INTEGER_LIMIT <= value < INTEGER_LIMIT:
         return value  # most calls
-    options = get_args(hint) if isinstance(hint, types.UnionType) or get_origin(hint) is Union else (hint,)
+    options = _options(hint)
     if value is None and type(None) in options:
         return None
     options = [option for option in options if option is not type(None)]
@@ -191,14 +257,25 @@ def check(name: str, value: Any, hint: Any) -> Any:
 
 def _check_one(name: str, value: Any, hint: Any) -> Any:
     kind = _kind(hint)
-    bounds = next((extra for extra in get_args(hint)[1:] if isinstance(extra, Range)), Range())
+    extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    bounds = next((extra for extra in extras if isinstance(extra, Range)), Range())
+    text = next((extra for extra in extras if isinstance(extra, Text)), None)
     if kind is bool:
         return check_flag(name, value)
+    ids = next((extra for extra in extras if isinstance(extra, Ids)), None)
+    if ids is not None:
+        if not (hasattr(value, "ids") or (ids.texts and _is_text(value))):
+            check_ids(name, value, low=-INTEGER_LIMIT if ids.drawn else 0)
+        return value
+    if text is not None:
+        return check_text(name, value, text.choices, text.modules)
     if kind is int:
         high = INTEGER_LIMIT if math.isinf(bounds.maximum) else int(bounds.maximum) + 1
         return check_integer(name, value, max(bounds.minimum, -INTEGER_LIMIT), high)
+    if kind is float and not bounds.finite and _is_number(value):
+        return value
     if kind is float:
-        check_number(name, value, bounds.minimum, bounds.maximum)
+        check_number(name, value, bounds.minimum, bounds.maximum, bounds.above, bounds.below)
         return value
     origin = get_origin(kind) or kind
     if origin is Any:
@@ -216,8 +293,11 @@ def _check_one(name: str, value: Any, hint: Any) -> Any:
 
 def _check_list(name: str, value: Any, element: tuple) -> Any:
     """A list's entries too, where looking at them does not use them up."""
-    allowed = " or ".join(f"a list of {_PLURALS[_kind(hint)]}" for hint in element[:1] if _kind(hint) in _PLURALS)
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
+    kinds = [get_origin(_kind(hint)) or _kind(hint) for hint in element[:1]]
+    allowed = " or ".join(f"a list of {_PLURALS[kind]}" for kind in kinds if kind in _PLURALS)
+    is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    of_dicts = kinds == [dict] and hasattr(value, "__array__")  # numbers are no rows of a table
+    if not is_list or of_dicts or getattr(value, "ndim", 1) == 0:
         raise ValueError(f"{name}={shown(value)} has the wrong type: it must be {allowed or 'a list'}")
     if not isinstance(value, list | tuple | np.ndarray) or not element:
         return value
@@ -250,8 +330,8 @@ def as_array(value: Any) -> np.ndarray:
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
-def check_ids(name: str, value: Any) -> Any:
-    """Ids of tokens in arrays or lists, in rows of any lengths: integers, no texts and no floats.
+def check_ids(name: str, value: Any, low: int = 0) -> Any:
+    """Ids of tokens in arrays or lists, one row or rows of any lengths: integers >= `low`, no texts and no floats.
 
     Other holders of rows, such as data sets, and iterators pass as they are; tensors come back as arrays.
     """
@@ -265,13 +345,33 @@ def check_ids(name: str, value: Any) -> Any:
         or getattr(value, "ndim", 1) == 0
     ):
         raise ValueError(f"{name}={shown(value)} has the wrong type: it must hold ids, in an array or in lists")
-    for part in [value] if isinstance(value, np.ndarray) else value if isinstance(value, list | tuple) else []:
-        array = np.asarray(part)
+    is_list = isinstance(value, list | tuple)
+    of_rows = is_list and len(value) > 0 and hasattr(value[0], "__len__")
+    for part in value if of_rows else [value] if is_list or isinstance(value, np.ndarray) else []:
+        try:
+            array = as_array(part)
+        except ValueError:
+            raise ValueError(f"{name} is ragged below its rows: it must hold ids, or rows of ids") from None
+        if array.ndim > 2 - of_rows:
+            raise ValueError(f"{name} has {array.ndim + of_rows} dimensions: it must hold ids, or rows of ids")
         if array.size and array.dtype.kind not in "iu":
-            raise ValueError(f"{name} holds {array.dtype}: ids must be integers")
-        if array.size and (low := int(array.min())) < 0:
-            raise ValueError(f"{name} holds {low}: ids must be integers >= 0")
+            raise ValueError(f"{name} has dtype {array.dtype}: ids must be integers")
+        if array.size and (least := int(array.min())) < low:
+            raise ValueError(f"{name} holds {least}: ids must be integers >= {low}")
     return value
+
+
+def kinds_of(hint: Any) -> tuple[Any, ...]:
+    """The types that a hint allows, without what it says of their values; `NoneType` where there may be none."""
+    return tuple(get_origin(kind) or kind for kind in map(_kind, _options(hint)))
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if isinstance(hint, types.UnionType) or get_origin(hint) is Union else (hint,)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list | tuple) and any(isinstance(v, str) for v in value[:1]))
 
 
 def _kind(hint: Any) -> Any:
@@ -284,13 +384,20 @@ def _is_number(value: Any) -> bool:
 
 
 def _words(hint: Any) -> str:
-    kind = _kind(hint)
-    return _NAMES.get(kind) or f"a {getattr(get_origin(kind) or kind, '__name__', kind)}"
+    kind = get_origin(_kind(hint)) or _kind(hint)
+    return _NAMES.get(kind) or f"a {getattr(kind, '__name__', kind)}"
 
 
 _LISTS = (list, tuple, Sequence, Iterable)
-_NAMES = {bool: "True or False", int: "an integer", float: "a number", str: "a str", np.ndarray: "an array"}
-_PLURALS = {int: "integers", float: "numbers", str: "texts", bool: "flags", Any: "values"}
+_NAMES = {
+    bool: "True or False",
+    int: "an integer",
+    float: "a number",
+    str: "a str",
+    dict: "a mapping",
+    np.ndarray: "an array",
+}
+_PLURALS = {dict: "mappings", int: "integers", float: "numbers", str: "texts", bool: "flags", Any: "values"}
 
 
 @functools.cache

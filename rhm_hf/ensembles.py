@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from .checks import Limit, NonNegativeInt, checked
+
 
 CONVERGED = 0.1  # nats of train loss
 AT_MOST, AT_LEAST = "at most", "at least"
 
 
+@checked
 def group(rows: Sequence[dict[str, Any]], *keys: str) -> dict[str, Any]:
     """Rows by the values of some columns, in the order of their first appearance.
 
@@ -33,16 +36,19 @@ def group(rows: Sequence[dict[str, Any]], *keys: str) -> dict[str, Any]:
     return groups
 
 
+@checked
 def distinct(rows: Sequence[dict[str, Any]], *keys: str) -> list[Any]:
     """The different values, or tuples of values, of some columns, in the order of their first appearance."""
     return list(group(rows, *keys))
 
 
+@checked
 def where(rows: Sequence[dict[str, Any]], **values: object) -> list[dict[str, Any]]:
     """The rows whose columns have these values: `where(rows, model="gpt2", level=1)`."""
     return [row for row in rows if all(row.get(key, "") == value for key, value in values.items())]
 
 
+@checked
 def averages(
     rows: Sequence[dict[str, Any]], x: str, y: str, over: str = "rules_seed"
 ) -> tuple[list[Any], list[float], list[float]]:
@@ -72,6 +78,7 @@ def averages(
     return found
 
 
+@checked
 def ensemble(
     rows: Sequence[dict[str, Any]], x: str, y: str, over: str = "rules_seed", step_limited: str = "refuse"
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -102,10 +109,11 @@ def ensemble(
               for _, part in sorted(group(rows, over).items())]  # fmt: skip
     sizes = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
     if not sizes:
-        raise ValueError(f"{len(tables)} curves have no {x} in common: finish the runs of the sweep")
+        raise ValueError(f"rows: {len(tables)} curves have no {x} in common: finish the runs of the sweep")
     return np.array(sizes), np.array([[table[size] for size in sizes] for table in tables])
 
 
+@checked
 def unconverged(row: dict[str, Any]) -> bool:
     """Whether a classifier is far from having its training set by heart: its error then says how long it was trained.
 
@@ -114,6 +122,7 @@ def unconverged(row: dict[str, Any]) -> bool:
     return row["train_loss"] > CONVERGED
 
 
+@checked
 def limited(row: dict[str, Any]) -> bool:
     """Whether the table says that the step limit ended the run of a row while its loss was falling.
 
@@ -123,12 +132,14 @@ def limited(row: dict[str, Any]) -> bool:
     return ended and not (row.get("task") == "classification" and not unconverged(row))
 
 
+@checked
 def num_limited(rows: Sequence[dict[str, Any]]) -> int:
     """How many of the rows are of runs that their step limit ended."""
     return sum(map(limited, rows))
 
 
-def marked(point: float, sizes: Sequence[float], name: str = "half_way") -> dict[str, Any]:
+@checked
+def marked(point: Limit, sizes: Sequence[float], name: str = "half_way") -> dict[str, Any]:
     """Where a curve crosses a threshold, as two columns: the place, and whether it is only a bound.
 
     Args:
@@ -140,6 +151,8 @@ def marked(point: float, sizes: Sequence[float], name: str = "half_way") -> dict
         `dict`: `<name>`, the end of the range where the crossing lies outside of it, and `<name>_bound`: empty,
         "at most" or "at least".
     """
+    if not len(sizes):
+        raise ValueError("sizes is empty: give the sizes that the curve was measured at")
     low, high = min(sizes), max(sizes)
     if math.isnan(point):
         return {name: "", f"{name}_bound": ""}
@@ -147,7 +160,10 @@ def marked(point: float, sizes: Sequence[float], name: str = "half_way") -> dict
     return {name: float(min(max(point, low), high)), f"{name}_bound": bound}
 
 
-def marked_mean(mean: float, num_before: int, num_beyond: int, name: str = "half_way") -> dict[str, Any]:
+@checked
+def marked_mean(
+    mean: Limit, num_before: NonNegativeInt, num_beyond: NonNegativeInt, name: str = "half_way"
+) -> dict[str, Any]:
     """The same for a mean over grammars, in which some lie outside the range of sizes and count with its end."""
     bound = AT_MOST if num_before else AT_LEAST if num_beyond else ""
     if num_before and num_beyond:
@@ -155,6 +171,7 @@ def marked_mean(mean: float, num_before: int, num_beyond: int, name: str = "half
     return {name: float(mean), f"{name}_bound": bound}
 
 
+@checked
 def scale(data: Sequence[dict[str, Any]], keys: Sequence[str] = ("rules_seed", "model_seed")) -> str:
     """How much a picture is made of: "4 grammars, 1 model seed", for titles and captions."""
     names = {"rules_seed": "grammar", "model_seed": "model seed", "sample_seed": "sample"}

@@ -44,13 +44,14 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def open_plain(path: Path, append: bool = False) -> int:
-    """A descriptor of a file to write, made anew or appended to; `OSError` where a symbolic link lies there."""
+    """A descriptor of a file to write, made anew or appended to; `ValueError` where a symbolic link lies there."""
+    own_folder(path)  # says what is wrong; the flag below is for a link that is made in between
     mode = os.O_APPEND if append else os.O_TRUNC
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | mode, 0o666)
 
 
 def own_folder(path: Path) -> Path:
-    """The same path; `ValueError` where a symbolic link lies there."""
+    """The same path, of a folder or a file; `ValueError` where a symbolic link lies there."""
     if path.is_symlink():
         raise ValueError(f"{path} is a symbolic link: a run follows none in its folder; remove it")
     return path

@@ -6,12 +6,12 @@ length, rows are lists of lists, or padded with PAD = v + 1, and laws have one m
 cannot say is refused with [`~rhm_hf.grammar.NotSupported`]. The algorithms are the families' own: see `grammar.laws`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Any
 
 import torch
 
-from .checks import check_integer, checked, naming
+from .checks import check_integer, check_memory, checked, naming
 from .grammar import Source
 from .grammar.laws.inputs import checked_dtype
 
@@ -67,6 +67,7 @@ def next_token_probs(
         `ValueError`: for tokens or contexts out of range, or both kinds of context at once.
     """
     tokens = grammar.laws.checked(tokens, whole=False)
+    _check_size(grammar, *tokens.shape)
     arguments = (tokens.shape[1], context_level, context_length, checked_dtype(dtype))
     probs, valid = grammar.laws.token_laws(tokens, *arguments)
     return (probs, valid) if return_valid else probs
@@ -101,6 +102,7 @@ def prefix_probs(
     with naming("tokens", "prefix"):
         prefix = grammar.laws.checked(prefix, whole=False)
     positions = prefix.shape[1] + 1
+    _check_size(grammar, len(prefix), positions)
     if not grammar.lengths_vary:
         positions = min(positions, grammar.sentence_length)
     return grammar.laws.token_laws(prefix, positions, context_level, context_length, checked_dtype(dtype))
@@ -199,6 +201,8 @@ def posteriors(
     Raises:
         `ValueError`: for bad input, and for impossible evidence unless `return_log_evidence` is set.
     """
+    if isinstance(tokens, Sized):  # what is none is refused below
+        _check_size(grammar, len(tokens), grammar.max_length or 1)
     return grammar.laws.posteriors(tokens, mask, evidence, dtype, return_log_evidence)
 
 
@@ -266,7 +270,9 @@ def causal_posteriors(grammar: Source, tokens: Any, dtype: torch.dtype | None = 
         On fixed trees a `list[torch.Tensor]`: entry ℓ - 1, ℓ = 1..L, of shape `(n, t, symbols of level ℓ)`:
         P(the level-ℓ ancestor of token i = . | x_0 .. x_i).
     """
-    return grammar.laws.causal_posteriors(grammar.laws.checked(tokens, whole=False), checked_dtype(dtype))
+    tokens = grammar.laws.checked(tokens, whole=False)
+    _check_size(grammar, *tokens.shape)
+    return grammar.laws.causal_posteriors(tokens, checked_dtype(dtype))
 
 
 @checked
@@ -325,4 +331,12 @@ def position_entropies(grammar: Source, level: int) -> torch.Tensor:
 
 
 def _level(grammar: Source, level: Any) -> int:
-    return check_integer("level", level, 0, grammar.depth + 1)
+    level = check_integer("level", level, 0, grammar.depth + 1)
+    _check_size(grammar, 1, grammar.max_length)
+    return level
+
+
+def _check_size(grammar: Source, rows: int, length: int) -> None:
+    """Refuses laws of all tokens of all rows that would not fit."""
+    what = f"laws of {rows} rows of {length} tokens with num_outcomes={grammar.num_outcomes}"
+    check_memory(what, 8 * rows * length * grammar.num_outcomes, "take fewer rows at a time, or a smaller grammar")

@@ -7,10 +7,11 @@ of legends of nine entries, markers beside colours. Hollow markers are bounds, o
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
+from .checks import NonNegativeInt, Positive, PositiveInt, Range, checked
 from .ensembles import AT_LEAST, AT_MOST, averages, distinct, group, limited, scale, where
 from .grammar import Grammar
 from .inference import plateau, position_entropies
@@ -24,8 +25,10 @@ WIDTH = 7.0  # inches, of every picture
 INKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#7A5195", "#A0522D")  # Okabe and Ito's
 GAP = 0.06  # of a panel's height, between names at the ends of lines
 MARKERS = "os^Dv<>pP"
+Panels = Annotated[int, Range(1, 1000)]
 
 
+@checked
 def plateaus(grammar: Grammar) -> list[dict[str, Any]]:
     """The exact losses of the best possible model that sees only its own aligned level-l block, l = 0..L.
 
@@ -53,6 +56,7 @@ def plateaus(grammar: Grammar) -> list[dict[str, Any]]:
     ]
 
 
+@checked
 def learning_curve(
     rows: Sequence[dict[str, Any]], exact: Sequence[dict[str, Any]], path: str | Path, title: str = ""
 ) -> None:
@@ -66,6 +70,8 @@ def learning_curve(
         path (`str` or `Path`): the image to write.
         title (`str`, *optional*): the title above both panels.
     """
+    if not len(rows):
+        raise ValueError("rows is empty: give the best row of every run")
     figure, (left, right) = sheet(2, height=3.2)
     curves = group(rows, "data", "model")
     names = {
@@ -92,7 +98,10 @@ def _numbers(keys) -> list[int]:
     return [len(set(column)) for column in zip(*keys, strict=True)]
 
 
-def new_figure(panels: int, width: float = 4.2, height: float = 3.9, rows: int = 1) -> tuple["Figure", np.ndarray]:
+@checked
+def new_figure(
+    panels: Panels, width: Positive = 4.2, height: Positive = 3.9, rows: Panels = 1
+) -> tuple["Figure", np.ndarray]:
     """A figure of so many panels, drawn without a display or global state.
 
     Returns:
@@ -103,7 +112,8 @@ def new_figure(panels: int, width: float = 4.2, height: float = 3.9, rows: int =
     return figure, axes[0] if rows == 1 else axes
 
 
-def sheet(panels: int, height: float = 2.7, **options: object) -> tuple["Figure", np.ndarray]:
+@checked
+def sheet(panels: Panels, height: Positive = 2.7, **options: object) -> tuple["Figure", np.ndarray]:
     """A picture 7 inches wide with at most two panels a row.
 
     Args:
@@ -131,7 +141,8 @@ def _figure(width: float, height: float):
     return figure
 
 
-def colour(position: int, of: int) -> tuple[float, float, float, float]:
+@checked
+def colour(position: NonNegativeInt, of: PositiveInt) -> tuple[float, float, float, float]:
     """The colour of the `position`-th of so many curves that have an order, such as levels or sizes.
 
     From dark to light, and no lighter than prints well.
@@ -141,19 +152,21 @@ def colour(position: int, of: int) -> tuple[float, float, float, float]:
     return colormaps["viridis"](0.8 * position / max(1, of - 1))
 
 
-def ink(i: int, of: int | None = None) -> dict[str, Any]:
+@checked
+def ink(i: NonNegativeInt, of: PositiveInt | None = None) -> dict[str, Any]:
     """Colour and marker of the i-th curve: of an ordered family where `of` says of how many, else of single ones."""
     return {"color": INKS[i % len(INKS)] if of is None else colour(i, of), "marker": MARKERS[i % len(MARKERS)]}
 
 
+@checked
 def curve(
     ax: Any,
     rows: Sequence[dict[str, Any]],
     x: str,
     y: str,
-    i: int = 0,
+    i: NonNegativeInt = 0,
     label: str = "",
-    of: int | None = None,
+    of: PositiveInt | None = None,
     errors: str | None = None,
     hollow: str | Callable[[dict[str, Any]], bool] | None = None,
     over: str = "rules_seed",
@@ -189,6 +202,7 @@ def curve(
             )
 
 
+@checked
 def bound_mark(ax: Any, x: float, y: float, bound: str, marker: str, color: Any, vertical: bool = True) -> None:
     """A point: filled where measured, hollow with an arrow to the side on which the truth lies where it is a bound."""
     ax.plot(x, y, marker, color=color, markersize=4, markerfacecolor="white" if bound else color, zorder=5)
@@ -200,6 +214,7 @@ def bound_mark(ax: Any, x: float, y: float, bound: str, marker: str, color: Any,
         )  # fmt: skip
 
 
+@checked
 def level_line(ax: Any, value: float, label: str = "", **style: object) -> None:
     """A law of theory, dashed black across the panel; its name stands with those of the lines."""
     ax.axhline(
@@ -207,6 +222,7 @@ def level_line(ax: Any, value: float, label: str = "", **style: object) -> None:
     )
 
 
+@checked
 def place_line(ax: Any, value: float, label: str = "") -> None:
     """A place of theory, dashed black from bottom to top, its name at the top."""
     ax.axvline(value, color="black", linestyle="--", linewidth=0.7)
@@ -216,6 +232,7 @@ def place_line(ax: Any, value: float, label: str = "") -> None:
     )  # fmt: skip
 
 
+@checked
 def finish(ax: Any, title: str = "", labels: str = "legend", **settings: Any) -> None:
     """Common settings of a panel: plain numbers on logarithmic axes, a light grid, no frame.
 
@@ -249,6 +266,7 @@ def finish(ax: Any, title: str = "", labels: str = "legend", **settings: Any) ->
     ax.spines[["top", "right"]].set_visible(False)
 
 
+@checked
 def label_lines(ax: Any, fontsize: float = 6.5) -> None:
     """The name of every labelled line right of the panel, at the height of its end and in its colour."""
     ends = []
@@ -280,8 +298,11 @@ def _apart(heights: list[float], gap: float) -> list[float]:
     return (np.clip(moved, 0, max(0.0, 0.97 - steps[-1])) + steps).tolist()
 
 
+@checked
 def few_ticks(ax: Any, sizes: Sequence[float]) -> None:
     """At most six ticks at powers of two or four within the range of some sizes, written out."""
+    if not len(sizes):
+        raise ValueError("sizes is empty: give the sizes on the axis")
     low, high = np.log2(min(sizes)), np.log2(max(sizes))
     step = max(1, int(np.ceil((high - low) / 6)))
     exponents = np.arange(np.ceil(low), np.floor(high) + 1, step)
@@ -294,6 +315,7 @@ def _short(value: float) -> str:
     return f"{value / 2**20:g}M" if value >= 2**20 else f"{value / 1024:g}k" if value >= 8192 else f"{value:g}"
 
 
+@checked
 def note(figure: Any, text: str) -> None:
     """What a reader must know, in small print below the panels: how many grammars and seeds, what marks mean."""
     figure.supxlabel(textwrap.fill(text, 125), fontsize=6.5, color="0.25", x=0.01, ha="left")

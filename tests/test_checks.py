@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rhm_hf import checks
-from rhm_hf.checks import PositiveInt, Range, Share, check_memory, checked
+from rhm_hf.checks import PositiveInt, Range, Share, Text, check_memory, checked
 from rhm_hf.grammar import Grammar, Source
 
 
@@ -32,7 +32,7 @@ def measured(
     ("bad", "message"),
     [
         ({"num": 0}, r"num=0 is out of range: it must be an integer >= 1"),
-        ({"num": 2.0}, r"num=2.0 is not an integer >= 1 .*: pass a Python or numpy integer"),
+        ({"num": 2.0}, r"num=2.0 is not an integer >= 1 .*: write 2"),
         ({"num": True}, r"num=True"),
         ({"num": 10**400}, r"num=<integer of 1329 bits> is out of range"),
         ({"share": math.nan}, r"share=nan is out of range: it must be a number >= 0 and <= 1"),
@@ -96,3 +96,66 @@ def test_values_in_messages_are_short():
             raise RuntimeError
 
     assert "Broken object at" in checks.shown(Broken())
+
+
+@checked
+def named(
+    kind: Annotated[str, Text(("best", "last"))] = "best",
+    plugin: Annotated[str, Text(lambda: ["adamw"], modules=True)] = "adamw",
+    rate: Annotated[float, Range(above=0, below=1)] = 0.5,
+    limit: checks.Limit = 0.0,
+    ids: checks.TokenIds | None = None,
+    texts: checks.TokensOrTexts | None = None,
+    drawn: checks.DrawnIds | None = None,
+    rows: Sequence[dict] = (),
+):
+    return kind, plugin, rate, limit
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"kind": "lasts"}, r"kind='lasts' is out of range: it must be one of best, last: did you mean last\?"),
+        ({"kind": ""}, "kind='' is no name: it is empty"),
+        ({"kind": 3}, "kind=3 has the wrong type: it must be a str"),
+        ({"plugin": "lion"}, "plugin='lion' is out of range: it must be one of adamw, or module:Name"),
+        ({"rate": 0}, "rate=0 is out of range: it must be a number > 0 and < 1"),
+        ({"rate": 1.0}, "rate=1.0 is out of range"),
+        ({"limit": "inf"}, "limit='inf' is not a"),
+        ({"limit": True}, "limit=True is not a"),
+        ({"ids": "abc"}, "ids='abc' has the wrong type: it must hold ids"),
+        ({"ids": [[0.5]]}, "ids has dtype float64: ids must be integers"),
+        ({"ids": [[True]]}, "ids has dtype bool"),
+        ({"ids": [[-1]]}, "ids holds -1: ids must be integers >= 0"),
+        ({"ids": [[[0]]]}, "ids has 3 dimensions"),
+        ({"ids": [[0, [1]]]}, "ids is ragged below its rows"),
+        ({"ids": np.zeros((1, 1, 1), np.int64)}, "ids has 3 dimensions"),
+        ({"texts": 3}, "texts=3 has the wrong type"),
+        ({"rows": np.zeros((2, 2))}, "rows=.* has the wrong type: it must be a list of mappings"),
+    ],
+)
+def test_what_hints_say_of_values(bad, message):
+    with pytest.raises(ValueError, match=message):
+        named(**bad)
+
+
+def test_what_hints_allow():
+    assert named("last", "my.module:Name", 0.1, math.inf) == ("last", "my.module:Name", 0.1, math.inf)
+    assert math.isnan(named(limit=math.nan)[3])
+    for ids in ([0, 1], [[0, 1], [0]], [], [[]], np.zeros((2, 3), np.uint8), iter([[0]])):
+        named(ids=ids, texts=ids, drawn=ids)
+    named(texts="a text", drawn=[[-1, 0]])
+    named(texts=["one", "two"])
+
+    class Held:  # as CharText holds its ids
+        ids = np.zeros(3)
+
+    named(ids=Held())
+
+
+def test_a_flat_list_is_looked_at_as_a_whole(monkeypatch):
+    looks = []
+    real = checks.as_array
+    monkeypatch.setattr(checks, "as_array", lambda value: looks.append(1) or real(value))
+    named(ids=list(range(1000)))
+    assert len(looks) == 1

@@ -125,7 +125,12 @@ def _saved(path: Path, source: TextSource):
 
     if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
         return load_from_disk(str(path))
-    return load_dataset(str(path), source.config)
+    try:
+        return load_dataset(str(path), source.config)
+    except IndexError:  # of a folder such as /, which has no name
+        raise ValueError(
+            f"{str(path)!r} holds no data set: give a folder that `save_to_disk` wrote, or a file"
+        ) from None
 
 
 def _dataset(name: str, source: TextSource) -> Corpus:

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from ..grammar import Source
 
 
+MAX_WORD = 1000  # characters; longer ones are no name, and no system takes them as a path
+
+
+def _check_word(what: str, text: str) -> None:
+    if len(text) > MAX_WORD or not text.isprintable():
+        raise ValueError(f"{what} is no name or path: it has {len(text)} characters, or one that cannot be printed")
+
+
 def is_path(text: str) -> bool:
     """Whether a grammar is written as a path or Hub id, and not as a short name."""
     from ..data.provenance import is_rules_file
@@ -59,7 +67,8 @@ def read_grammar(text: str, rules_seed: int | None = None) -> "Source":
     from ..grammar import Grammar
     from ..grammar.registry import parameters_from_name
 
-    if not text.strip():
+    _check_word("GRAMMAR", text)
+    if not text.removeprefix("name:").strip():
         raise ValueError("GRAMMAR is empty: give a short name such as v8-m2-s2-L3, or a path such as ./folder")
     if is_path(text):
         from ..data.provenance import is_rules_file, resolve_grammar
@@ -120,6 +129,7 @@ def read_model(text: str, rules_seed: int | None = None) -> NamedModel:
         text (`str`): a folder, a Hub id, or `oracle:GRAMMAR[,level=..|,length=..|,masked]`.
         rules_seed (`int`, *optional*): of an oracle's grammar.
     """
+    _check_word("MODEL", text)
     if not text.strip():
         raise ValueError("MODEL is empty: give a folder, a Hub id, or oracle:GRAMMAR")
     with heavy():

@@ -42,7 +42,7 @@ def settings(given: list[str] | None, function: Any, taken: tuple[str, ...] = ()
     """
     import inspect
 
-    import yaml
+    from ..training.strict_yaml import parse_yaml
 
     known = [
         name
@@ -60,5 +60,5 @@ def settings(given: list[str] | None, function: Any, taken: tuple[str, ...] = ()
             raise ValueError(f"--set {name}: {function.__name__} takes {allowed} here.{suggestion(name, known)}")
         if name in found:
             raise ValueError(f"--set {name} is given twice: give one value")
-        found[name] = yaml.safe_load(value)
+        found[name] = parse_yaml(value, f"--set {text!r}")
     return found

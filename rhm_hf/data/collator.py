@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import checked
+from ..checks import PositiveInt, checked
 
 
 @checked
@@ -26,7 +26,7 @@ class RHMCollator:
         lengths_vary (`bool`, *optional*, defaults to `False`): whether sentences differ in length.
     """
 
-    num_symbols: int
+    num_symbols: PositiveInt
     columns: Sequence[str] = ()
     lengths_vary: bool = False
 

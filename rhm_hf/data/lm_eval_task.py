@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
-from ..checks import SEED_LIMIT, check_integer, checked
+from ..checks import PositiveInt, Seed, check_memory, checked
 from ..grammar import Source
 from .provenance import resolve_grammar
 from .tokenizer import BOS_TOKEN
@@ -34,8 +34,11 @@ def mean(values):
 '''
 
 
+BYTES_PER_LOGIT = 32  # of a choice of a document, as text
+
+
 @checked
-def lm_eval_task(grammar: Any, folder: str | Path, num_sentences: int = 256, seed: int = 0) -> Path:
+def lm_eval_task(grammar: Any, folder: str | Path, num_sentences: PositiveInt = 256, seed: Seed = 0) -> Path:
     """Writes the task: `lm_eval run --include_path <folder> --tasks rhm_kl_<name> --model_args pretrained=..`.
 
     Args:
@@ -52,7 +55,8 @@ def lm_eval_task(grammar: Any, folder: str | Path, num_sentences: int = 256, see
         `ValueError`: where `grammar` stands for none.
     """
     source = resolve_grammar(grammar)
-    num, seed = check_integer("num_sentences", num_sentences, 1), check_integer("seed", seed, 0, SEED_LIMIT)
+    num_bytes = BYTES_PER_LOGIT * num_sentences * (source.max_length or 1) * source.num_outcomes
+    check_memory(f"num_sentences={num_sentences} of {source.name}, written out", num_bytes, "take fewer")
     folder = Path(folder).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"folder={str(folder)!r} is not empty: choose another one, or remove it first")
@@ -72,7 +76,7 @@ def lm_eval_task(grammar: Any, folder: str | Path, num_sentences: int = 256, see
     scoring = "process_results: !function scoring.kl\nmetric_list:\n"
     for name in ("kl", "entropy"):
         scoring += f"  - metric: {name}\n    aggregation: !function scoring.mean\n    higher_is_better: false\n"
-    lines = [json.dumps(document) for document in _documents(source, num, seed)]
+    lines = [json.dumps(document) for document in _documents(source, num_sentences, seed)]
     files.write_atomically(folder / "documents.jsonl", "\n".join(lines) + "\n")
     files.write_atomically(folder / "scoring.py", SCORING)
     head = "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())  # JSON is YAML

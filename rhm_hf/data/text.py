@@ -10,6 +10,7 @@ rows, which `load_dataset` has no place for; a source may be a dataset in memory
 recognise; and windows are cut from one array at once, where a cache would keep a copy for every length and stride.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -203,13 +204,18 @@ def _rows(split, column: str) -> Iterator[str]:
 
 
 def _articles(rows: Iterable[str]) -> Iterator[str]:
-    """Articles of WikiText from its rows, which are lines; the Hub writes its blank lines, " \\n", as empty rows."""
-    article = []
-    for row in rows:
-        if HEADING.fullmatch(row) and any(line.strip() for line in article):
+    """Articles of WikiText from its rows, which are lines; the Hub writes its blank lines, " \\n", as empty rows.
+
+    A title stands between blank lines: what looks like one inside of a text, such as a formula ` = a = `, is none.
+    """
+    article, before = [], ""
+    for row, after in itertools.pairwise(itertools.chain(rows, [""])):
+        alone = not before.strip() and not after.strip()
+        if alone and HEADING.fullmatch(row) and any(line.strip() for line in article):
             yield "".join(article)
             article = []
         article.append(row or " \n")
+        before = row
     yield "".join(article)
 
 

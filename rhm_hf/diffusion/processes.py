@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..checks import PositiveInt, check_integer, check_number, checked
+from ..checks import PositiveInt, check_integer, check_number, checked, naming
 from ..judging import read_rows
 from .schedules import Schedule, schedule_of
 
@@ -221,23 +221,26 @@ def mixed_with_uniform(symbols: torch.Tensor, alpha: torch.Tensor, num_symbols: 
 
 
 def as_time(t: float | torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A time as float64 on the device of `like`, of shape `(n, 1)`, or `(1, 1)` where it is one for all.
-
-    Numbers are checked; tensors are taken at their word.
-    """
+    """A time of 0..1 as float64 on the device of `like`, of shape `(n, 1)`, or `(1, 1)` where it is one for all."""
     if not isinstance(t, torch.Tensor):
         t = check_number("t", t, 0, 1)
+    elif not bool(((t >= 0) & (t <= 1)).all()):
+        bad = t[~((t >= 0) & (t <= 1))].flatten()[0].item()
+        raise ValueError(f"t holds {bad}, out of range: times are 0 (data) to 1 (noise)")
     return torch.as_tensor(t, dtype=torch.float64, device=like.device).reshape(-1, 1)
 
 
 def checked_times(
     s: float | torch.Tensor | None, t: float | torch.Tensor | None, like: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two times with 0 <= s < t <= 1; tensors are taken at their word."""
-    if isinstance(s, int | float) and isinstance(t, int | float) and not 0 <= s < t <= 1:
-        raise ValueError(f"s={s} and t={t} must satisfy 0 <= s < t <= 1: 0 is data, 1 is noise")
+    """Two times with 0 <= s < t <= 1."""
     like = torch.empty(0) if like is None else like
-    return as_time(s, like), as_time(t, like)
+    with naming("t", "s"):
+        start = as_time(s, like)
+    end = as_time(t, like)
+    if not bool((start < end).all()):
+        raise ValueError(f"s={s} and t={t} must satisfy 0 <= s < t <= 1: 0 is data, 1 is noise")
+    return start, end
 
 
 def check_dtype(tokens: torch.Tensor) -> None:

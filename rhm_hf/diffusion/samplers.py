@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import torch
 from tqdm import tqdm
 
-from ..checks import OwnCheck, PositiveInt, check_integer, check_number, checked
+from ..checks import OwnCheck, PositiveInt, check_integer, check_number, checked, naming
 from .denoisers import as_denoiser
 from .processes import DiscreteDiffusion, MaskedDiffusion, categorical, checked_symbols
 
@@ -52,7 +52,7 @@ def sample_ancestral(
     denoiser, steps = as_denoiser(model, process), check_integer("steps", steps, 1)
     prior, parts = process.prior().log().to(denoiser.device), []
     sizes = list(_sizes(num, length, batch_size))
-    with _bar(len(sizes) * steps, progress) as bar:
+    with _bar(len(sizes) * steps, progress) as bar, naming("input_ids", f"length={length}: input_ids"):
         for size in sizes:
             ids = process.ids_of(categorical(prior.expand(size, length, -1), generator))
             parts.append(_back(denoiser, process, ids, 1.0, steps, generator, bar))
@@ -130,7 +130,8 @@ def sample_revealing(
     order = _check_revealing(process, tokens_per_step, order, num, length)
     denoiser, parts = as_denoiser(model, process), []
     sizes = list(_sizes(num, length, batch_size))
-    with _bar(len(sizes) * math.ceil(length / tokens_per_step), progress) as bar:
+    num_calls = len(sizes) * math.ceil(length / tokens_per_step)
+    with _bar(num_calls, progress) as bar, naming("input_ids", f"length={length}: input_ids"):
         for size in sizes:
             ids = torch.full((size, length), process.mask_token_id, device=denoiser.device)
             given = order[sum(map(len, parts)) :][:size] if isinstance(order, torch.Tensor) else order

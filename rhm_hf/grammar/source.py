@@ -23,6 +23,9 @@ from .refusal import NotSupported
 from .sentences import sampling as sampling_module
 
 
+BYTES_PER_POSITION = 512  # of messages and tables along a sentence, from below
+
+
 class Source:
     """A law of sentences. Sources are immutable, compare and hash by content, and pickle.
 
@@ -99,6 +102,8 @@ class Source:
         """The exact laws, a [`~rhm_hf.grammar.laws.base.Laws`] in torch: `laws_class`, imported at the first use."""
         if self.laws_class is None:
             raise NotSupported("an exact law", self, "the family gives none")
+        what = f"laws along sentences of max_length={self.max_length}"
+        check_memory(what, BYTES_PER_POSITION * (self.max_length or 1), "take a smaller grammar")
         module, _, name = self.laws_class.partition(":")
         return getattr(import_module(module), name)(self)
 

@@ -100,7 +100,21 @@ def load(folder: str | Path, **hub_kwargs: Any) -> tuple[dict[str, Any], dict[st
         said = _checked(beside.read_text(encoding="utf-8"), beside)
         if said != description:
             raise ValueError(f"{tensors} does not belong to {JSON_NAME} beside it: save the grammar again")
+    _check_model(places[0], description)
     return description, arrays
+
+
+def _check_model(place: Path, description: dict[str, Any]) -> None:
+    """That a grammar in an oracle's folder `grammar/` is the oracle's law, which its config.json has a checksum of."""
+    config = place.parent / "config.json"
+    if place.name != "grammar" or not config.is_file():
+        return
+    try:
+        said = json.loads(config.read_text(encoding="utf-8"))["source"]["fingerprint"]
+    except (ValueError, KeyError, TypeError):
+        return  # another model's
+    if said != description["fingerprint"]:
+        raise ValueError(f"{place.parent} holds two laws: {config} describes another one than {place}; remove one")
 
 
 def _checked(text: str | None, place: Path) -> dict[str, Any]:

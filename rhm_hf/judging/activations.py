@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from rhm_hf.checks import naming
 from rhm_hf.grammar import Source
 
 from .bare import evaluating
 from .model_ids import ModelIds
 from .models import ModelReader, read_model
+from .sentences import read_rows
 
 
 POSITIONS = ("all", "last", "mean")
@@ -222,13 +224,14 @@ def sentences(grammar: Source, input_ids: Any, num: int, seed: int) -> list[np.n
         if num < 2:
             raise ValueError(f"num_sentences={num} must be at least 2, for a standard error")
         return grammar.derivations(num, seed=seed, split="evaluation", sampling="iid")
-    tokens = np.asarray(input_ids.cpu() if isinstance(input_ids, torch.Tensor) else input_ids)
-    if tokens.ndim != 2 or tokens.shape[1] != grammar.sentence_length or len(tokens) < 2:
+    tokens = read_rows("input_ids", input_ids)
+    if tokens.shape[1] != grammar.sentence_length or len(tokens) < 2:
         raise ValueError(
             f"input_ids has shape {tokens.shape}: give at least two sentences as (n, {grammar.sentence_length}) "
             "symbols, without BOS or padding"
         )
-    return grammar.parse(tokens)
+    with naming("tokens", "input_ids"):
+        return grammar.parse(tokens)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..checks import NonNegativeInt, checked
+
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -82,6 +84,7 @@ def _extracted(model: torch.nn.Module) -> torch.nn.Module:
     return extract_model_from_parallel(model, keep_torch_compile=False)
 
 
+@checked
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
     """The model in evaluation mode; afterwards every part of it, and all random states, are as they were.
@@ -102,7 +105,8 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
         np.random.set_state(states[1])  # noqa: NPY002
 
 
-def share_of_process(num: int, accelerator: "Accelerator | None" = None) -> range:
+@checked
+def share_of_process(num: NonNegativeInt, accelerator: "Accelerator | None" = None) -> range:
     """Which of `num` rows this process of an `accelerate.Accelerator` handles; all of them without one."""
     if accelerator is None:
         return range(num)

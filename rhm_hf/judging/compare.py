@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..checks import NonNegativeInt, PositiveInt, checked
 from ..statistics.accumulator import Accumulator
 from .bare import evaluating, share_of_process
 from .divergence import divergence, entropy
@@ -20,15 +21,16 @@ Sums = tuple[torch.Tensor, torch.Tensor | float, torch.Tensor | float]
 
 
 @torch.no_grad()
+@checked
 def accumulate(
-    num: int,
+    num: NonNegativeInt,
     shapes: dict[str, tuple[int, ...]],
     measure: Callable[[slice], dict[str, Sums]],
     *,
     device: torch.device | str = "cpu",
     model: torch.nn.Module | None = None,
     accelerator: Any = None,
-    batch_size: int | None = None,
+    batch_size: PositiveInt | None = None,
 ) -> dict[str, Accumulator]:
     """Measures rows 0 .. num - 1 in batches, each process of an accelerator its share, and merges what it found.
 
@@ -98,17 +100,19 @@ class Targets:
         return self._kept[rows]
 
 
+@checked
 def judged_columns(names: Sequence[str]) -> tuple[str, ...]:
     """The keys of [`compare`]'s result for laws of these names."""
     return ("kl", "kl_stderr", *ACCURACIES, *names)
 
 
+@checked
 def compare(
     model: torch.nn.Module,
     targets: Targets,
     log_probs: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
     accelerator: Any = None,
-    batch_size: int | None = None,
+    batch_size: PositiveInt | None = None,
 ) -> dict[str, float]:
     """KL, in nats per judged target, from exact laws to a model's.
 

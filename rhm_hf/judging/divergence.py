@@ -2,7 +2,10 @@
 
 import torch
 
+from ..checks import checked
 
+
+@checked
 def divergence(p: torch.Tensor, log_q: torch.Tensor, log_p: torch.Tensor | None = None) -> torch.Tensor:
     """KL = sum p log(p / q) along the last axis, nats; `inf` where q is 0 and p is not.
 
@@ -19,11 +22,13 @@ def divergence(p: torch.Tensor, log_q: torch.Tensor, log_p: torch.Tensor | None 
     return torch.where(p > 0, terms, 0).sum(-1)
 
 
+@checked
 def entropy(p: torch.Tensor) -> torch.Tensor:
     """-sum p log p along the last axis, nats."""
     return -torch.xlogy(p, p).sum(-1)
 
 
+@checked
 def divergence_terms(p: torch.Tensor, log_q: torch.Tensor) -> dict[str, torch.Tensor]:
     """KL and what it consists of, where q also gives probability to ids that are no outcome (BOS, MASK, ..).
 

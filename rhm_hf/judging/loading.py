@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checks import shown
 from .models import read_model
 
 
@@ -40,6 +41,7 @@ class ModelCache:
 
         from .bare import bare_model
 
+        check_model(model)
         path = model if isinstance(model, str | Path) else None
         if path is not None:
             model = self.load(str(path), accelerator)
@@ -69,6 +71,14 @@ class ModelCache:
         return self._model
 
 
+def check_model(model: Any) -> None:
+    """Raises a `ValueError` for what is neither a model nor a place to load one from."""
+    if not (isinstance(model, str | Path) or hasattr(model, "forward")) or (
+        isinstance(model, str) and not model.strip()
+    ):
+        raise ValueError(f"model={shown(model)} has the wrong type: it must be a model, a directory or a Hub id")
+
+
 def _state(path: str) -> list[tuple]:
     """What tells that a file of a directory was written: also times that nobody can set; nothing for a Hub id."""
     files = sorted(file for file in Path(path).rglob("*") if file.is_file())
@@ -87,7 +97,11 @@ def load_model(path: str, device: "torch.device | None" = None) -> "PreTrainedMo
     """
     import torch
 
-    model = _load_adapter(path) if _is_adapter(path) else _load_whole(path)
+    try:
+        model = _load_adapter(path) if _is_adapter(path) else _load_whole(path)
+    except OSError as error:  # of transformers, in several lines
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"model={path!r} cannot be loaded, as a directory or from the Hub: {reason}") from error
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(device).eval()
 

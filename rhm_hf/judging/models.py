@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from ..checks import NonNegativeInt, checked
 from ..grammar import NotSupported
 from .bare import bare_model, evaluating, has_adapters, is_home_made, unwrapping
 from .limits import check_stated_limit, stated_limit
@@ -133,12 +134,13 @@ FAILURES = (
 )
 
 
+@checked
 def read_model(
     model: torch.nn.Module,
     *,
     read_as: str = "auto",
     ids: Sequence[int] | None = None,
-    length: int | None = None,
+    length: NonNegativeInt | None = None,
     **kwargs: Any,
 ) -> ModelReader:
     """Finds out how a model is read, from what it does with two short inputs.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import check_integer, naming
+from ..checks import NonNegativeIndex, NonNegativeInt, Seed, check_integer, checked, naming
 from ..grammar import NotSupported, Source, enumerate_sentences
 from ..grammar.enumeration import can_enumerate
 from ..inference import log_prob, sample_posterior
@@ -50,8 +50,13 @@ def pad_id(source: Source) -> int:
     return source.vocab_size + 1
 
 
+@checked
 def judged_sentences(
-    source: Source, num_sentences: int, seed: int = 0, limit: int = ALL_SENTENCES_LIMIT, length: int | None = None
+    source: Source,
+    num_sentences: NonNegativeInt,
+    seed: Seed = 0,
+    limit: NonNegativeInt = ALL_SENTENCES_LIMIT,
+    length: NonNegativeInt | None = None,
 ) -> Sentences:
     """All sentences of a source, weighted by their probability, where there are at most `limit`; else fresh ones.
 
@@ -70,8 +75,13 @@ def judged_sentences(
     return fresh_sentences(source, num_sentences, seed, length=length)
 
 
+@checked
 def fresh_sentences(
-    source: Source, num_sentences: int, seed: int = 0, start: int = 0, length: int | None = None
+    source: Source,
+    num_sentences: NonNegativeInt,
+    seed: Seed = 0,
+    start: NonNegativeIndex = 0,
+    length: NonNegativeInt | None = None,
 ) -> Sentences:
     """Independent sentences of the split "evaluation"; arguments as in [`judged_sentences`].
 
@@ -82,6 +92,7 @@ def fresh_sentences(
     return _sentences(source, tokens, np.ones(len(tokens)), length=length)
 
 
+@checked
 def given_sentences(source: Source, input_ids: Any, name: str = "input_ids") -> Sentences:
     """Sentences that someone holds, checked: each is one of the source.
 
@@ -132,7 +143,8 @@ def derivations_of(source: Source, sentences: Sentences, seed: int = 0) -> list[
     return [*levels, *(level.numpy() for level in drawn[len(levels) :])]
 
 
-def read_rows(name: str, rows: Any, source: Source | None = None, length: int | None = None) -> np.ndarray:
+@checked
+def read_rows(name: str, rows: Any, source: Source | None = None, length: NonNegativeInt | None = None) -> np.ndarray:
     """Rows of symbols in any form people hold them in, as int64.
 
     Args:

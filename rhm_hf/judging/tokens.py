@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..checks import PositiveInt, checked
 from ..grammar import Source
 from ..inference import next_token_probs, posteriors, prefix_probs
 from ..statistics.accumulator import Accumulator
@@ -21,13 +22,14 @@ LOGITS_LIMIT = 2**25  # entries of one batch's logits, 128 MB in float32
 TERMS = ("kl", "kl_within", "leak_cost", "leaked_mass", "entropy")
 
 
+@checked
 def compare_tokens(
     model: torch.nn.Module | ModelReader,
     source: Source,
     sentences: Sentences,
     ids: ModelIds,
     hidden: torch.Tensor | None = None,
-    batch_size: int | None = None,
+    batch_size: PositiveInt | None = None,
     accelerator: Any = None,
     split: Split | None = None,
 ) -> dict[str, Any]:

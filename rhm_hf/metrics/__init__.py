@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evaluate import EvaluationModule
 
+from ..checks import checked
+
 
 def metric_folders() -> dict[str, Path]:
     """The folder of every metric of this package, by name."""
@@ -17,6 +19,7 @@ def metric_folders() -> dict[str, Path]:
     }
 
 
+@checked
 def load_metric(name: str, **kwargs: Any) -> "EvaluationModule":
     """Loads a metric of this package, without a network: `rhm_hf.load_metric("rhm_kl")`.
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from .configuration_symbols import SymbolsConfig
+from .sizes import check_weights
 
 
 class FeedForwardConfig(SymbolsConfig):
@@ -19,7 +20,12 @@ class FeedForwardConfig(SymbolsConfig):
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
-        self.num_positions  # noqa: B018  raises where the layers do not fit
+        positions, width, channels = self.num_positions[1:], self.hidden_size, self.num_symbols
+        num_weights = width * self.num_labels
+        for patch, filters in zip(self.patch_sizes, positions, strict=True):
+            num_weights += (1 if self.shared_filters else filters) * width * patch * channels
+            channels = width
+        check_weights(self, num_weights, "num_symbols", "max_position_embeddings", "hidden_size", "num_hidden_layers")
 
     @property
     def patch_sizes(self) -> list[int]:

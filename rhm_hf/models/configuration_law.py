@@ -4,6 +4,9 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+from ..checks import checked
+from .sizes import NumSymbols, check_labels
+
 
 class LawConfig(PretrainedConfig):
     """Configuration of a law over sequences of v symbols; symbol k has token id k.
@@ -14,7 +17,9 @@ class LawConfig(PretrainedConfig):
     Special ids follow the symbols: BOS = EOS = v, PAD = v + 1, MASK = v + 2, and `vocab_size` = v + 3 counts all ids.
     """
 
-    def __init__(self, num_symbols: int = 2, **kwargs: Any):
+    @checked
+    def __init__(self, num_symbols: NumSymbols = 2, **kwargs: Any):
+        check_labels(kwargs)
         self.num_symbols = num_symbols
         self.vocab_size: int = num_symbols + 3
         self.mask_token_id: int = num_symbols + 2

@@ -4,7 +4,8 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from ..checks import check_integer
+from ..checks import check_integer, checked
+from .sizes import NumIds, NumParts, NumSymbols, Width, check_labels
 
 
 class SymbolsConfig(PretrainedConfig):
@@ -23,27 +24,29 @@ class SymbolsConfig(PretrainedConfig):
         `ValueError`: for a size that is no positive integer, or more symbols than ids.
     """
 
+    @checked
     def __init__(
         self,
-        vocab_size: int = 19,
-        num_symbols: int | None = None,
-        max_position_embeddings: int = 8,
-        hidden_size: int = 256,
-        num_hidden_layers: int = 3,
+        vocab_size: NumIds = 19,
+        num_symbols: NumSymbols | None = None,
+        max_position_embeddings: Width = 8,
+        hidden_size: Width = 256,
+        num_hidden_layers: NumParts = 3,
         bos_token_id: Any = None,
         eos_token_id: Any = None,
         pad_token_id: Any = None,
         mask_token_id: Any = None,
         **kwargs: Any,
     ):
-        self.vocab_size: int = check_integer("vocab_size", vocab_size, 4)  # a symbol and three special ids
+        check_labels(kwargs)
+        self.vocab_size: int = vocab_size
         v = self.vocab_size - 3
         if num_symbols is not None:
             v = check_integer("num_symbols", num_symbols, 1, self.vocab_size - 2)
         self.num_symbols = v
-        self.max_position_embeddings: int = check_integer("max_position_embeddings", max_position_embeddings, 1)
-        self.hidden_size: int = check_integer("hidden_size", hidden_size, 1)
-        self.num_hidden_layers: int = check_integer("num_hidden_layers", num_hidden_layers, 1)
+        self.max_position_embeddings: int = max_position_embeddings
+        self.hidden_size: int = hidden_size
+        self.num_hidden_layers: int = num_hidden_layers
         self.mask_token_id: int = v + 2 if mask_token_id is None else mask_token_id
         super().__init__(
             bos_token_id=v if bos_token_id is None else bos_token_id,

@@ -20,7 +20,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .configuration_feedforward import FeedForwardConfig
-from .modeling_symbols import as_output, checked_ids, cross_entropy
+from .modeling_symbols import as_output, check_tensors, checked_ids, cross_entropy
 from .readable import ReadableWeights
 
 
@@ -140,6 +140,7 @@ class FeedForwardForSequenceClassification(ReadableWeights, PreTrainedModel):
 
     def _one_hot(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         config = self.config
+        check_tensors(attention_mask=attention_mask)
         ids = checked_ids(input_ids, config, shortest=config.max_position_embeddings)
         # Of mean square 1 over the channels of a symbol. Special ids have channels of their own, which are cut off.
         x = F.one_hot(ids, config.vocab_size)[..., : config.num_symbols].to(self.classifier.weight.dtype)

@@ -13,6 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from .configuration_law import LawConfig
+from .modeling_symbols import check_tensor, check_tensors
 from .readable import ReadableWeights
 from .whole_prefix import WholePrefixGenerationMixin
 
@@ -55,8 +56,7 @@ class LawPreTrainedModel(ReadableWeights, PreTrainedModel):
 
     def _checked(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Ids `(batch, length)` of the vocabulary as int64, from any integers (rows of `datasets` may be uint16)."""
-        if input_ids.dtype == torch.bool or input_ids.is_floating_point() or input_ids.is_complex():
-            raise ValueError(f"input_ids has dtype {input_ids.dtype}: ids are integers")
+        check_tensor("input_ids", input_ids)
         input_ids = input_ids.long()
         if input_ids.ndim != 2 or input_ids.shape[1] == 0:
             raise ValueError(
@@ -163,6 +163,7 @@ class LawForCausalLM(LawPreTrainedModel, WholePrefixGenerationMixin):
             `CausalLMOutput` with `logits` `(batch, length, vocab_size)`; `loss` in nats per label.
         """
         config, length = self.config, self.config.sentence_length
+        check_tensors(attention_mask=attention_mask, labels=labels)
         input_ids = self._checked(input_ids)
         skipped = self._skipped(input_ids, attention_mask)
         visible = self._align(self._visible(input_ids, attention_mask), skipped, beyond=0).bool()

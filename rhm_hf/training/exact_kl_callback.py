@@ -4,6 +4,7 @@ from typing import Any
 
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..checks import PositiveInt, Seed, checked
 from ..data import resolve_grammar
 from ..grammar import Source
 from ..metrics.rhm_kl import kl_divergence
@@ -12,6 +13,7 @@ from ..metrics.rhm_kl import kl_divergence
 FIGURES = ("kl", "kl_stderr", "kl_within", "leaked_mass", "entropy")
 
 
+@checked
 class ExactKLCallback(TrainerCallback):
     """Adds `eval_kl` (nats per token) and what belongs to it to every evaluation of transformers' `Trainer`.
 
@@ -39,7 +41,12 @@ class ExactKLCallback(TrainerCallback):
     """
 
     def __init__(
-        self, grammar: Any, trainer: Trainer | None = None, num_sentences: int = 4096, seed: int = 0, **kl_kwargs: Any
+        self,
+        grammar: Any,
+        trainer: Trainer | None = None,
+        num_sentences: PositiveInt = 4096,
+        seed: Seed = 0,
+        **kl_kwargs: Any,
     ):
         self.grammar: Source = resolve_grammar(grammar)
         self.trainer: Trainer | None = trainer

@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from transformers import get_scheduler
 
+from ..checks import checked
 from ..files import remove_partial
 from ..tasks.task import Task
 from . import checkpoint, estimates, folder, plugins, results, saving, trackers, trial
@@ -30,6 +31,7 @@ from .model_building import ModelKind, make_optimizer, num_parameters_of, scratc
 DEPTH = 4  # of what has no levels, for the size of a model that nobody gave
 
 
+@checked
 def train(arguments: Arguments, announce: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Trains, or resumes, or only reads, the run in `arguments.training.output_dir`.
 

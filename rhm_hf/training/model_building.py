@@ -4,19 +4,19 @@ import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import transformers
 from transformers import AutoConfig, GenerationConfig
 
+from ..checks import Name, Range, check, did_you_mean
 from . import plugins
 from .arguments import TrainingArguments
-from .arguments.values import did_you_mean
 
 
 COUNT_LIMIT = 2**16  # of layers, heads, experts: more are a mistake, and would be built one by one
-SIZE_LIMIT = 2**31
+WIDTH_LIMIT = 2**31
 SMALL = 512  # of width, layers and vocabulary: .2 GB and less
 
 
@@ -189,31 +189,26 @@ def _check_overrides(plain: Any, overrides: dict[str, Any]) -> None:
         _check_value(key, value, values.get(plain.attribute_map.get(key, key)))
 
 
-def _check_value(key: str, value: Any, default: Any) -> None:
-    def refuse(allowed: str) -> None:
-        raise ValueError(f"config_overrides: {key}={value!r} must be {allowed}")
+def _hint(key: str, default: Any) -> Any:
+    """What a field of a config may be, by its default: a type hint, as parameters of functions have."""
+    if isinstance(default, bool):
+        return bool
+    if isinstance(default, int):
+        is_count = (key.startswith("num_") and key != "num_symbols") or key in COUNTS
+        limit = COUNT_LIMIT if is_count else WIDTH_LIMIT
+        low = 1 if key in COUNTS or key in SIZES else 0 if default >= 0 else -limit
+        return Annotated[int, Range(low, limit - 1)] | None
+    if isinstance(default, float):
+        bounds = Range(0, below=1) if "drop" in key else Range(0) if "eps" in key else Range()
+        return Annotated[float, bounds] | None
+    return Name | None if isinstance(default, str) else Any
 
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(default, bool) and not isinstance(value, bool):
-        refuse("true or false")
-    if isinstance(default, int) and not isinstance(default, bool):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            refuse("an integer")
-        limit = COUNT_LIMIT if (key.startswith("num_") and key != "num_symbols") or key in COUNTS else SIZE_LIMIT
-        if value is not None and not -limit < value < limit:
-            refuse(f"below {limit}")
-        if value is not None and value < 0 <= default:
-            refuse("at least 0")
-        if value == 0 and (key in COUNTS or key in SIZES):
-            refuse("at least 1")
-    if isinstance(default, float) and value is not None and not (number and math.isfinite(value)):
-        refuse("a finite number")
-    if isinstance(default, str) and value is not None and not isinstance(value, str):
-        refuse("a string")
-    if number and not math.isfinite(value):
-        refuse("a finite number")
-    if number and not isinstance(value, int) and "drop" in key and not 0 <= value < 1:
-        refuse("at least 0 and below 1")
+
+def _check_value(key: str, value: Any, default: Any) -> None:
+    hint = _hint(key, default)
+    if hint is Any and isinstance(value, float):  # of a field that has no default to go by
+        hint = float
+    check(f"config_overrides: {key}", value, hint)
 
 
 COUNTS = ("n_layer", "n_head", "n_layers", "n_heads", "num_hidden_layers", "num_attention_heads", "num_layers")

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..checks import checked
 from ..files import open_plain, write_atomically
 
 
@@ -48,9 +49,13 @@ def mark_best(rows: list[dict[str, Any]], keep: str = "best") -> list[dict[str, 
     return [row | {"best": int(i == best)} for i, row in enumerate(rows)]
 
 
+@checked
 def best_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The row that the run keeps: that of the lowest validation loss, or with `keep="last"` the last."""
-    return next(row for row in rows if int(row["best"]))
+    found = next((row for row in rows if int(row["best"])), None)
+    if found is None:
+        raise ValueError(f"rows: none of {len(rows)} rows has best=1")
+    return found
 
 
 def best_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

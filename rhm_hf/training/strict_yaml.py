@@ -12,12 +12,15 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from ..checks import checked
+
 
 MAX_CHARACTERS = 2**20
 MAX_VALUES = 100_000  # with every alias written out
 MAX_DEPTH = 50
 
 
+@checked
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -37,6 +40,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return values
 
 
+@checked
 def parse_yaml(text: str, source: str) -> Any:
     """The value that a YAML text stands for: mappings with string keys, lists, strings, numbers, booleans and None.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from .arguments.values import did_you_mean
+from ..checks import did_you_mean
 
 
 NAMED = {"wandb": "name", "trackio": "name", "comet_ml": "experiment_name"}  # the keyword of a run's name

@@ -99,3 +99,14 @@ def test_ten_rules_get_all_that_the_rhm_has(rules, rhm, tmp_path):
     again = rhm(*words)
     assert again.exit_code != 0
     assert "grammar had another content" in again.output
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("num_sentences=010", 10), ("mask_probability=1e-3", 0.001), ("num_sentences=1:30", "1:30"), ("seed=no", "no")],
+)
+def test_values_of_set_are_yaml_1_2(word, value):
+    from rhm_hf.cli.options import settings
+    from rhm_hf.metrics.rhm_kl.kl import kl_divergence
+
+    assert settings([word], kl_divergence) == {word.partition("=")[0]: value}

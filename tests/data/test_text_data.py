@@ -161,6 +161,12 @@ def test_wikitext_comes_from_the_hub_as_articles(monkeypatch):
         " Dogs bark . \n",
         " = = Legs = = \n",
         " x = 4 \n",
+        " = y = \n",
+        " in a text is no title , nor is \n",
+        "",
+        " = z = \n",
+        " before one . \n",
+        " = w = \n",
         "",
         " = Cats = \n",
         "",
@@ -179,7 +185,8 @@ def test_wikitext_comes_from_the_hub_as_articles(monkeypatch):
     assert list(corpus.splits) == ["test", "train", "validation"]
     documents = [corpus.tokenizer.decode(d) for d in corpus.splits["train"].documents]
     assert documents == [
-        " \n = Dogs = \n \n Dogs bark . \n = = Legs = = \n x = 4 \n \n",
+        " \n = Dogs = \n \n Dogs bark . \n = = Legs = = \n x = 4 \n = y = \n in a text is no title , nor is \n \n"
+        " = z = \n before one . \n = w = \n \n",
         " = Cats = \n \n Mew \n",
     ]
     char_corpus("wikitext-2")

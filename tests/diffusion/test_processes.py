@@ -217,3 +217,20 @@ def test_times_lie_between_data_and_noise(process, t):
 def test_a_process_prints_what_it_is():
     assert repr(UniformDiffusion(3)) == "UniformDiffusion(3, LinearSchedule())"
     assert Grammar.from_name("v4-m2-s2-L2").vocab_size == V
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.1, 1.5])
+def test_times_are_looked_at_in_tensors_too(bad):
+    tokens = torch.tensor([[0, 1, 2, 3]] * 2)
+    for process in (MaskedDiffusion(4), UniformDiffusion(4)):
+        uniforms = process.uniforms(tokens, torch.Generator().manual_seed(0))
+        for t in (bad, torch.tensor(bad), torch.tensor([0.5, bad])):
+            with pytest.raises(ValueError, match=r"^t(=| holds )"):
+                process.noise(tokens, t, uniforms)
+            with pytest.raises(ValueError, match=r"^s(=| holds )"):
+                process.log_reverse(tokens, torch.zeros(2, 4, 4), t, 0.5)
+        process.noise(tokens, torch.tensor([0.0, 1.0]), uniforms)
+    with pytest.raises(ValueError, match="0 <= s < t <= 1"):
+        MaskedDiffusion(4).log_reverse(
+            tokens, torch.zeros(2, 4, 4), torch.tensor([0.1, 0.6]), torch.tensor([0.5, 0.5])
+        )

@@ -64,7 +64,7 @@ def test_variants_vary_together_and_may_list_values_themselves(values, tmp_path)
         ({"output_dir": ["a", "b"]}, "output_dir cannot be listed"),
         ({"config_overrides": [{}, {"n_embd": 8}]}, "config_overrides cannot be listed: .* under variants"),
         ({"nonsense": [1]}, "unknown argument nonsense"),
-        ({"num_train": [8, "x"]}, "num_train='x' has the wrong type"),
+        ({"num_train": [8, "x"]}, "num_train='x' is not an integer"),
         ({"variants": ["a"]}, r"variants=\['a'\] must map names to mappings"),
         ({"variants": {}}, "must map names to mappings"),
         ({"variants": {"a/b": {}}}, "'a/b' names folders"),

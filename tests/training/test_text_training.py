@@ -81,7 +81,7 @@ def test_own_validation_split_of_a_corpus_is_used(text_file, monkeypatch):
         ({"num_test": 5000}, r"num_test=5000: .* has 1500 windows of 10 characters"),
         ({"num_train": 9}, r"context_length=9: no document of the first num_train=9 characters has 10"),
         ({"text": "missing.txt"}, r"missing.txt"),
-        ({"context_length": 0}, r"context_length=0 .* at least 1"),
+        ({"context_length": 0}, r"context_length=0 is out of range: it must be an integer >= 1"),
     ],
 )
 def test_impossible_texts_are_refused(text_file, overrides, match):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from ...checks import NonNegativeIndex, NonNegativeInt, Seed
+from ...checks import NonNegativeIndex, NonNegativeInt, Seed, check_memory
 from .. import registry
 from ..fixed_tree import FixedTree
 from ..layered.parsing import checked_tokens
@@ -14,6 +14,7 @@ from ..names import Ensemble
 from ..refusal import NotSupported
 from ..sentences.keys import philox_key
 from ..sentences.sampling import MAX_ATTEMPTS, numbers_of
+from ..source import BYTES_PER_POSITION
 from . import ambiguous_counts
 from .broadcast_parameters import AmbiguousParameters, ColouringParameters, IsingParameters
 from .expansions import Expansion, Factors, RuleList, checked_expansions
@@ -52,6 +53,8 @@ class AmbiguousGrammar(FixedTree):
         self.parameters: Ensemble | None = parameters
         self.depth = len(self.levels)
         self.sentence_length = math.prod(level.tuple_size for level in self.levels)
+        what = f"sentences of {self.sentence_length} tokens"
+        check_memory(what, BYTES_PER_POSITION * self.sentence_length, "take fewer levels")
 
     @classmethod
     def drawn_from(cls, parameters: Ensemble) -> "AmbiguousGrammar":

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_number, checked
+from ...checks import INTEGER_LIMIT, MAX_VOCAB_SIZE, SEED_LIMIT, check_number, checked
 from ..layered.random_rules import distinct_tuples, raw_stream
-from ..names import FLOAT, set_integer
+from ..names import FLOAT, check_rules, set_integer
 from .expansions import Expansion, Factors, RuleList
 
 
@@ -18,7 +18,7 @@ class _Named:
     wraps: ClassVar[bool] = False
 
     def _check_tree(self) -> None:
-        set_integer(self, "tuple_size", 1)
+        set_integer(self, "tuple_size", 1, 2**31)
         set_integer(self, "depth", 1, 64)
         set_integer(self, "rules_seed", 0, SEED_LIMIT)
         if self.sentence_length >= 2**31:
@@ -46,6 +46,9 @@ class _Named:
         if match is None:
             raise ValueError(f"name={name!r} is not understood: write {cls.form}")
         return match
+
+
+STREAM_BYTES = 4096  # of a symbol's generator
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class IsingParameters(_Named):
 
     def draw_levels(self) -> list[Expansion]:
         """One matrix for all children of all levels."""
+        check_rules(self.name, [(2, 4, self.tuple_size)] * self.depth)  # 2 x 2 float64 for every child
         same, other = (1 + self.correlation) / 2, (1 - self.correlation) / 2
         matrix = np.array([[same, other], [other, same]])
         return [Factors(np.tile(matrix, (self.tuple_size, 1, 1))) for _ in range(self.depth)]
@@ -141,6 +145,7 @@ class ColouringParameters(_Named):
 
     def draw_levels(self) -> list[Expansion]:
         """One matrix for all children of all levels."""
+        check_rules(self.name, [(self.vocab_size, 2 * self.vocab_size, self.tuple_size)] * self.depth)
         matrix = (1 - np.eye(self.vocab_size)) / (self.vocab_size - 1)
         return [Factors(np.tile(matrix, (self.tuple_size, 1, 1))) for _ in range(self.depth)]
 
@@ -173,8 +178,8 @@ class AmbiguousParameters(_Named):
     def __post_init__(self) -> None:
         set_integer(self, "vocab_size", 1, MAX_VOCAB_SIZE)
         self._check_tree()
-        set_integer(self, "num_synonyms", 1)
-        if self.num_synonyms > self.vocab_size**self.tuple_size:
+        set_integer(self, "num_synonyms", 1, INTEGER_LIMIT)
+        if self.num_synonyms > self.vocab_size ** min(self.tuple_size, 64):  # of longer tuples there are enough
             raise ValueError(
                 f"num_synonyms={self.num_synonyms} is too many: there are {self.vocab_size}^{self.tuple_size} tuples"
             )
@@ -192,6 +197,8 @@ class AmbiguousParameters(_Named):
 
     def draw_levels(self) -> list[Expansion]:
         """For every level and symbol a sample of tuples without replacement, from a stream of its own."""
+        stream = (self.vocab_size, 1, STREAM_BYTES // 4)
+        check_rules(self.name, [(self.vocab_size, self.num_synonyms, self.tuple_size)] * self.depth + [stream])
         levels: list[Expansion] = []
         for generation in range(self.depth):
             streams = [raw_stream(self.rules_seed, generation + (a << 32)) for a in range(self.vocab_size)]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..layered.validation import law
+from ..names import checked_vocabulary
 
 
 @dataclass(frozen=True)
@@ -118,16 +119,22 @@ class Factors:
 
 
 Expansion = RuleList | Factors
+BYTES_PER_TOKEN = 2**11  # of counts and laws by token, some of them Python numbers
 
 
 def checked_expansions(levels: Any, root_probs: Any, vocab_size: int) -> tuple[list[Expansion], np.ndarray]:
     """Expansions, root first, with arrays of the right types that cannot be written to, and the root's law."""
     if not levels:
         raise ValueError("levels=[] is empty: give at least one level of rules")
+    vocab_size = checked_vocabulary(vocab_size, 0, BYTES_PER_TOKEN)
     checked: list[Expansion] = []
     for g, level in enumerate(levels):
         below = vocab_size if g + 1 == len(levels) else levels[g + 1].num_symbols
-        checked.append(_checked_list(g, level, below) if isinstance(level, RuleList) else _factors(g, level, below))
+        said = "the level below has" if g + 1 < len(levels) else f"vocab_size={vocab_size}, so there are"
+        if isinstance(level, RuleList):
+            checked.append(_checked_list(g, level, below, said))
+        else:
+            checked.append(_factors(g, level, below))
     classes = checked[0].num_symbols
     root = np.full(classes, 1 / classes) if root_probs is None else law("root_probs", root_probs, (classes,))
     for array in (root, *(array for level in checked for array in level.arrays().values())):
@@ -135,7 +142,7 @@ def checked_expansions(levels: Any, root_probs: Any, vocab_size: int) -> tuple[l
     return checked, root
 
 
-def _checked_list(g: int, level: RuleList, below: int) -> RuleList:
+def _checked_list(g: int, level: RuleList, below: int, said: str) -> RuleList:
     rules = level.rules
     if rules.ndim != 3 or 0 in rules.shape or rules.dtype.kind not in "iu":
         raise ValueError(
@@ -144,7 +151,7 @@ def _checked_list(g: int, level: RuleList, below: int) -> RuleList:
         )
     if rules.min() < 0 or rules.max() >= below:
         bad = rules[(rules < 0) | (rules >= below)][0]
-        raise ValueError(f"rules[{g}] holds the symbol {bad}, out of range: the level below has 0 to {below - 1}")
+        raise ValueError(f"rules[{g}] holds the symbol {bad}, out of range: {said} 0 to {below - 1}")
     probs = np.full(rules.shape[:2], 1 / rules.shape[1]) if level.probs is None else level.probs
     probs = law(f"rule_probs[{g}]", probs, rules.shape[:2])
     symbol, rule = np.nonzero(probs > 0)

@@ -16,6 +16,7 @@ from .chain_grammar import ChainGrammar
 
 
 TABLE_LIMIT = 2**24  # entries of the transitions, and of the emissions, of a hidden Markov source
+LENGTH_LIMIT = 2**20  # tokens: laws are computed token by token
 _HMM = re.compile(rf"hmm-v(\d+)-h(\d+)-m(\d+)-d(\d+)-p({FLOAT})")
 
 
@@ -58,7 +59,7 @@ class HiddenMarkovParameters:
         set_integer(self, "vocab_size", 1, MAX_VOCAB_SIZE)
         set_integer(self, "num_states", 1, MAX_VOCAB_SIZE)
         set_integer(self, "num_synonyms", 1, self.vocab_size + 1)
-        set_integer(self, "sentence_length", 1, 2**31)
+        set_integer(self, "sentence_length", 1, LENGTH_LIMIT + 1)
         set_integer(self, "rules_seed", 0, SEED_LIMIT)
         object.__setattr__(self, "persistence", check_number("persistence", self.persistence, 0, 1))
         if self.num_states * max(self.num_states, self.vocab_size) > TABLE_LIMIT:
@@ -120,7 +121,7 @@ class HiddenMarkovSource(ChainGrammar):
         v = np.shape(emissions)[-1] if np.ndim(emissions) == 2 else 0
         emissions = law("emissions", emissions, (len(initial), v))
         check_integer("vocab_size", v, 1, MAX_VOCAB_SIZE)
-        length = check_integer("sentence_length", sentence_length, 1, 2**31)
+        length = check_integer("sentence_length", sentence_length, 1, LENGTH_LIMIT + 1)
         self.parameters = parameters
         tokens = Grammar([], [], np.full(v, 1 / v), v)
         self._set_chain(tokens, initial, transitions, emissions[None].copy(), length)

@@ -135,6 +135,18 @@ def checked_evidence(grammar: Source, evidence: Any) -> torch.Tensor:
     return checked_likelihoods(evidence)
 
 
+def check_given(tokens: Any, mask: Any, evidence: Any, lengths: Any = None) -> None:
+    """Raises a `ValueError` unless tokens are given, or evidence: a mask goes with the one, lengths with the other."""
+    if (tokens is None) == (evidence is None):
+        raise ValueError(
+            "give either tokens (with or without a mask) or evidence, of shape (sentences, d, vocab_size)"
+        )
+    if evidence is not None and mask is not None:
+        raise ValueError("mask goes with tokens; in evidence a hidden token is a row of ones")
+    if evidence is None and lengths is not None:
+        raise ValueError("lengths goes with evidence; the length of a row of tokens is where PAD begins")
+
+
 def checked_likelihoods(evidence: torch.Tensor) -> torch.Tensor:
     """Soft evidence of any shape in float64: finite and nowhere negative."""
     evidence = evidence.to(torch.float64)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from .inputs import checked_dtype, checked_evidence, checked_mask, checked_tokens
+from .inputs import check_given, checked_dtype, checked_evidence, checked_mask, checked_tokens
 
 
 def posteriors_by_chunks(
@@ -55,13 +55,8 @@ def slices(n: int, size: int) -> list[slice]:
 
 def given_evidence(grammar: Any, tokens: Any, mask: Any, evidence: Any) -> list[torch.Tensor]:
     """`[evidence]`, or `[tokens, hidden]` with symbol 0 where a token is hidden."""
-    if (tokens is None) == (evidence is None):
-        raise ValueError(
-            "give either tokens (with or without a mask) or evidence, of shape (sentences, d, vocab_size)"
-        )
+    check_given(tokens, mask, evidence)
     if evidence is not None:
-        if mask is not None:
-            raise ValueError("mask goes with tokens; in evidence a hidden token is a row of ones")
         return [checked_evidence(grammar, evidence)]
     hidden = None if mask is None else checked_mask(mask, tokens)
     tokens = checked_tokens(grammar, tokens, hidden=hidden).contiguous()  # rows may be one row, expanded

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import AnyIndex
+from ...checks import AnyIndex, PositiveInt
 from .. import registry
 from ..fixed_tree import FixedTree
-from ..names import Ensemble
+from ..names import Ensemble, checked_vocabulary
 from ..source import Source
 from . import indexing, parsing, subtrees, validation
 from .parameters import GrammarParameters
@@ -37,13 +37,13 @@ class Grammar(FixedTree):
     laws_class: ClassVar[str] = "rhm_hf.grammar.layered.laws.layered_laws:LayeredLaws"
 
     def __init__(
-        self, rules: Any, rule_probs: Any, root_probs: Any, vocab_size: int, parameters: Ensemble | None = None
+        self, rules: Any, rule_probs: Any, root_probs: Any, vocab_size: PositiveInt, parameters: Ensemble | None = None
     ):
         # Checked input only; the class methods check. Arrays are frozen: laws are cached per grammar.
         self.rules: tuple[np.ndarray, ...] = tuple(_frozen(r, np.int32) for r in rules)
         self.rule_probs: tuple[np.ndarray, ...] = tuple(_frozen(p, np.float64) for p in rule_probs)
         self.root_probs: np.ndarray = _frozen(root_probs, np.float64)
-        self.vocab_size: int = int(vocab_size)
+        self.vocab_size: int = checked_vocabulary(vocab_size, 0)
         self.parameters = parameters
 
     @staticmethod

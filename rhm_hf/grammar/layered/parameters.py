@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, check_memory, check_number, checked
-from ..names import FLOAT, set_integer
+from ..names import FLOAT, check_rules, set_integer
 from .random_rules import random_rules
 
 
@@ -190,6 +190,7 @@ class GrammarParameters:
         """
         symbols = [self.num_classes, *[self.vocab_size] * (self.depth - 1)]
         shapes = [(n, self.num_synonyms, self.tuple_size) for n in symbols]
+        check_rules(self.name, shapes)
         balanced = [self.uncorrelated and generation + 1 < self.depth for generation in range(self.depth)]
         rules = random_rules(shapes, [self.vocab_size] * self.depth, self.rules_seed, balanced)
         laws = [self.rule_law(level) for level in range(self.depth, 0, -1)]

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, checked
-from ..names import set_integer
+from ...checks import INTEGER_LIMIT, MAX_VOCAB_SIZE, SEED_LIMIT, check_integer, checked
+from ..names import check_rules, set_integer
 from .random_rules import random_rules
 
 
@@ -57,7 +57,7 @@ class LayeredParameters:
             values = getattr(self, name)
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:
                 raise ValueError(f"{name}={values!r} must be a list of integers, one for each level, root first")
-            limit = MAX_VOCAB_SIZE if name == "vocab_sizes" else None
+            limit = MAX_VOCAB_SIZE if name == "vocab_sizes" else INTEGER_LIMIT
             set_value(name, tuple(check_integer(f"{name}[{g}]", n, 1, limit) for g, n in enumerate(values)))
         if not len(self.vocab_sizes) == len(self.num_synonyms) == len(self.tuple_sizes):
             raise ValueError(
@@ -68,10 +68,11 @@ class LayeredParameters:
             raise ValueError(f"tuple_sizes={list(self.tuple_sizes)} make sentences of 2^31 tokens or more")
         symbols = [self.num_classes, *self.vocab_sizes]
         for g, (v, m, s) in enumerate(zip(self.vocab_sizes, self.num_synonyms, self.tuple_sizes, strict=True)):
-            if symbols[g] * m > v**s:
+            room = v ** min(s, 128)  # of longer tuples there are enough, unless v = 1
+            if symbols[g] * m > room:
                 raise ValueError(
                     f"num_synonyms[{g}]={m} is too many: {symbols[g]} symbols with tuples of {s} out of {v} symbols "
-                    f"have room for {v**s // symbols[g]} unambiguous rules each"
+                    f"have room for {room // symbols[g]} unambiguous rules each"
                 )
 
     @property
@@ -109,6 +110,7 @@ class LayeredParameters:
         """The rules that `rules_seed` picks and their probabilities, root first, and the number of tokens."""
         symbols = [self.num_classes, *self.vocab_sizes[:-1]]
         shapes = list(zip(symbols, self.num_synonyms, self.tuple_sizes, strict=True))
+        check_rules(self.name, shapes)
         rules = random_rules(shapes, self.vocab_sizes, self.rules_seed)
         return rules, [np.full(r.shape[:2], 1 / r.shape[1]) for r in rules], self.vocab_sizes[-1]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import MAX_VOCAB_SIZE, check_integer
 from ..fixed_tree import FixedTree
+from ..names import checked_vocabulary
 
 
 SUM_TOLERANCE = 1e-6
@@ -22,7 +22,7 @@ def checked(
     if not rules:
         raise ValueError("rules=[] is empty: give at least one level of rules")
     largest = int(rules[-1].max())
-    vocab_size = largest + 1 if vocab_size is None else check_integer("vocab_size", vocab_size, 1, MAX_VOCAB_SIZE)
+    vocab_size = checked_vocabulary(vocab_size, largest)
     for g, r in enumerate(rules):
         last = g + 1 == len(rules)
         allowed = vocab_size if last else rules[g + 1].shape[0]

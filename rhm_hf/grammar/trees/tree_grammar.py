@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...checks import NonNegativeIndex, NonNegativeInt, Seed
+from ...checks import NonNegativeIndex, NonNegativeInt, Seed, check_memory
 from .. import registry
 from ..names import Ensemble
 from ..refusal import NotSupported
@@ -18,6 +18,7 @@ from .tree_sampling import Tree, TreePlan, drawn_derivations
 
 
 ENUMERATION_LIMIT = 2**14  # derivations, up to which the number and the entropy of sentences are counted exactly
+BYTES_PER_LENGTH = 2**12  # of laws of lengths, numbers of derivations and spans
 
 
 class TreeGrammar(Source):
@@ -71,6 +72,7 @@ class TreeGrammar(Source):
         self.min_length: int
         self.max_length: int
         self.min_length, self.max_length = length_bounds(self._levels, self.root_probs, self.vocab_size)
+        check_memory(f"sentences of {self.max_length} tokens", BYTES_PER_LENGTH * self.max_length, "take fewer levels")
         self.mean_length = float(expected_symbols(self._levels, self.root_probs, self.vocab_size)[-1].sum())
 
     @classmethod

@@ -79,11 +79,12 @@ class TreeParameters:
         for g, choices in enumerate(self.num_rules):
             symbols = self.num_classes if g == 0 else self.vocab_size
             for arity, count in choices:
-                if symbols * count > self.vocab_size**arity:
+                room = self.vocab_size ** min(arity, 64)  # of longer tuples there are enough, unless v = 1
+                if symbols * count > room:
                     raise ValueError(
                         f"num_rules={count} of arity {arity} are too many on level {self.depth - g}: {symbols} "
                         f"symbols with tuples of {arity} out of {self.vocab_size} symbols have room for "
-                        f"{self.vocab_size**arity // symbols} unambiguous rules each"
+                        f"{room // symbols} unambiguous rules each"
                     )
         if self.max_length >= 2**31:
             raise ValueError(f"num_rules and depth={self.depth} make sentences of 2^31 tokens or more")

@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import MAX_VOCAB_SIZE, check_integer
 from ..layered.random_rules import distinct_tuples, raw_stream
 from ..layered.validation import law
+from ..names import check_rules, checked_vocabulary
 from .tree_parameters import TreeParameters
+
+
+BYTES_PER_TOKEN = 2**11  # of lengths, counts and laws by token, some of them Python numbers
 
 
 def random_tree_rules(parameters: TreeParameters) -> list[list[np.ndarray]]:
@@ -21,6 +24,14 @@ def random_tree_rules(parameters: TreeParameters) -> list[list[np.ndarray]]:
         `list[list[np.ndarray]]`: per level and arity int32 `(symbols, rules per symbol, arity)`.
     """
     p, levels = parameters, []
+    check_rules(
+        p.name,
+        (
+            (p.num_classes if generation == 0 else p.vocab_size, count, arity)
+            for generation, choices in enumerate(p.num_rules)
+            for arity, count in choices
+        ),
+    )
     for generation, choices in enumerate(p.num_rules):
         symbols, groups = p.num_classes if generation == 0 else p.vocab_size, []
         for rank, (arity, count) in enumerate(choices):
@@ -51,7 +62,7 @@ def checked_trees(
         raise ValueError("rules must be a list with one entry for each level, root first, and must not be empty")
     rules = [_checked_level(g, level) for g, level in enumerate(rules)]
     largest = max(int(group.max()) for group in rules[-1])
-    vocab_size = largest + 1 if vocab_size is None else check_integer("vocab_size", vocab_size, 1, MAX_VOCAB_SIZE)
+    vocab_size = checked_vocabulary(vocab_size, largest, BYTES_PER_TOKEN)
     for g, level in enumerate(rules):
         last = g + 1 == len(rules)
         allowed = vocab_size if last else rules[g + 1][0].shape[0]

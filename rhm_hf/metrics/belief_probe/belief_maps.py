@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rhm_hf.checks import SEED_LIMIT, check_integer, check_number
+from rhm_hf.checks import SEED_LIMIT, PositiveInt, Seed, TokenIds, check_integer, check_number, checked
 from rhm_hf.grammar import Source
 from rhm_hf.inference import causal_posteriors
 from rhm_hf.judging import given_sentences
@@ -21,16 +21,17 @@ POSITIONS = ("all", "last")
 CONSTANT = 1e-20  # beliefs whose mean squared distance from their mean is below this do not vary
 
 
+@checked
 def belief_probe(
     model: torch.nn.Module,
     grammar: Source,
-    input_ids: Any = None,
+    input_ids: TokenIds | None = None,
     *,
-    num_train: int = 4096,
-    num_sentences: int = 1024,
-    seed: int = 0,
+    num_train: PositiveInt = 4096,
+    num_sentences: PositiveInt = 1024,
+    seed: Seed = 0,
     regularisation: float = 1e-6,
-    batch_size: int = 256,
+    batch_size: PositiveInt = 256,
     positions: str = "all",
     hide_last: bool = False,
     bos: str | int | bool = "auto",

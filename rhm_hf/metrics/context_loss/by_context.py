@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from rhm_hf.checks import NonNegativeInt, OwnCheck, PositiveInt, Seed, check_integer, checked
+from rhm_hf.checks import NonNegativeInt, OwnCheck, PositiveInt, Seed, TokenIds, check_integer, checked
 from rhm_hf.judging.bare import evaluating
 
 from .approach import FEWEST_LENGTHS, fit_decay
@@ -37,7 +37,7 @@ DEFAULT_CONTEXT = 1024  # of models without a limit of their own
 @checked
 def loss_by_context(
     model: "PreTrainedModel",
-    input_ids: Any = None,
+    input_ids: TokenIds | None = None,
     *,
     texts: Annotated[str | Sequence[str] | None, OwnCheck()] = None,
     tokenizer: "PreTrainedTokenizerFast | None" = None,

@@ -1,10 +1,13 @@
 """`evaluate` module: the loss of any causal or masked model as a function of how many tokens it sees."""
 
+from collections.abc import Iterable
+
 import datasets
 import evaluate
 
+from rhm_hf.checks import check
 from rhm_hf.data.facts import CITATION
-from rhm_hf.judging.loading import load_tokenizer
+from rhm_hf.judging.loading import check_model, load_tokenizer
 from rhm_hf.metrics.context_loss.by_context import loss_by_context
 from rhm_hf.metrics.module import DirectInputs
 
@@ -53,6 +56,8 @@ class ContextLoss(DirectInputs, evaluate.Metric):
     def _compute(self, *, model=None, input_ids=None, texts=None, tokenizer=None, accelerator=None, **kwargs):
         if model is None:
             raise ValueError("model=None: pass model=, a model, a directory or a Hub id")
+        check_model(model)
+        check("texts", texts, str | Iterable[str] | None)
         path = model if not hasattr(model, "forward") else getattr(model, "name_or_path", "")
         if not hasattr(model, "forward"):
             model = self.models.load(str(path), accelerator)

@@ -35,11 +35,13 @@ class Documents:
 
     def __post_init__(self) -> None:
         if not len(self.ids):
-            raise ValueError("the text is empty: there is no token to predict")
+            raise ValueError("input_ids or texts are empty: there is no token to predict")
         if self.ids.dtype.kind not in "iu":
             raise ValueError(f"input_ids has dtype {self.ids.dtype}: token ids are integers")
         if self.ids.min() == self.ids.max():
-            raise ValueError(f"the text holds one distinct token ({self.ids[0]}): there is nothing to predict")
+            raise ValueError(
+                f"input_ids or texts hold one distinct token ({self.ids[0]}): there is nothing to predict"
+            )
 
     @property
     def sizes(self) -> np.ndarray:

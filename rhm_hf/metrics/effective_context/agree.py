@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rhm_hf.checks import NonNegativeInt, PositiveInt, Seed, check_ids, check_integer, checked
+from rhm_hf.checks import NonNegativeInt, PositiveInt, Seed, TokensOrTexts, check_ids, check_integer, checked
 from rhm_hf.data import CharText
 from rhm_hf.data.reading import dataset_tokens
 from rhm_hf.metrics.context_loss import loss_by_context
@@ -28,8 +28,8 @@ LENGTH_DISTANCES = 4  # generated sequences are so many times as long as the lar
 
 @checked
 def effective_context(
-    corpus: Any,
-    generated: Any = None,
+    corpus: TokensOrTexts,
+    generated: TokensOrTexts | None = None,
     *,
     model: Any = None,
     tokenizer: Any = None,
@@ -96,6 +96,8 @@ def effective_context(
             check_ids(name, text)
     ids, known_size = _ids(corpus, tokenizer)
     is_rows, symbols = _is_rows(ids), _distinct(ids)
+    if not len(symbols):
+        raise ValueError("corpus is empty: give texts or token ids")
     context = dict.fromkeys((*SATURATION, "n_max"))
     if model is None:
         samples, _ = _ids(generated, tokenizer)

@@ -4,7 +4,7 @@ import datasets
 import evaluate
 
 from rhm_hf.data.facts import CITATION
-from rhm_hf.judging.loading import load_tokenizer
+from rhm_hf.judging.loading import check_model, load_tokenizer
 from rhm_hf.metrics.effective_context.agree import effective_context
 from rhm_hf.metrics.module import DirectInputs
 from rhm_hf.metrics.token_correlations.measure import is_text
@@ -60,6 +60,7 @@ class EffectiveContext(DirectInputs, evaluate.Metric):
             raise ValueError("corpus=None: pass corpus=, texts or token ids")
         path = ""
         if model is not None:
+            check_model(model)
             path = str(model) if not hasattr(model, "forward") else getattr(model, "name_or_path", "")
             model = model if hasattr(model, "forward") else self.models.load(path)
         tokenizer = load_tokenizer(tokenizer, path, needed=is_text(corpus))

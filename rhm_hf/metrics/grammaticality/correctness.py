@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rhm_hf.checks import checked
+from rhm_hf.checks import DrawnIds, checked
 from rhm_hf.grammar import Source
 from rhm_hf.inference import parse, prefix_probs
 from rhm_hf.judging import read_rows
@@ -22,7 +22,7 @@ BATCH_TOKENS = 2**22  # tokens parsed together
 
 
 @checked
-def grammaticality(samples: Any, grammar: Source, *, per_position: bool = False) -> dict[str, Any]:
+def grammaticality(samples: DrawnIds, grammar: Source, *, per_position: bool = False) -> dict[str, Any]:
     """Fractions of correct rules of sentences, such as those that a model generated (Favero et al. 2502.12089).
 
     Args:

@@ -3,6 +3,7 @@
 import datasets
 import evaluate
 
+from rhm_hf.checks import naming
 from rhm_hf.data import resolve_grammar
 from rhm_hf.data.facts import CITATION
 from rhm_hf.metrics.grammaticality.correctness import grammaticality
@@ -46,4 +47,5 @@ class Grammaticality(DirectInputs, evaluate.Metric):
     def _compute(self, input_ids=None, *, grammar=None, **kwargs):
         if input_ids is None or grammar is None:
             raise ValueError("input_ids=None or grammar=None: pass sentences and the grammar to judge them by")
-        return grammaticality(input_ids, resolve_grammar(grammar), **kwargs)
+        with naming("samples", "input_ids"):
+            return grammaticality(input_ids, resolve_grammar(grammar), **kwargs)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rhm_hf.checks import SEED_LIMIT, NonNegativeInt, PositiveInt, Seed, check_integer, check_number, checked
+from rhm_hf.checks import SEED_LIMIT, NonNegativeInt, PositiveInt, Seed, TokenIds, check_integer, check_number, checked
 from rhm_hf.grammar import Source
 from rhm_hf.inference import node_marginals
 from rhm_hf.judging import given_sentences
@@ -20,7 +20,7 @@ from rhm_hf.statistics import Accumulator
 def latent_probe(
     model: torch.nn.Module,
     grammar: Source,
-    input_ids: Any = None,
+    input_ids: TokenIds | None = None,
     *,
     num_train: PositiveInt = 4096,
     num_sentences: PositiveInt = 1024,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rhm_hf.checks import SEED_LIMIT, PositiveInt, Seed, check_integer, checked, smallest_dtype
+from rhm_hf.checks import SEED_LIMIT, DrawnIds, PositiveInt, Seed, TokenIds, check_integer, checked, smallest_dtype
 from rhm_hf.grammar import Source
 from rhm_hf.inference import parse
 from rhm_hf.judging import read_rows
@@ -20,8 +20,8 @@ from rhm_hf.statistics.intervals import share_interval
 
 @checked
 def memorisation(
-    samples: Any,
-    train: Any,
+    samples: DrawnIds,
+    train: TokenIds,
     grammar: Source | None = None,
     *,
     num_nearest: PositiveInt = 1024,

@@ -3,6 +3,7 @@
 import datasets
 import evaluate
 
+from rhm_hf.checks import naming
 from rhm_hf.data import resolve_grammar
 from rhm_hf.data.facts import CITATION
 from rhm_hf.metrics.memorisation.copies import memorisation
@@ -50,4 +51,5 @@ class Memorisation(DirectInputs, evaluate.Metric):
         if input_ids is None or train is None:
             raise ValueError("input_ids=None or train=None: pass generated sentences and the training set")
         grammar = None if grammar is None else resolve_grammar(grammar)
-        return memorisation(input_ids, train, grammar, **kwargs)
+        with naming("samples", "input_ids"):
+            return memorisation(input_ids, train, grammar, **kwargs)

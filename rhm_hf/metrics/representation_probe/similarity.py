@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from rhm_hf.checks import SEED_LIMIT, NonNegativeInt, PositiveInt, Seed, check_integer, checked
+from rhm_hf.checks import SEED_LIMIT, NonNegativeInt, PositiveInt, Seed, TokenIds, check_integer, checked
 from rhm_hf.grammar import NotSupported, Source, redraw_rule, replace_symbol
 from rhm_hf.judging.activations import Activations, Standardiser, batches, known, sentences
 from rhm_hf.judging.bare import evaluating
@@ -21,7 +21,7 @@ NODES = ("nearest", "all")
 def representation_probe(
     model: torch.nn.Module,
     grammar: Source,
-    input_ids: Any = None,
+    input_ids: TokenIds | None = None,
     *,
     num_sentences: PositiveInt = 1024,
     num_whitening: PositiveInt | None = None,

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rhm_hf.checks import SEED_LIMIT, NonNegativeInt, PositiveInt, Seed, check_integer, check_number, checked
+from rhm_hf.checks import SEED_LIMIT, NonNegativeInt, PositiveInt, Seed, TokenIds, check_integer, check_number, checked
 from rhm_hf.grammar import Source
 from rhm_hf.judging import ModelIds, Sentences, compare_tokens, given_sentences, judged_sentences, read_model
 from rhm_hf.judging.splits import split_of
@@ -21,7 +21,7 @@ from rhm_hf.judging.splits import split_of
 def kl_divergence(
     model: torch.nn.Module,
     grammar: Source,
-    input_ids: Any = None,
+    input_ids: TokenIds | None = None,
     *,
     num_sentences: PositiveInt = 4096,
     seed: Seed = 0,

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from rhm_hf.checks import NonNegativeInt, PositiveInt, Seed, checked
+from rhm_hf.checks import NonNegativeInt, PositiveInt, Seed, TokenIds, checked
 from rhm_hf.grammar import Source, exchange_synonyms
 from rhm_hf.judging.activations import Activations, batches, known, sentences
 from rhm_hf.judging.bare import evaluating
@@ -17,7 +17,7 @@ from rhm_hf.statistics import Accumulator
 def synonym_sensitivity(
     model: torch.nn.Module,
     grammar: Source,
-    input_ids: Any = None,
+    input_ids: TokenIds | None = None,
     *,
     num_sentences: PositiveInt = 1024,
     seed: Seed = 0,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rhm_hf.checks import PositiveInt, check_ids, checked
+from rhm_hf.checks import PositiveInt, TokensOrTexts, check_ids, checked, naming
 from rhm_hf.data.tokenizer import token_ids
 from rhm_hf.metrics.path_check import refuse_paths
 from rhm_hf.statistics import token_correlations
@@ -16,7 +16,7 @@ DEFAULT_DISTANCES = 32
 
 @checked
 def measure_correlations(
-    data: Any,
+    data: TokensOrTexts,
     *,
     distances: Iterable[int] | None = None,
     tokenizer: Any = None,
@@ -64,9 +64,10 @@ def measure_correlations(
     elif tokenizer is not None:
         raise ValueError("tokenizer= is for texts: data holds no strings; token ids need none")
     distances = default_distances(_longest(data)) if distances is None else distances
-    found = token_correlations(
-        data, distances, vocab_size, anchor, center=center, population=population, num_blocks=num_blocks
-    )
+    with naming("tokens", "data"):
+        found = token_correlations(
+            data, distances, vocab_size, anchor, center=center, population=population, num_blocks=num_blocks
+        )
     result = found.to_dict() | {"signal_interval": found.signal_interval().tolist()}
     result["operator_norm"] = found.operator_norm.tolist()
     if mutual_information:

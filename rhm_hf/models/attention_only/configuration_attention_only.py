@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from ...checks import check_integer, checked
+from ...checks import NonNegative, checked
 from ..configuration_symbols import SymbolsConfig
+from ..sizes import NumParts, check_weights
 
 
 class AttentionOnlyConfig(SymbolsConfig):
@@ -23,8 +24,8 @@ class AttentionOnlyConfig(SymbolsConfig):
     model_type = "attention_only"
 
     @checked
-    def __init__(self, num_attention_heads: int = 8, initializer_range: float = 1.0, **kwargs: Any):
-        self.num_attention_heads: int = check_integer("num_attention_heads", num_attention_heads, 1)
+    def __init__(self, num_attention_heads: NumParts = 8, initializer_range: NonNegative = 1.0, **kwargs: Any):
+        self.num_attention_heads: int = num_attention_heads
         self.initializer_range = initializer_range
         super().__init__(**kwargs)
         if self.hidden_size % self.num_attention_heads:
@@ -32,3 +33,6 @@ class AttentionOnlyConfig(SymbolsConfig):
                 f"num_attention_heads={self.num_attention_heads} does not divide hidden_size={self.hidden_size}: each "
                 "head takes an equal share of the channels"
             )
+        width = self.hidden_size
+        num_weights = width * (2 * self.vocab_size + self.max_position_embeddings + 4 * self.num_hidden_layers * width)
+        check_weights(self, num_weights, "vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers")

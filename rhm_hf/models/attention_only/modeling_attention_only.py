@@ -17,7 +17,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutput, MaskedLMOutput
 
-from ..modeling_symbols import as_output, checked_ids, cross_entropy
+from ..modeling_symbols import as_output, check_tensors, checked_ids, cross_entropy
 from ..readable import ReadableWeights
 from ..whole_prefix import WholePrefixGenerationMixin
 from .configuration_attention_only import AttentionOnlyConfig
@@ -79,6 +79,7 @@ class AttentionOnlyPreTrainedModel(ReadableWeights, PreTrainedModel):
         position_ids: torch.Tensor | None,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """Logits `(batch, length, vocab_size)`, and the embedding and the output of every layer."""
+        check_tensors(attention_mask=attention_mask, position_ids=position_ids)
         ids = checked_ids(input_ids, self.config, shortest=1)
         if position_ids is None:
             position_ids = torch.arange(ids.shape[1], device=ids.device)
@@ -155,6 +156,7 @@ class AttentionOnlyForCausalLM(AttentionOnlyPreTrainedModel, WholePrefixGenerati
         Raises:
             `ValueError`: for ids out of range (looked for on the CPU) or an input that is too long.
         """
+        check_tensors(labels=labels)
         logits, hidden_states = self._run(input_ids, attention_mask, position_ids)
         return as_output(
             CausalLMOutput,
@@ -189,6 +191,7 @@ class AttentionOnlyForMaskedLM(AttentionOnlyPreTrainedModel):
             `MaskedLMOutput` with `logits` `(batch, length, vocab_size)`; `loss` in nats per label; `hidden_states` as
             in [`AttentionOnlyForCausalLM`].
         """
+        check_tensors(labels=labels)
         logits, hidden_states = self._run(input_ids, attention_mask, position_ids)
         return as_output(
             MaskedLMOutput,

@@ -4,6 +4,7 @@ from typing import Any
 
 from ...checks import check_integer, checked
 from ..configuration_feedforward import FeedForwardConfig
+from ..sizes import Width
 
 
 class HierarchicalCNNConfig(FeedForwardConfig):
@@ -33,8 +34,8 @@ class HierarchicalCNNConfig(FeedForwardConfig):
     model_type = "hierarchical_cnn"
 
     @checked
-    def __init__(self, filter_size: int = 2, stride: int | None = None, flat_readout: bool = False, **kwargs: Any):
-        self.filter_size: int = check_integer("filter_size", filter_size, 1)
+    def __init__(self, filter_size: Width = 2, stride: Width | None = None, flat_readout: bool = False, **kwargs: Any):
+        self.filter_size: int = filter_size
         self.stride: int | None = None if stride is None else check_integer("stride", stride, 1, self.filter_size + 1)
         self.flat_readout: bool = flat_readout
         super().__init__(**kwargs)

@@ -1,10 +1,12 @@
 """Configuration of the hierarchical U-Net: as many levels as the grammar, filters as wide as its rules."""
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 from transformers import PretrainedConfig
 
-from ...checks import checked
+from ...checks import MAX_VOCAB_SIZE, NonNegative, Range, checked
+from ..sizes import NumParts, Width, check_labels, check_weights
 
 
 class HierarchicalUNetConfig(PretrainedConfig):
@@ -30,26 +32,24 @@ class HierarchicalUNetConfig(PretrainedConfig):
     @checked
     def __init__(
         self,
-        vocab_size: int = 19,
-        hidden_size: int = 256,
-        num_hidden_layers: int = 3,
-        filter_size: int = 2,
-        max_position_embeddings: int | None = None,
+        vocab_size: Annotated[int, Range(5, MAX_VOCAB_SIZE + 3)] = 19,
+        hidden_size: Annotated[int, Range(2, 2**31)] = 256,
+        num_hidden_layers: NumParts = 3,
+        filter_size: Annotated[int, Range(2, 2**31)] = 2,
+        max_position_embeddings: Width | None = None,
         time_embedding: bool = False,
-        initializer_range: float = 1.0,
+        initializer_range: NonNegative = 1.0,
         **kwargs: Any,
     ):
-        for name, value, least in (
-            ("vocab_size", vocab_size, 5),
-            ("hidden_size", hidden_size, 2),
-            ("num_hidden_layers", num_hidden_layers, 1),
-            ("filter_size", filter_size, 2),
-        ):
-            if value < least:
-                raise ValueError(f"{name}={value} must be at least {least}")
+        check_labels(kwargs)
+        if num_hidden_layers * math.log2(filter_size) > 31:
+            raise ValueError(
+                f"num_hidden_layers={num_hidden_layers} is too large: with filter_size={filter_size} the model would "
+                f"read {filter_size}^{num_hidden_layers} tokens; at most 2^31 are supported"
+            )
         block = filter_size**num_hidden_layers
         length = block if max_position_embeddings is None else max_position_embeddings
-        if length < 1 or length % block:
+        if length % block:
             raise ValueError(
                 f"max_position_embeddings={length} must be a multiple of filter_size^num_hidden_layers = {block}, so "
                 "that every level divides evenly: for a grammar take filter_size=s and num_hidden_layers=L"
@@ -61,6 +61,8 @@ class HierarchicalUNetConfig(PretrainedConfig):
         self.max_position_embeddings = length
         self.time_embedding = time_embedding
         self.initializer_range = initializer_range
+        num_weights = hidden_size * (3 * vocab_size + 3 * num_hidden_layers * filter_size * hidden_size)
+        check_weights(self, num_weights, "vocab_size", "hidden_size", "num_hidden_layers", "filter_size")
         self.mask_token_id: int = vocab_size - 1
         # There is no room for BOS before a sentence, whatever others give: metrics put one where a model has it.
         given = ("bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id")

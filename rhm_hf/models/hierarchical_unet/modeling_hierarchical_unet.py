@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import MaskedLMOutput
 
+from ..modeling_symbols import check_tensor, check_tensors
 from ..readable import ReadableWeights
 from .configuration_hierarchical_unet import HierarchicalUNetConfig
 
@@ -109,6 +110,8 @@ class HierarchicalUNetForMaskedLM(ReadableWeights, PreTrainedModel):
         Raises:
             `ValueError`: for another length, and where times are missing or not wanted.
         """
+        check_tensor("input_ids", input_ids)
+        check_tensors(attention_mask=attention_mask, timesteps=timesteps, labels=labels)
         length = self.config.max_position_embeddings
         if input_ids.ndim != 2 or input_ids.shape[1] != length:
             raise ValueError(f"input_ids has shape {tuple(input_ids.shape)}: this model reads (batch, {length}) ids")

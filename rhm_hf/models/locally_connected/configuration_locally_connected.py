@@ -4,6 +4,7 @@ from typing import Any
 
 from ...checks import checked
 from ..hierarchical_cnn.configuration_hierarchical_cnn import HierarchicalCNNConfig
+from ..sizes import Width
 
 
 class LocallyConnectedConfig(HierarchicalCNNConfig):
@@ -13,6 +14,6 @@ class LocallyConnectedConfig(HierarchicalCNNConfig):
     shared_filters = False
 
     @checked
-    def __init__(self, filter_size: int = 2, stride: int | None = None, flat_readout: bool = False, **kwargs: Any):
+    def __init__(self, filter_size: Width = 2, stride: Width | None = None, flat_readout: bool = False, **kwargs: Any):
         # Said here: transformers gives a config without __init__ one of its own.
         super().__init__(filter_size, stride, flat_readout, **kwargs)

@@ -4,7 +4,7 @@ from typing import Any
 
 from ...checks import checked
 from ..rhm.configuration_rhm import RHMConfig
-from .smoothing import check_smoothing
+from .smoothing import Counts, check_counts, check_smoothing
 
 
 class HierarchicalNGramConfig(RHMConfig):
@@ -26,11 +26,12 @@ class HierarchicalNGramConfig(RHMConfig):
         smoothing: str = "kneser_ney",
         add_k: float = 0.5,
         discount: Any = None,
-        num_contexts: Any = (0,),
-        num_pairs: Any = (0,),
+        num_contexts: Counts = (0,),
+        num_pairs: Counts = (0,),
         **kwargs: Any,
     ):
         check_smoothing(smoothing, add_k, discount)
+        check_counts(num_contexts, num_pairs)
         if kwargs.get("context_length") is not None:
             raise ValueError(
                 f"context_length={kwargs['context_length']}: hierarchical contexts are cut by level, context_level="

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from ...checks import checked
+from ...checks import PositiveInt, checked
 from ..configuration_law import LawConfig
-from .smoothing import check_smoothing
+from ..sizes import NumParts, NumSymbols
+from .smoothing import Counts, check_counts, check_smoothing
 
 
 class NGramConfig(LawConfig):
@@ -31,19 +32,20 @@ class NGramConfig(LawConfig):
     @checked
     def __init__(
         self,
-        num_symbols: int = 2,
-        order: int = 2,
+        num_symbols: NumSymbols = 2,
+        order: NumParts = 2,
         tied: bool = False,
-        sentence_length: int | None = None,
+        sentence_length: PositiveInt | None = None,
         smoothing: str = "kneser_ney",
         add_k: float = 0.5,
         discount: Any = None,
-        num_contexts: Any = (0,),
-        num_pairs: Any = (0,),
+        num_contexts: Counts = (0,),
+        num_pairs: Counts = (0,),
         ends: bool = False,
         **kwargs: Any,
     ):
         check_smoothing(smoothing, add_k, discount)
+        check_counts(num_contexts, num_pairs)
         self.order = order
         self.tied = tied
         self.sentence_length = sentence_length

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import math
 from typing import Any
 
-from ...checks import check_integer, checked
+import numpy as np
+
+from ...checks import NonNegativeInt, PositiveInt, check, check_integer, check_memory, checked
 from ...grammar import Source
 from ..configuration_law import LawConfig
+from ..sizes import NumSymbols
 
 
 TRIVIAL: dict[str, Any] = {  # one sentence of two tokens: what a configuration without arguments describes
@@ -32,8 +36,8 @@ class RHMConfig(LawConfig):
         num_symbols (`int`, *optional*, defaults to 2): v, tokens of the source; symbol k has token id k.
         source (`dict`, *optional*, defaults to a source of one sentence): `family`, `settings` and `parameters` as in
             the grammar's files; `shapes`, name to dtype and shape of every buffer; `num_classes`; `max_length` (None
-            where there is no bound), `lengths_vary`; `depth` where the tree is fixed; `identity`, a checksum of the
-            parameters with the numbers that they were drawn to.
+            where there is no bound), `lengths_vary`; `depth` where the tree is fixed; `fingerprint`, that of the
+            numbers, and `identity`, a checksum of the parameters with it: a directory whose files differ is refused.
         context_level (`int`, *optional*): the causal model sees only the tokens of its own aligned level-ℓ block.
         context_length (`int`, *optional*): the causal model sees only that many tokens before the one it predicts.
 
@@ -46,10 +50,10 @@ class RHMConfig(LawConfig):
     @checked
     def __init__(
         self,
-        num_symbols: int = 2,
+        num_symbols: NumSymbols = 2,
         source: dict[str, Any] | None = None,
-        context_level: int | None = None,
-        context_length: int | None = None,
+        context_level: NonNegativeInt | None = None,
+        context_length: NonNegativeInt | None = None,
         **kwargs: Any,
     ):
         if "rule_shapes" in kwargs:
@@ -57,7 +61,7 @@ class RHMConfig(LawConfig):
                 "rule_shapes: this configuration was written by rhm_hf 0.1; make the oracle again from its grammar, "
                 "RHMForCausalLM.from_grammar(Grammar.from_pretrained(folder))"
             )
-        self.source: dict[str, Any] = dict(TRIVIAL) if source is None else source
+        self.source: dict[str, Any] = dict(TRIVIAL) if source is None else _checked_source(source)
         self.context_level = context_level
         self.context_length = context_length
         self._check_context()
@@ -66,14 +70,13 @@ class RHMConfig(LawConfig):
         super().__init__(num_symbols, **kwargs)
 
     @classmethod
+    @checked
     def from_grammar(cls, grammar: Source, **kwargs: Any) -> "RHMConfig":
         """The configuration of a source's oracle."""
-        parameters = None if grammar.parameters is None else grammar.parameters.to_dict()
         source = {
             "family": grammar.family,
             "settings": grammar.settings(),
-            "parameters": parameters,
-            "identity": None if parameters is None else identity(parameters, grammar.fingerprint),
+            **named(grammar),
             "shapes": {name: [array.dtype.name, list(array.shape)] for name, array in grammar.arrays().items()},
             "num_classes": grammar.num_classes,
             "max_length": grammar.max_length,
@@ -103,6 +106,41 @@ class RHMConfig(LawConfig):
     def sentence_length(self) -> int | None:
         """d, in tokens; None where sentences differ in length."""
         return None if self.source["lengths_vary"] else self.source["max_length"]
+
+
+def _checked_source(source: dict[str, Any]) -> dict[str, Any]:
+    """A source of the form that [`RHMConfig.from_grammar`] writes, whose buffers fit."""
+    missing = sorted(_FIELDS.keys() - source.keys())
+    if missing:
+        raise ValueError(f"source={sorted(source)} lacks {', '.join(missing)}: make it with RHMConfig.from_grammar")
+    for name, hint in _FIELDS.items():
+        check(f"source[{name!r}]", source[name], hint)
+    num_bytes = 0
+    for name, (dtype, shape) in source["shapes"].items():
+        if dtype not in ("float64", "int32"):
+            raise ValueError(f"source['shapes'][{name!r}]={dtype!r} is no dtype of a source: float64 or int32")
+        sizes = [check_integer(f"source['shapes'][{name!r}]", size, 0) for size in shape]
+        num_bytes += math.prod(sizes) * np.dtype(dtype).itemsize
+    check_memory(f"source of family={source['family']!r}", num_bytes, "make its rules fewer")
+    return source
+
+
+_FIELDS = {
+    "family": str,
+    "settings": dict,
+    "parameters": dict | None,
+    "shapes": dict,
+    "num_classes": NumSymbols,
+    "max_length": PositiveInt | None,
+    "lengths_vary": bool,
+}
+
+
+def named(grammar: Source) -> dict[str, Any]:
+    """What ties the record of a source to its numbers: checksums of them, and of them with its parameters."""
+    parameters = None if grammar.parameters is None else grammar.parameters.to_dict()
+    checksum = None if parameters is None else identity(parameters, grammar.fingerprint)
+    return {"parameters": parameters, "identity": checksum, "fingerprint": grammar.fingerprint}
 
 
 def identity(parameters: dict[str, Any], fingerprint: str) -> str:

@@ -19,7 +19,8 @@ from ...grammar.registry import rebuilt
 from ...inference import posteriors, prefix_probs
 from ..derived import derived
 from ..modeling_law import UNBOUNDED, LawForCausalLM, LawPreTrainedModel
-from .configuration_rhm import RHMConfig, identity
+from ..modeling_symbols import check_tensors
+from .configuration_rhm import RHMConfig, identity, named
 
 
 class RHMPreTrainedModel(LawPreTrainedModel):
@@ -68,6 +69,33 @@ class RHMPreTrainedModel(LawPreTrainedModel):
             return source
         return rebuilt(record, arrays)
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """See `PreTrainedModel.from_pretrained`.
+
+        Raises:
+            `ValueError`: where weights, config.json and grammar/ are not of one law.
+        """
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if not any(buffer.is_meta for buffer in model.buffers()):
+            model._check_one_law(pretrained_model_name_or_path)
+        return loaded
+
+    def _check_one_law(self, place: Any) -> None:
+        record, found = self.config.source, self.grammar
+        said = record.get("fingerprint", found.fingerprint)
+        parameters = record["parameters"]
+        is_named = parameters is None or record["identity"] == identity(parameters, found.fingerprint)
+        if said != found.fingerprint or not is_named:
+            raise ValueError(
+                f"{place} holds two laws: its weights are not the source that its config.json describes; make it "
+                "again from its grammar, with from_grammar"
+            )
+        beside = Path(str(place), "grammar")
+        if beside.is_dir() and Source.from_pretrained(beside) != found:
+            raise ValueError(f"{place} holds two laws: its weights are not the grammar in {beside}; remove one")
+
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> None:
         """Saves the model, and the grammar in its folder `grammar/` for [`Grammar.from_pretrained`].
 
@@ -80,7 +108,12 @@ class RHMPreTrainedModel(LawPreTrainedModel):
         hub = {name: kwargs.pop(name) for name in _OF_THE_HUB if name in kwargs}
         if "token" in hub:
             kwargs["token"] = hub["token"]
-        super().save_pretrained(save_directory, **kwargs)
+        record = self.config.source
+        self.config.source = {**record, **named(self.grammar)}  # the buffers may hold another law by now
+        try:
+            super().save_pretrained(save_directory, **kwargs)
+        finally:
+            self.config.source = record
         if kwargs.get("is_main_process", True):
             self.grammar.save_pretrained(f"{save_directory}/grammar")
         if push_to_hub:  # it saves into a folder of its own, by this method, and uploads what is there
@@ -231,6 +264,7 @@ class RHMForMaskedLM(_RHMBidirectional):
             `MaskedLMOutput` with `logits` `(batch, length, vocab_size)`; `loss` in nats per label. Ids before and
             after a sentence have all mass on themselves.
         """
+        check_tensors(attention_mask=attention_mask, labels=labels, evidence=evidence)
         laws, skipped = self._posterior(input_ids, attention_mask, evidence, 0)
         logits = self._log_probs(laws, self.config.vocab_size)
         if skipped is not None:
@@ -286,6 +320,7 @@ class RHMForSequenceClassification(_RHMBidirectional):
         Returns:
             `SequenceClassifierOutput` with `logits` `(batch, num_classes)`; `loss` in nats per sentence.
         """
+        check_tensors(attention_mask=attention_mask, labels=labels, evidence=evidence)
         logits = self._posterior(input_ids, attention_mask, evidence, -1)[0][:, 0].log()
         loss = None if labels is None else F.cross_entropy(logits, labels.long())
         if return_dict:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import shown
+
 
 ENDINGS = {
     "patience": True,
@@ -35,6 +37,8 @@ def count_step_limited(stopped_by: Any, shape: tuple[int, ...], step_limited: st
     if stopped_by is None:
         return None
     endings = np.asarray(stopped_by, dtype=object)
+    if any(not isinstance(ending, str) for ending in endings.flat):
+        raise ValueError(f"stopped_by={shown(stopped_by)} has the wrong type: it must hold {', '.join(ENDINGS)}")
     try:
         endings = np.broadcast_to(endings, shape)
     except ValueError:

@@ -292,8 +292,8 @@ class PairCounts:
                     "left holds -1 wherever a left member would be (tuple_ids: t is a multiple of the block length)"
                 )
             raise ValueError(
-                f"distance={distance} has no pairs: {longest}, and a pair needs {distance + 1}; give smaller "
-                "distances or more text"
+                f"distances: distance={distance} has no pairs: {longest}, and a pair needs {distance + 1}; give "
+                "smaller distances or more text"
             )
         return table
 

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...checks import PositiveInt, check_array, check_integer, checked
+from ...checks import PositiveInt, TokenIds, check_array, check_integer, checked
 from .correlations import token_correlations
 from .decay import EffectiveContextCurve, curve_of
 
 
 @checked
 def prefix_contexts(
-    tokens: Any,
+    tokens: TokenIds,
     sizes: Iterable[int],
     distances: Iterable[int],
     vocab_size: int | None = None,

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ...checks import checked, did_you_mean
 from .. import plugins
 from ..strict_yaml import dump_yaml, read_yaml
 from .blocks import BLOCKS, FREE, DataArguments, ModelArguments, TrainingArguments
 from .command_line import UsageError, given_words, own_names
-from .values import did_you_mean
+from .values import Checked
 
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 
 
 @dataclass
-class Arguments:
+class Arguments(Checked):
     """The three blocks of one run."""
 
     model: ModelArguments
@@ -38,6 +39,7 @@ class Arguments:
     training: TrainingArguments
 
     @classmethod
+    @checked
     def from_dict(cls, values: dict[str, Any]) -> "Arguments":
         """From one flat mapping, such as a YAML file holds.
 
@@ -80,6 +82,7 @@ def check_keys(values: dict[str, Any], extra: Sequence[str] = ()) -> None:
     raise ValueError(f"unknown argument{'s' * (len(unknown) > 1)} {said}{every}")
 
 
+@checked
 def parse_arguments(argv: Sequence[str] | None = None, prog: str | None = None) -> Arguments:
     """`--config run.yaml --num_train 1024 ..`: the file first, then the command line over it.
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn
 
+from ...checks import did_you_mean, kinds_of
 from ..strict_yaml import parse_yaml
 from .blocks import BLOCKS
-from .values import did_you_mean, hints_of
+from .values import hints_of
 
 
 ALIASES = {"import": "imports"}  # what may be written for an argument whose name Python does not allow
@@ -72,7 +73,7 @@ def given_words(
     parser = Parser(prog=prog, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     text = "YAML file of arguments" + (", any of them a list" if several else "")
     parser.add_argument("--config", help=text, metavar="FILE")
-    kinds = {name: kinds for block in BLOCKS for name, kinds in hints_of(block).items()}
+    kinds = {name: kinds_of(hint) for block in BLOCKS for name, hint in hints_of(block).items()}
     helps = {f.name: f.metadata["help"] for block in BLOCKS for f in fields(block)}
     defaults = {f.name: f.default for block in BLOCKS for f in fields(block)}
     for name in (*kinds, *extra):
@@ -94,7 +95,7 @@ def own_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return {ALIASES.get(name, name): value for name, value in values.items()}
 
 
-def _of_word(name: str, word: str, kinds: tuple[type, ...] | None) -> Any:
+def _of_word(name: str, word: str, kinds: tuple[Any, ...] | None) -> Any:
     """The value of a word on the command line: as it stands for a name, read as YAML for all else."""
     if kinds is not None and str in kinds and word not in ("null", "~"):
         return word

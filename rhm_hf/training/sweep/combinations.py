@@ -4,19 +4,20 @@ import itertools
 import json
 import math
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ...checks import checked
 from .. import plugins
 from ..arguments import BLOCKS, Arguments, check_keys, own_names
-from ..arguments.values import checked, hints_of
+from ..arguments.values import hints_of, read
 
 
 OPTIONS = ("executor", "num_workers", "runs_per_gpu", "variants")  # what a sweep's YAML may hold beside arguments
 MAX_RUNS = 20_000
 
 
+@checked
 def expand(values: dict[str, Any]) -> list[Arguments]:
     """The runs of a sweep, in the order of the lists, the last list fastest.
 
@@ -86,7 +87,7 @@ def _listed(name: str, value: Any) -> Any:
     if name in ("config_overrides", "optimizer_options"):
         raise ValueError(f"{name} cannot be listed: name each value, under variants")
     check_keys({name: value})
-    values = [checked(name, v, _KINDS[name], _BOUNDS[name]) for v in value]
+    values = [read(name, v, _HINTS[name]) for v in value]
     return list({json.dumps(v): v for v in values}.values())
 
 
@@ -103,5 +104,4 @@ def _combinations(values: dict[str, Any], variant: str) -> list[Arguments]:
     return runs
 
 
-_KINDS = {name: kinds for block in BLOCKS for name, kinds in hints_of(block).items()}
-_BOUNDS = {f.name: f.metadata for block in BLOCKS for f in fields(block)}
+_HINTS = {name: hint for block in BLOCKS for name, hint in hints_of(block).items()}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ....checks import as_array
-from ...laws.inputs import checked_likelihoods, checked_tokens, padded
+from ...laws.inputs import check_given, checked_likelihoods, checked_tokens, padded
 from ...source import Source
 
 
@@ -30,14 +30,9 @@ def given_evidence(
     source: Source, tokens: Any, mask: Any, evidence: Any, lengths: Any
 ) -> tuple[Rows, np.ndarray | None]:
     """Rows, and likelihoods `(n, t, v)` where tokens are hidden or soft; None where all are known."""
-    if (tokens is None) == (evidence is None):
-        raise ValueError("give either tokens (with or without a mask) or evidence, of shape (sentences, t, v)")
+    check_given(tokens, mask, evidence, lengths)
     if evidence is not None:
-        if mask is not None:
-            raise ValueError("mask goes with tokens; in evidence a hidden token is a row of ones")
         return _checked_evidence(source, evidence, lengths)
-    if lengths is not None:
-        raise ValueError("lengths goes with evidence: rows of tokens are padded with PAD")
     if mask is None:
         return checked_rows(source, tokens), None
     tokens, hidden = padded(tokens, source.vocab_size + 1), as_array(mask)

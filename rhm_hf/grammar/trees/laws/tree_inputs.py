@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...laws.inputs import checked_likelihoods, checked_mask, checked_tokens
+from ...laws.inputs import check_given, checked_likelihoods, checked_mask, checked_tokens
 
 
 def lengths_of(source: Any, tokens: torch.Tensor) -> torch.Tensor:
@@ -17,14 +17,9 @@ def given_evidence(
     source: Any, tokens: Any, mask: Any, evidence: Any, lengths: Any, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Likelihoods `(n, T, v)` of the tokens and lengths `(n,)`, from tokens and a mask or from evidence."""
-    if (tokens is None) == (evidence is None):
-        raise ValueError("give either tokens (with or without a mask) or evidence, (sentences, T, vocab_size)")
+    check_given(tokens, mask, evidence, lengths)
     if evidence is None:
-        if lengths is not None:
-            raise ValueError("lengths goes with evidence; the length of a row of tokens is where PAD begins")
         return _of_tokens(source, tokens, mask, dtype)
-    if mask is not None:
-        raise ValueError("mask goes with tokens; in evidence a hidden token is a row of ones")
     given = _checked_evidence(source, evidence).to(dtype)
     if lengths is None:
         return given, torch.full((len(given),), given.shape[1], device=given.device)
