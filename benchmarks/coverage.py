@@ -17,6 +17,7 @@ import torch
 
 from benchmarks import coverage_of_models
 from rhm_hf import Grammar, GrammarParameters
+from rhm_hf.bench.levels import mean_interval
 from rhm_hf.metrics.context_loss import fit_decay, saturation
 from rhm_hf.statistics import (
     Accumulator,
@@ -54,6 +55,9 @@ def means(seed: int) -> Found:
         reach = student(0.95, rows - 1) * float(accumulator.stderr)
         mean = float(accumulator.mean)
         yield f"`Accumulator.stderr` (metrics, KL), {rows} rows", mean - reach, 1.5, mean + reach
+    for members in (4, 8):
+        low, high = mean_interval(0.4 + 0.1 * rng.standard_gamma(4, members))
+        yield f"`mean_interval` of the bench, {members} members", low, 0.8, high
 
 
 def markov(length: int, stay: float, rng: np.random.Generator, v: int = 4) -> np.ndarray:
