@@ -108,6 +108,9 @@ def draw(tables: Tables, path: Path) -> None:
     for ax, (column, label) in zip(axes, SCALES.items(), strict=False):
         for i, ((_, model, data), mine) in enumerate(group(tables["roots"], "variant", "model", "data").items()):
             name = f"{NAMES.get(model, model)}, {short(data)}"
+            if column == "over_exact":  # of the mean threshold, so that grammars share their places
+                exact = sum(row["exact_threshold"] for row in mine) / len(mine)
+                mine = [row | {column: row["num_train"] / exact} for row in mine]
             curve(ax, mine, column, "relative_error", i, name, hollow=unconverged)
         place_line(ax, 1)
         options = {"xscale": "log", "xlabel": f"P / {label}", "ylabel": "error beyond Bayes / that of a guess"}
