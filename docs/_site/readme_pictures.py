@@ -19,6 +19,7 @@ PICTURES = ROOT / "docs" / "figures" / "readme"
 SMALL = '--config_overrides \'{"n_embd": 64, "n_layer": 2, "n_head": 4}\' --context_length 32 --batch_size 64'
 LEARNING = "--max_steps 2000 --num_evaluations 8 --num_validation 4096 --num_test 4096 --num_threads 1"
 HELD_OUT = 300_000  # characters at the end
+CHARACTERS = {"my-model": 20_000, "your-model": 400_000}  # that each is trained on
 
 
 def run(command: str) -> None:
@@ -39,10 +40,10 @@ def make(text: str | None) -> None:
     whole = shakespeare() if text is None else Path(text).read_text(encoding="utf-8")
     Path("text.txt").write_text(whole[:-HELD_OUT], encoding="utf-8")
     Path("book.txt").write_text(whole[-HELD_OUT:], encoding="utf-8")
-    for name, characters in (("my-model", 20_000), ("your-model", 400_000)):
+    for name, characters in CHARACTERS.items():
         run(
-            f"rhm train --text text.txt --train_characters 400000 --num_train {characters} {SMALL} {LEARNING} "
-            f"--output_dir runs/{name}"
+            f"rhm train --text text.txt --train_characters {max(CHARACTERS.values())} --num_train {characters} {SMALL} "
+            f"{LEARNING} --output_dir runs/{name}"
         )
         with contextlib.suppress(FileExistsError):
             Path(name).symlink_to(Path("runs") / name / "model")

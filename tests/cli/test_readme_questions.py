@@ -1,5 +1,6 @@
 """What a newcomer asks is answered by the README alone: one command for each question, and it leaves a picture."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -50,6 +51,30 @@ def test_a_question_is_one_command_with_a_picture(question, folder, monkeypatch,
     assert all(drawn(imread(path)) for path in found)
     printed = capsys.readouterr().out
     assert all(str(path.relative_to(folder)) in printed for path in found)  # the command says where it is
+
+
+def test_the_pictures_are_made_by_these_commands(tmp_path, monkeypatch):
+    """`make readme`, with fewer steps, sentences and characters."""
+    spec = importlib.util.spec_from_file_location("readme_pictures", ROOT / "docs" / "_site" / "readme_pictures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    typed = []
+
+    def run(command):
+        typed.append(command)
+        words = shlex.split(command)
+        assert main([*words[1:], *shlex.split(SMALL.get(" ".join(words[:2]), ""))]) == 0
+
+    (tmp_path / "all.txt").write_text("To be, or not to be, that is the question. " * 100, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    small = {"run": run, "HELD_OUT": 900, "CHARACTERS": {"my-model": 300, "your-model": 1500}}
+    for name, value in (small | {"PICTURES": tmp_path / "pictures"}).items():
+        monkeypatch.setattr(module, name, value)
+    module.make("all.txt")
+    assert {path.stem for path in (tmp_path / "pictures").iterdir()} == {"tree", "curve", "kl", "context"}
+    assert all(drawn(imread(path)) for path in (tmp_path / "pictures").iterdir())
+    asked = {re.sub(r" --out \S+", "", command_below(question)) for question in QUESTIONS}
+    assert asked <= {re.sub(r" --out \S+", "", command) for command in typed}
 
 
 def test_the_questions_stand_in_this_order():
