@@ -49,16 +49,19 @@ cards: $(VENV)/.installed
 # forward_backward_trained those of diffusion_rhm. TEXT: a UTF-8 file, or a corpus of the Hub.
 SENTENCES := last_token/last_token representations/representations classification/classification families/families \
 	class_information/class_information zipf/zipf sparse/sparse grammars/grammars trees/trees diffusion_rhm/diffusion_rhm \
-	forward_backward/forward_backward_trained which_law/which_law in_context/in_context
+	forward_backward/forward_backward_trained which_law/which_law memorisation/memorisation in_context/in_context
 TEXTS := context_window/context_window conjecture/conjecture diffusion_text/diffusion_text
 EXACT := forward_backward/forward_backward phase_diagram/phase_diagram controls/controls ngram/ngram \
-	correlations/correlations_rhm trees/ambiguity
+	correlations/correlations_rhm trees/ambiguity last_token/distractors
 TEXT ?= shakespeare
 
 figures: $(VENV)/.installed
 	set -e; for name in $(SENTENCES) $(TEXTS) $(EXACT) next_token/learning_curve scaling_exponent/scaling_exponent \
 		correlations/correlations_text; do $(RUN) $(BIN)/python recipes/$$name.py --draw docs/figures; done
 	$(RUN) $(BIN)/python recipes/context_window/context_window.py --draw docs/figures/wikitext
+	$(RUN) $(BIN)/python recipes/ngram/ngram.py --draw docs/figures/v32
+	set -e; for name in shakespeare wikitext tinystories tinystories_pieces; do \
+		$(RUN) $(BIN)/python recipes/texts/texts.py --draw docs/figures/$$name; done
 
 figures-data: $(VENV)/.installed
 	set -e; for name in $(SENTENCES); do \
