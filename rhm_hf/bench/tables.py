@@ -61,7 +61,7 @@ def _task_row(task: Mapping[str, Any]) -> dict[str, Any]:
     if any("beyond_kl" in cell for cell in last):
         within, beyond = ([cell[key] for cell in last if key in cell] for key in ("within_kl", "beyond_kl"))
         found["KL within, beyond"] = f"{fmean(within):.3g}, {fmean(beyond):.3g}"
-    found["learning rate"] = task.get("learning_rate")
+    found["learning rate"] = learning_rate(task)
     found["parameters"] = task["parameters"]
     flops = [cell.get("flops") for cell in task["cells"]]
     found["FLOPs"] = sum(flops) if all(flops) else None
@@ -80,6 +80,15 @@ def model_spread(task: Mapping[str, Any]) -> float | None:
     first = further[0]["seed"]
     same = [c[task["measure"]] for c in task["cells"] if c["seed"] == first and c["num_train"] == largest]
     return stdev(same) if len(same) > 1 else None
+
+
+def learning_rate(task: Mapping[str, Any]) -> str:
+    """The one that was chosen, and whether it is the largest or smallest tried: a better one may lie beyond then."""
+    chosen, tried = task.get("learning_rate"), sorted(rate for rate, _ in task.get("tried", []))
+    if chosen is None:
+        return ""
+    ends = {tried[0]: ", the smallest", tried[-1]: ", the largest"} if len(tried) > 1 else {}
+    return f"{chosen:g}{ends.get(chosen, '')}"
 
 
 def place(level: Mapping[str, Any], kind: str) -> str:

@@ -6,6 +6,7 @@ from scipy.stats import t
 
 from rhm_hf.bench import differences, halves, level_rows, task_rows
 from rhm_hf.bench.records import KEYS
+from rhm_hf.bench.tables import learning_rate
 
 
 SEEDS = [0, 1, 2, 4]
@@ -74,6 +75,14 @@ def test_what_does_not_compare_is_refused():
         for compare in (differences, halves, level_rows, task_rows):
             with pytest.raises(ValueError, match=message):
                 compare([record("a", HARD), other])
+
+
+def test_a_learning_rate_at_the_end_of_those_tried_is_marked():
+    tried = [[1e-3, 2.0], [4e-3, 1.0], [1.6e-2, None]]
+    assert learning_rate({"learning_rate": 4e-3, "tried": tried}) == "0.004"
+    assert learning_rate({"learning_rate": 1e-3, "tried": tried}) == "0.001, the smallest"
+    assert learning_rate({"learning_rate": 1.6e-2, "tried": tried}) == "0.016, the largest"
+    assert learning_rate({}) == ""  # of learners that count
 
 
 def test_rows_mark_what_is_only_a_bound():
