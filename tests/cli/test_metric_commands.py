@@ -139,6 +139,9 @@ def test_in_context(rhm, tmp_path):
     assert rows[0].startswith("n,KL within symbols,from,to,mass outside,uniform,ngram,hierarchical_ngram")
     assert [row.split(",")[0] for row in rows[1:]] == ["0", "1", "2", "4"]
     assert "Student's t over 3 grammars" in " ".join(rhm(*words).stdout.split())
+    bench = found(rhm("bench", "--in-context", tmp_path / "model", "--json"))
+    same(bench, in_context_kl(model, Grammar.from_name("v4-m2-s2-L2")))
+    assert rhm("bench", "gpt2", "--in-context", tmp_path / "model").exit_code == 1
     short = rhm("in_context", tmp_path / "model", "v4-m2-s2-L5")
     assert short.exit_code == 1
     assert "reads at most 50 ids (max_position_embeddings) and a prompt of 1 sentences of 32 tokens" in short.stderr

@@ -26,6 +26,15 @@ Compare = Annotated[
     list[Path] | None,
     typer.Option(help="A record, or a folder of them, to stand beside; may be repeated.", metavar="FILE"),
 ]
+InContext = Annotated[
+    str | None,
+    typer.Option(
+        "--in-context",
+        help="A model that is there already, on grammars in its prompt: rhm in_context.",
+        metavar="MODEL",
+    ),
+]
+IN_CONTEXT_GRAMMAR = "v4-m2-s2-L2"  # of which a prompt of 512 ids holds 101 sentences
 Page = Annotated[Path | None, typer.Option(help="Also write the records as a Markdown page.", metavar="FILE")]
 Tasks = Annotated[str | None, typer.Option(help="Some of the suite's tasks alone: climb,price.")]
 Tiny = Annotated[bool, typer.Option("--tiny", help="The whole way at toy size, in seconds; its numbers mean nothing.")]
@@ -47,9 +56,17 @@ def bench(
     executor: Executor = "local",
     runs_per_gpu: RunsPerGpu = None,
     page: Page = None,
+    in_context: InContext = None,
     json: Json = False,
 ) -> None:
     """Say how many examples an architecture needs to learn each level; interrupted, the same command goes on."""
+    if in_context is not None:
+        from .in_context import found_in_context
+
+        if architectures:
+            raise ValueError(f"--in-context judges {in_context} and trains nothing: drop {' '.join(architectures)}")
+        publish(found_in_context(in_context, IN_CONTEXT_GRAMMAR), json, out)
+        return
     given, others = _sorted_out(architectures or [], compare or [])
     options = _sweep_options(num_workers, executor, runs_per_gpu)
     if given and not dry_run and options.get("num_workers", 1) > 1:
