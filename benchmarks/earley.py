@@ -57,7 +57,7 @@ def against_earley(
         given: the sentences as `prefix_probs` takes them.
         sentences (`list[list[int]]`): the same, without padding.
         few (`int`): how many of them theirs reads.
-        goal (`str`): of the ratio to genlm's; a plain parser is several times faster.
+        goal (`str`): of the ratio to genlm's.
     """
     theirs, read = parser
 

@@ -14,7 +14,7 @@ import time
 start = time.process_time()
 import {LIBRARIES}
 from accelerate import Accelerator
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2LMHeadModel
 libraries = time.process_time()
 from rhm_hf.training import Arguments, train
 print(time.process_time() - libraries, libraries - start)
@@ -23,7 +23,7 @@ REPEATS = 3
 
 
 def rows() -> Iterator[Row]:
-    """One row, CPU seconds: ours and the libraries', whose classes are loaded at first use."""
+    """One row, CPU seconds: ours and the libraries', which load the classes of a model at its first use."""
     found = []
     for _ in range(REPEATS):
         done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)

@@ -42,8 +42,8 @@ def make(text: str | None) -> None:
     Path("book.txt").write_text(whole[-HELD_OUT:], encoding="utf-8")
     for name, characters in CHARACTERS.items():
         run(
-            f"rhm train --text text.txt --train_characters {max(CHARACTERS.values())} --num_train {characters} {SMALL} "
-            f"{LEARNING} --output_dir runs/{name}"
+            f"rhm train --text text.txt --train_characters {max(CHARACTERS.values())} --num_train {characters} "
+            f"{SMALL} {LEARNING} --output_dir runs/{name}"
         )
         with contextlib.suppress(FileExistsError):
             Path(name).symlink_to(Path("runs") / name / "model")

@@ -26,11 +26,11 @@ FEW, MANY = 61, 241  # primes: a tensor with a multiple of it as a side holds so
 
 
 class Largest(TorchDispatchMode):
-    """Bytes of the largest tensor that is made and holds no more than a chunk of the sentences."""
+    """Bytes of the tensors that are made and hold no more than a chunk of the sentences, by their place."""
 
     def __init__(self, sentences: int):
         super().__init__()
-        self.sentences, self.bytes = sentences, 0
+        self.sentences, self.made = sentences, set()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         made = function(*args, **(kwargs or {}))
@@ -39,8 +39,15 @@ class Largest(TorchDispatchMode):
             if not isinstance(tensor, torch.Tensor) or tensor.untyped_storage().data_ptr() in given:
                 continue  # nothing is made
             if not any(side and side % self.sentences == 0 for side in tensor.shape):
-                self.bytes = max(self.bytes, tensor.untyped_storage().nbytes())
+                self.made.add((tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()))
         return made
+
+    def bytes_but_for(self, result) -> int:
+        """Those of the largest that is no part of the result."""
+        parts = [part for part in tree_leaves(result) if not isinstance(part, torch.Tensor)]
+        kept = tree_leaves(result) + [field for part in parts for field in vars(part).values()]
+        kept = {(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) for t in kept if torch.is_tensor(t)}
+        return max(size for place, size in self.made if (place, size) not in kept)
 
 
 def largest(compute, grammar, num: int) -> int:
@@ -51,8 +58,8 @@ def largest(compute, grammar, num: int) -> int:
     mask &= torch.arange(tokens.shape[1]) < torch.as_tensor(lengths)[:, None]
     compute(grammar, tokens, mask)
     with Largest(num) as found:
-        compute(grammar, tokens, mask)
-    return found.bytes
+        result = compute(grammar, tokens, mask)
+    return found.bytes_but_for(result)
 
 
 def next_token(grammar, tokens, mask):
@@ -127,6 +134,7 @@ def of_chains(grammar) -> int:
         ("v8-m4-s2-L4", in_blocks, of_messages),
         ("v8-m4-s2-L4", drawn, of_messages),
         ("hmm-v8-h6-m2-d16-p0.5", next_token, of_messages),
+        ("trees-v6-s2m2-s3m4-L3", masked, lambda grammar: 4 * BUDGET),
         ("ambiguous-v6-m3-s2-L4", next_token, lambda grammar: BUDGET),
         ("ambiguous-v6-m3-s2-L4", masked, lambda grammar: BUDGET),
         ("ambiguous-v6-m3-s2-L4", probabilities, lambda grammar: BUDGET),
