@@ -84,8 +84,9 @@ def test_samples_are_judged_like_those_of_a_model():
 
 
 def test_datasets_columns_tensors_and_lists_are_the_same_corpus():
-    rows = GRAMMAR.sample(300)
-    dataset = datasets.load_dataset("rhm", "v8-m2-s2-L3", train_size=300, validation_size=0, test_size=0)["train"]
+    rows = GRAMMAR.sample(300, sampling="iid")  # a dataset of distinct sentences says more than their rows
+    sizes = {"train_size": 300, "validation_size": 0, "test_size": 0}
+    dataset = datasets.load_dataset("rhm", "v8-m2-s2-L3", sampling="iid", **sizes)["train"]
     kinds = [rows, rows.tolist(), torch.from_numpy(rows), dataset, dataset["input_ids"]]
     samples = GRAMMAR.sample(500, seed=3, sampling="iid")
     results = [effective_context(kind, samples) for kind in kinds]
