@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checks import did_you_mean
 from ..data.provenance import is_rules_file, named_grammar
 from ..grammar import Grammar, Source
 from . import plugins
 from .arguments import Arguments, parse_sweep
 from .arguments.command_line import Parser
-from .arguments.values import did_you_mean
 from .commands import as_command
 from .results import best_rows, read_csv, write_csv
 from .strict_yaml import parse_yaml, read_yaml
