@@ -49,7 +49,7 @@ def measure(rows: list[dict], values: dict, pretrained: list | str, ensembles: l
     p, d = runs[0].grammar().parameters, runs[0].grammar().sentence_length
     names = {"grammar": runs[0]["data"], "v": p.vocab_size, "m": p.num_synonyms, "d": d}
     options["ensembles"] = [ensemble.format(**names) for ensemble in ensembles]
-    keys = ("data", "task", "model", "rules_seed", "model_seed", "step", "train_loss", "validation_loss")
+    keys = ("data", "task", "model", "rules_seed", "model_seed", "step", "train_loss", "validation_loss", "stopped_by")
     return {"runs": [run.keys(*keys) for run in runs]} | judged(models, **options)
 
 

@@ -88,7 +88,9 @@ def test_curves_that_follow_the_theory_collapse(module):
         (row,) = module.thresholds(some)
         end = (max if bound == "at least" else min)(row["num_train"] for row in some)
         assert (row["half_way_bound"], row["half_way"]) == (bound, end)
-    right, wrong = module.collapse(runs)
+    right, by_symbols, wrong = module.collapse(runs)
+    assert by_symbols["scale"] == "v m^L"
+    assert by_symbols["ratio"] == right["ratio"]  # n_c = v in all of them
     assert (right["scale"], right["curves"]) == ("n_c m^L", 3)
     assert right["ratio"] < 0.01
     assert wrong["scale"] == "all sentences"
