@@ -443,6 +443,7 @@ NOISED = {
     ),
 }
 FOR_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
+    "theory.root_threshold": {"grammar": lambda: instance("TreeGrammar"), "arity": lambda: 2},
     "judging.read_rows": {"name": lambda: "input_ids", "rows": rows},
     "judging.compare_tokens": {"hidden": lambda: None},
     "plots.bound_mark": {"x": lambda: 8.0, "y": lambda: 0.5},
