@@ -155,7 +155,7 @@ def test_what_hints_allow():
 
 def test_a_flat_list_is_looked_at_as_a_whole(monkeypatch):
     looks = []
-    real = checks.as_array
-    monkeypatch.setattr(checks, "as_array", lambda value: looks.append(1) or real(value))
+    real = checks.arrays.as_array
+    monkeypatch.setattr(checks.arrays, "as_array", lambda value: looks.append(1) or real(value))
     named(ids=list(range(1000)))
     assert len(looks) == 1
