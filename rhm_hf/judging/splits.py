@@ -51,7 +51,7 @@ class Split:
         return torch.where(shares > 0, kl[..., None] * shares, 0).sum(1), shares.sum(1)
 
 
-class RuleSplit:
+class RuleSplit(Split):
     """By the rule that a token decides: log(p / q) of every possible token goes to the rules that it may decide.
 
     A part is a sum over derivations of P(derivation) log(p / q) at the tokens that decide its rule. It may be
