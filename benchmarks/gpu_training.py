@@ -24,8 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu_timing import Budget, Line, per_second, synchronise
 from rhm_hf.training import Arguments
-from rhm_hf.training.loop import Run
 from rhm_hf.training.model_building import scratch_model
+from rhm_hf.training.run.loop import Run
 
 
 ATTENTION = {"num_hidden_layers": 3, "num_attention_heads": 16}

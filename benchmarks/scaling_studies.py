@@ -121,7 +121,7 @@ def counted(length: int, vocab_size: int = 64, distances: int = 8) -> Call:
 def trained(grammar: str, folder: str, **others: Any) -> Call:
     """Steps of the package's loop: GPT-2 of width 64 and three layers."""
     from rhm_hf.training import Arguments
-    from rhm_hf.training.loop import Run
+    from rhm_hf.training.run.loop import Run
 
     model = {"model_type": "gpt2", "config_overrides": {"n_embd": 64, "n_layer": 3, "n_head": 4}}
     values = {"grammar": grammar, "num_threads": 1, "output_dir": folder, "max_steps": 10**6} | others

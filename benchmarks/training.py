@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from benchmarks.timing import Row, seconds
 from rhm_hf.training import Arguments
-from rhm_hf.training.loop import Run
+from rhm_hf.training.run.loop import Run
 
 
 MODELS = {

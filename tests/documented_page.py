@@ -185,7 +185,7 @@ def run_page(page: str) -> None:
 def apart() -> multiprocessing.context.ForkServerContext:
     """Processes that are forks of one that has imported what pages use, and done nothing else."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["evaluate", "matplotlib.pyplot", "rhm_hf.training.loop", "rhm_hf.cli.app"])
+    context.set_forkserver_preload(["evaluate", "matplotlib.pyplot", "rhm_hf.training.run.loop", "rhm_hf.cli.app"])
     return context
 
 

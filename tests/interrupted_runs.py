@@ -3,7 +3,7 @@
 import pytest
 
 from rhm_hf.training import train
-from rhm_hf.training.loop import Run
+from rhm_hf.training.run.loop import Run
 
 
 def interrupted(arguments, step, monkeypatch):

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..judging.limits import LIMITS, stated_limit
 from ..training import plugins
-from ..training.devices import caller_left_as_found
-from ..training.loop import Run
+from ..training.run.devices import caller_left_as_found
+from ..training.run.loop import Run
 from .architectures import kind_of
 from .planning import Plan
 from .suite import BenchTask

@@ -245,8 +245,6 @@ class Source:
         """The same law without the name of its ensemble."""
         return type(self).from_arrays(self.arrays(), self.settings())
 
-    # Sentences.
-
     def sample(
         self,
         num: NonNegativeInt,
@@ -287,8 +285,6 @@ class Source:
     ) -> list[Any]:
         """The drawn derivations of the same sentences: levels on a fixed tree, one tree a sentence elsewhere."""
         raise NotSupported("a derivation", self, "the family does not say which hidden symbols wrote a sentence")
-
-    # Files.
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `grammar.json` and `grammar.safetensors` into `folder`."""

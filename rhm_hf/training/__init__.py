@@ -11,8 +11,8 @@ from .._lazy import lazy_attributes
 if TYPE_CHECKING:  # what type checkers and editors see; `_EXPORTS` says the same to Python
     from .arguments import Arguments, DataArguments, ModelArguments, TrainingArguments, parse_arguments
     from .exact_kl_callback import ExactKLCallback
-    from .loop import train
     from .results import best_row
+    from .run.loop import train
 
 _EXPORTS = {
     "Arguments": "arguments",
@@ -22,7 +22,7 @@ _EXPORTS = {
     "TrainingArguments": "arguments",
     "best_row": "results",
     "parse_arguments": "arguments",
-    "train": "loop",
+    "train": "run.loop",
 }
 
 __all__ = [

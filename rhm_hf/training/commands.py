@@ -50,8 +50,8 @@ def run_train(argv: Sequence[str], prog: str = "rhm train") -> int:
     arguments = parse_arguments(argv, prog=prog)
     folder = arguments.training.output_dir
     try:
-        from .loop import train
         from .results import best_row
+        from .run.loop import train
 
         rows = train(arguments, announce=lambda text: print(text, file=sys.stderr, flush=True))
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from rhm_hf.bench import load_suite, read_record
 from rhm_hf.bench.conducting import RATES_FILE
 from rhm_hf.cli.app import app
-from rhm_hf.training import loop
+from rhm_hf.training.run import loop
 
 
 def rhm(*words):

@@ -75,6 +75,6 @@ def test_learning_curve_writes_table_figure_and_model(tmp_path, capsys, monkeypa
     assert model.config.vocab_size == 7
     assert Grammar.from_pretrained(tmp_path / "demo" / "model") == grammar
 
-    monkeypatch.setattr("rhm_hf.training.loop.Run", None)  # a second call trains nothing
+    monkeypatch.setattr("rhm_hf.training.run.loop.Run", None)  # a second call trains nothing
     recipe_main(argv, **parts)
     check_redraw(monkeypatch, tmp_path / "demo", parts)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from rhm_hf.training import checkpoint
-from rhm_hf.training.checkpoint_files import remove_checkpoints
+from rhm_hf.training.run import checkpoint
+from rhm_hf.training.run.checkpoint_files import remove_checkpoints
 
 
 TENSORS = {"model": {"a": torch.randn(3, 2), "b": torch.randn(5).to(torch.bfloat16)}, "losses": {"s": torch.ones(1)}}

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from rhm_hf.tasks import TASKS
 from rhm_hf.training import best_row, parse_arguments, train
-from rhm_hf.training.loop import Run
 from rhm_hf.training.results import read_csv
+from rhm_hf.training.run.loop import Run
 from rhm_hf.training.sweep import sweep
 
 

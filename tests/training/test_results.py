@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import ClassVar
 
-from rhm_hf.training import meters, results
+from rhm_hf.training.run import meters, results
 
 
 def test_csv_round_trip_keeps_numbers_and_text(tmp_path):
@@ -51,7 +51,7 @@ def test_log_appends_lines_of_json(tmp_path):
 def test_a_terminal_without_a_size_has_a_bar_too():
     """tqdm draws nothing there; such are those of some containers, and of `pty` here."""
     script = (
-        "from rhm_hf.training.meters import Meter\n"
+        "from rhm_hf.training.run.meters import Meter\n"
         "with Meter(4, 'steps', label='sweep') as meter:\n"
         "    meter.update(4)\n"
     )

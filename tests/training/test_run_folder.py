@@ -10,8 +10,8 @@ from interrupted_runs import interrupted
 from safetensors.torch import load_file, save_file
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.training import checkpoint, results, train
-from rhm_hf.training.loop import Run
+from rhm_hf.training.run import checkpoint, results, train
+from rhm_hf.training.run.loop import Run
 from rhm_hf.training.sweep import UnfinishedRuns, sweep
 
 
@@ -168,7 +168,7 @@ def test_progress_is_told_while_a_run_goes_on(tiny, monkeypatch):
         told.append(json.loads(path.read_text())["step"] if path.exists() else 0)
 
     monkeypatch.setattr(Run, "train_step", watched)
-    monkeypatch.setattr("rhm_hf.training.folder.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rhm_hf.training.run.folder.PROGRESS_EVERY", 0.0)
     a = tiny(**SHORT)
     train(a)
     assert told == [0, 1, 2, 3, 4, 5]

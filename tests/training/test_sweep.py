@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rhm_hf.training import loop
 from rhm_hf.training.results import best_rows, read_csv
+from rhm_hf.training.run import loop
 from rhm_hf.training.sweep import UnfinishedRuns, expand, sweep
 
 

@@ -57,7 +57,7 @@ def kill_itself(step):
     return f"""
 import os, signal
 from pathlib import Path
-from rhm_hf.training.loop import Run
+from rhm_hf.training.run.loop import Run
 step_of = Run.train_step
 def train_step(self):
     mark = Path({str(step)!r}) / self.folder.name

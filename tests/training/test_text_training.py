@@ -15,7 +15,7 @@ from rhm_hf.data import char_corpus
 from rhm_hf.training import DataArguments, best_row, saving, train
 from rhm_hf.training.batches import Batches, Windows
 from rhm_hf.training.data import load_data
-from rhm_hf.training.loop import Run
+from rhm_hf.training.run.loop import Run
 
 
 TEXT = "".join(pydoc_data.topics.topics.values())[:60_000]

@@ -19,9 +19,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rhm_hf import Grammar
 from rhm_hf.metrics.rhm_kl import kl_divergence
 from rhm_hf.training import best_row, checkpoint, loop, results, trackers, train
-from rhm_hf.training.devices import check_processes, key_of
-from rhm_hf.training.folder import owned
-from rhm_hf.training.loop import Run, evaluation_steps
+from rhm_hf.training.run.devices import check_processes, key_of
+from rhm_hf.training.run.folder import owned
+from rhm_hf.training.run.loop import Run, evaluation_steps
 from rhm_hf.training.strict_yaml import dump_yaml
 
 

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file
 
 from rhm_hf.training import results, saving, train
-from rhm_hf.training.loop import Run
 from rhm_hf.training.model_building import auto_class_for
+from rhm_hf.training.run.loop import Run
 
 
 BERT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

@@ -49,7 +49,7 @@ def command(run: Arguments) -> list[str]:
 
 def in_process(runs: Sequence[Arguments]) -> Iterator[Arguments]:
     """One after the other in this process, or in all processes of a launcher."""
-    from .. import loop  # with all that trains, which a process that hands runs on does not need
+    from ..run import loop  # with all that trains, which a process that hands runs on does not need
 
     for run in runs:
         if int(os.environ.get("RANK", 0)) == 0:

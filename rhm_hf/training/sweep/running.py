@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ...files import remove_partial
-from .. import folder, results
+from .. import results
 from ..arguments import Arguments
-from ..meters import Meter
+from ..run import folder
+from ..run.meters import Meter
 from . import executors
 from .combinations import OPTIONS, expand, name_of, named_runs
 

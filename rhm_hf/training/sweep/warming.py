@@ -13,7 +13,7 @@ from typing import Any
 # What takes long to import and is imported by functions; the rest is learnt from the first run.
 MODULES = (
     "rhm_hf.training.commands",
-    "rhm_hf.training.loop",
+    "rhm_hf.training.run.loop",
     "rhm_hf.data.rhm",
     "torch._dynamo",
     "transformers.modeling_utils",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..files import remove
+from ...files import remove
 
 
 PREFIX = "checkpoint-"  # begins the name of a checkpoint's folder

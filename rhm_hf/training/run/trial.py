@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from ..judging.bare import evaluating
-from ..judging.models import check_reads_as
-from ..tasks import Task
+from ...judging.bare import evaluating
+from ...judging.models import check_reads_as
+from ...tasks import Task
 
 
 @torch.no_grad()

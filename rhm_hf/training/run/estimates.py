@@ -4,8 +4,8 @@ import os
 
 import torch
 
-from ..grammar import registry
-from .arguments import Arguments
+from ...grammar import registry
+from ..arguments import Arguments
 
 
 def check_sizes(arguments: Arguments) -> None:

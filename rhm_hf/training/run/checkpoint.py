@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..files import make_readable, remove, sha256, write_atomically
+from ...files import make_readable, remove, sha256, write_atomically
 from .checkpoint_files import PREFIX
 from .checkpoint_files import checkpoint_steps as steps
 

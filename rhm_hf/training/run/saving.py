@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from . import checkpoint, folder, results
+from .. import results
+from . import checkpoint, folder
 
 
 def save(run: Any) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..files import make_readable, own_folder, remove, remove_partial, sha256, write_atomically
-from . import identity, results
-from .arguments import Arguments
+from ...files import make_readable, own_folder, remove, remove_partial, sha256, write_atomically
+from .. import results
+from ..arguments import Arguments
+from . import identity
 from .checkpoint_files import PREFIX, checkpoint_steps, remove_checkpoints
 
 

@@ -16,16 +16,17 @@ import torch
 from accelerate import Accelerator
 from transformers import get_scheduler
 
-from ..checks import checked
-from ..files import remove_partial
-from ..tasks.task import Task
-from . import checkpoint, estimates, folder, plugins, results, saving, trackers, trial
-from .arguments import Arguments
-from .batches import Batches
-from .data import TrainingData, load_data
+from ...checks import checked
+from ...files import remove_partial
+from ...tasks.task import Task
+from .. import plugins, results, trackers
+from ..arguments import Arguments
+from ..batches import Batches
+from ..data import TrainingData, load_data
+from ..model_building import ModelKind, make_optimizer, num_parameters_of, scratch_config, scratch_model, suited_sizes
+from . import checkpoint, estimates, folder, saving, trial
 from .devices import caller_left_as_found, check_processes, cpu_only, generators, key_of, uniforms
 from .meters import Meter
-from .model_building import ModelKind, make_optimizer, num_parameters_of, scratch_config, scratch_model, suited_sizes
 
 
 DEPTH = 4  # of what has no levels, for the size of a model that nobody gave

@@ -5,10 +5,10 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from ..files import content_of
-from ..grammar.registry import parameters_from_name
-from . import plugins
-from .arguments import BLOCKS, Arguments
+from ...files import content_of
+from ...grammar.registry import parameters_from_name
+from .. import plugins
+from ..arguments import BLOCKS, Arguments
 
 
 def described(arguments: Arguments) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def content(arguments: Arguments) -> dict[str, str]:
 
 def _is_corpus(text: str) -> bool:
     """Whether a text is one of the Hub that has a name here."""
-    from ..data.text import SOURCES
+    from ...data.text import SOURCES
 
     return text in SOURCES
 

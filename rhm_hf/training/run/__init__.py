@@ -1,0 +1,1 @@
+"""One run: its batches, its loop, its folder and checkpoints, and what it has found."""
