@@ -10,6 +10,7 @@ from ..grammar import Source
 from ..inference import next_token_probs
 from ..judging import ModelIds, Sentences, Targets, compare, compare_tokens
 from ..judging.sentences import fresh_sentences, judged_sentences, pad_id
+from ..judging.splits import Split
 from ..tasks import NextToken
 
 
@@ -88,7 +89,7 @@ def beyond_training(model: Any, source: Source, longest: int, context: int) -> d
         return torch.stack([~further, further], -1).expand(len(tokens), -1, -1)
 
     ids = ModelIds.of(model, source, masked=False)
-    result = compare_tokens(model, source, found, ids, split=split)
+    result = compare_tokens(model, source, found, ids, split=Split(split))
     added, share = result["kl_split"], result["split_share"]
     means = [value / part if part else 0.0 for value, part in zip(added, share, strict=True)]
     return {"within_kl": means[0], "beyond_kl": means[1], "beyond_sentences": len(found)}
