@@ -1,6 +1,7 @@
 """Arrow writing: the builder's tables of whole samples against rows given one dictionary at a time."""
 
 import tempfile
+from collections.abc import Iterator
 
 import datasets
 
@@ -14,7 +15,7 @@ NAME = "v16-m4-s2-L6"  # sentences of 64 tokens
 ROWS, PLAIN_ROWS = 1_000_000, 50_000
 
 
-def rows():
+def rows() -> Iterator[Row]:
     """One row: a million sentences of 64 tokens with their labels, sampled and written into an Arrow file."""
     datasets.disable_progress_bars()
     grammar = Grammar.from_name(NAME)

@@ -1,9 +1,12 @@
 """Next-token laws with END of general grammars against an Earley parser in Python."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from benchmarks.earley import against_earley, parser_of
 from benchmarks.plain_earley import Rule
+from benchmarks.timing import Row
 from rhm_hf.grammar import PCFG
 
 
@@ -23,7 +26,7 @@ def rows_of_length(grammar: PCFG, length: int, num: int, drawn: int) -> list[lis
     return [tokens[row, : lengths[row]].tolist() for row in nearest]
 
 
-def rows():
+def rows() -> Iterator[Row]:
     """The rows of the benchmark table."""
     for name, length, few, goal in (
         ("pcfg-dyck2", 64, 2, ">= 50"),

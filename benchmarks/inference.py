@@ -4,10 +4,12 @@ The plain belief propagation has the form in which research code has it: dense t
 weights of all rules scattered into a tensor `(v, rules, nodes, s)` that is summed over the rules.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
-from benchmarks.timing import compare
+from benchmarks.timing import Row, compare
 from rhm_hf.grammar import Grammar
 from rhm_hf.inference import next_token_probs, posteriors
 
@@ -143,7 +145,7 @@ def noted(row, note: str):
     return type(row)(row.name, row.ours, row.plain, row.ratio, row.goal, note)
 
 
-def rows():
+def rows() -> Iterator[Row]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

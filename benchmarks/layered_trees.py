@@ -1,9 +1,12 @@
 """Next-token laws with END of trees of every shape against an Earley parser in Python."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from benchmarks.earley import against_earley, parser_of
 from benchmarks.plain_earley import Rule
+from benchmarks.timing import Row
 from rhm_hf.grammar.trees.tree_grammar import TreeGrammar
 
 
@@ -23,7 +26,7 @@ def rules_of(grammar: TreeGrammar) -> tuple[list[Rule], int]:
     return found, start
 
 
-def rows():
+def rows() -> Iterator[Row]:
     """The rows of the benchmark table."""
     for name, few, goal in (("trees-v16-s2m4-s3m64-L3", 2, ">= 500"), ("trees-v8-s2m2-s3m16-L3", 4, ">= 200")):
         grammar = TreeGrammar.from_name(name)

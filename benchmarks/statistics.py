@@ -1,7 +1,7 @@
 """Pair counts at several distances against numpy: `bincount` and its index arithmetic, `unique` where v^2 is large."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -46,7 +46,7 @@ def text(length: int, vocab_size: int) -> np.ndarray:
     return tokens
 
 
-def rows():
+def rows() -> Iterator[Row]:
     """Single-threaded on both sides but for the row that says otherwise."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

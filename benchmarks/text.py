@@ -2,6 +2,7 @@
 
 import dataclasses
 import pydoc_data.topics
+from collections.abc import Iterator
 
 import datasets
 
@@ -13,7 +14,7 @@ REPEATS = 30  # of the 0.5 MB of English that every Python brings along
 TOKENIZED = 50_000  # characters that the tokenizer gets; its time is scaled to the whole
 
 
-def rows():
+def rows() -> Iterator[Row]:
     """Two rows: the same text by each of the two plain ways."""
     text = "".join(pydoc_data.topics.topics.values()) * REPEATS
     corpus = char_corpus(datasets.Dataset.from_dict({"text": [text]}))

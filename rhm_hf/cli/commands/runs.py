@@ -13,8 +13,8 @@ from ..progress import heavy, progress
 def train(context: typer.Context) -> None:
     """Train one model: --config run.yaml, any argument overridden after it; killed, the same command goes on."""
     with heavy():
-        from ...training.run import loop  # noqa: F401
         from ...training.commands import run_train
+        from ...training.run import loop  # noqa: F401
     _end(run_train(context.args))
 
 
