@@ -14,7 +14,7 @@ import time
 start = time.process_time()
 import {LIBRARIES}
 from accelerate import Accelerator
-from transformers import AutoModelForCausalLM, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2LMHeadModel, get_scheduler
 libraries = time.process_time()
 from rhm_hf.training import Arguments, train
 print(time.process_time() - libraries, libraries - start)
