@@ -23,6 +23,7 @@ from rhm_hf.diffusion import (
 from rhm_hf.metrics.belief_probe import belief_probe
 from rhm_hf.metrics.context_loss import loss_by_context
 from rhm_hf.metrics.grammaticality import grammaticality
+from rhm_hf.metrics.in_context_kl import in_context_kl
 from rhm_hf.metrics.latent_probe import latent_probe
 from rhm_hf.metrics.memorisation import memorisation
 from rhm_hf.metrics.representation_probe import representation_probe
@@ -260,6 +261,31 @@ def _of_lengths() -> dict:
     return kl_divergence(_with_ends(), TREES) | grammaticality(_spoilt(10**6, MANY // 4), TREES)
 
 
+def prompted(rules_seed: int, grammars: int) -> dict:
+    """The same mappings and prompts' seeds always: what scatters is the grammars."""
+    few = {"num_mappings": 2, "max_examples": 1, "learners": ["ngram"], "smoothings": [1.0], "symbols": "ids"}
+    return in_context_kl(
+        gpt2(), Grammar.from_name("v4-m2-s2-L2"), num_grammars=grammars, first_rules_seed=rules_seed, **few
+    )
+
+
+@cache
+def prompted_truth() -> dict:
+    """Of many other grammars."""
+    return prompted(10**6, MANY // 50)
+
+
+def in_context(seed: int) -> Found:
+    """KL of the sentence after n others, and what a model gains over n-grams, of eight grammars."""
+    found, truth = prompted(8 * seed, 8), prompted_truth()
+    for name in ("kl", "kl_within"):
+        low, high = np.array(found[f"{name}_interval"]).T
+        yield f"`{name}_interval` of `in_context_kl`, 8 grammars", low, np.array(truth[name]), high
+    low, high = np.array(found["lines"]["ngram"]["gain_interval"]).T
+    gain = np.array(truth["lines"]["ngram"]["gain"])
+    yield "`gain_interval` of `in_context_kl`, 8 grammars", low, gain, high
+
+
 STUDIES = {  # and the share of the repeats that each gets
     "metrics": (metrics, 1),
     "shares": (shares, 2),
@@ -267,5 +293,6 @@ STUDIES = {  # and the share of the repeats that each gets
     "diffusion": (diffusion, 1),
     "entropies": (entropies, 1),
     "lengths": (lengths, 1),
+    "in_context": (in_context, 1),
     "thresholds": (thresholds, 0.3),
 }

@@ -36,6 +36,8 @@ def check_ids(name: str, value: Any, low: int = 0) -> Any:
     """
     if hasattr(value, "detach"):  # a tensor
         value = as_array(value)
+    if isinstance(value, Mapping) and hasattr(value, "column_names"):
+        raise ValueError(f"{name} is a dataset of several splits: pass one, {name}[{next(iter(value), 'test')!r}]")
     is_text = isinstance(value, str | bytes)
     if (
         is_text

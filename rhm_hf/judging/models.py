@@ -16,11 +16,11 @@ tokens that are judged), a `ValueError` says why.
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
-from ..checks import NonNegativeInt, checked
+from ..checks import NonNegativeInt, OwnCheck, checked
 from ..grammar import NotSupported
 from .bare import bare_model, evaluating, has_adapters, is_home_made, unwrapping
 from .limits import check_stated_limit, stated_limit
@@ -136,7 +136,7 @@ FAILURES = (
 
 @checked
 def read_model(
-    model: torch.nn.Module,
+    model: Annotated[torch.nn.Module, OwnCheck()],
     *,
     read_as: str = "auto",
     ids: Sequence[int] | None = None,

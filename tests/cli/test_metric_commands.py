@@ -144,7 +144,7 @@ def test_in_context(rhm, tmp_path):
     assert rhm("bench", "gpt2", "--in-context", tmp_path / "model").exit_code == 1
     short = rhm("in_context", tmp_path / "model", "v4-m2-s2-L5")
     assert short.exit_code == 1
-    assert "reads at most 50 ids (max_position_embeddings) and a prompt of 1 sentences of 32 tokens" in short.stderr
+    assert "reads at most 50 ids (n_positions) and a prompt of 1 sentences of 32 tokens" in short.stderr
 
 
 def test_generated_sentences_judged(rhm, model_folder, tmp_path):

@@ -707,7 +707,7 @@ TOKENS = [np.arange(40) % 10]
         ({"input_ids": None, "texts": ["a"]}, "texts= needs tokenizer="),
         ({"input_ids": [[3] * 50]}, r"one distinct token \(3\)"),
         ({"input_ids": [[0.5, 1.0] * 9]}, "input_ids has dtype float64: ids must be integers"),
-        ({"input_ids": [[[0, 1]]]}, "a sequence of ids or a sequence of such"),
+        ({"input_ids": [[[0, 1]]]}, "input_ids has 3 dimensions: it must hold ids, or rows of ids"),
         ({"input_ids": [np.arange(40)]}, "the id 39 and the model has ids 0 to 19"),
         ({"input_ids": [np.arange(-1, 10)]}, "input_ids holds -1"),
         ({"max_context": 50}, "max_context=50 needs documents of 51 tokens and the longest has 40"),

@@ -136,5 +136,5 @@ def test_mistakes_are_named():
 
 
 def test_metric_is_listed():
-    with pytest.raises(ValueError, match="grammaticality, latent_probe, memorisation"):
+    with pytest.raises(ValueError, match="grammaticality, in_context_kl, latent_probe, memorisation"):
         load_metric("memorization")

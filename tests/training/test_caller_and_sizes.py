@@ -12,9 +12,10 @@ import torch
 from accelerate.state import AcceleratorState
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.training import Arguments, loop, results, train
+from rhm_hf.training import Arguments, results, train
 from rhm_hf.training.commands import sweep_command, train_command
 from rhm_hf.training.data import seen_share
+from rhm_hf.training.run import loop
 from rhm_hf.training.run.loop import Run
 from rhm_hf.training.strict_yaml import dump_yaml
 

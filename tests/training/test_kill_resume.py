@@ -13,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rhm_hf.training import Arguments, checkpoint, train
+from rhm_hf.training import Arguments, train
 from rhm_hf.training.results import read_csv
+from rhm_hf.training.run import checkpoint
 from rhm_hf.training.strict_yaml import dump_yaml, parse_yaml
 from rhm_hf.training.sweep import sweep
 

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from typing import ClassVar
 
-from rhm_hf.training.run import meters, results
+from rhm_hf.training import results
+from rhm_hf.training.run import meters
 
 
 def test_csv_round_trip_keeps_numbers_and_text(tmp_path):

@@ -10,7 +10,8 @@ from interrupted_runs import interrupted
 from safetensors.torch import load_file, save_file
 
 from rhm_hf.grammar import Grammar
-from rhm_hf.training.run import checkpoint, results, train
+from rhm_hf.training import results, train
+from rhm_hf.training.run import checkpoint
 from rhm_hf.training.run.loop import Run
 from rhm_hf.training.sweep import UnfinishedRuns, sweep
 

@@ -12,9 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import rhm_hf
 from rhm_hf.cli import main
 from rhm_hf.data import char_corpus
-from rhm_hf.training import DataArguments, best_row, saving, train
+from rhm_hf.training import DataArguments, best_row, train
 from rhm_hf.training.batches import Batches, Windows
 from rhm_hf.training.data import load_data
+from rhm_hf.training.run import saving
 from rhm_hf.training.run.loop import Run
 
 

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rhm_hf import Grammar
 from rhm_hf.metrics.rhm_kl import kl_divergence
-from rhm_hf.training import best_row, checkpoint, loop, results, trackers, train
+from rhm_hf.training import best_row, results, trackers, train
+from rhm_hf.training.run import checkpoint, loop
 from rhm_hf.training.run.devices import check_processes, key_of
 from rhm_hf.training.run.folder import owned
 from rhm_hf.training.run.loop import Run, evaluation_steps

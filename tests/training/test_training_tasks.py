@@ -4,8 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rhm_hf.training import results, saving, train
+from rhm_hf.training import results, train
 from rhm_hf.training.model_building import auto_class_for
+from rhm_hf.training.run import saving
 from rhm_hf.training.run.loop import Run
 
 

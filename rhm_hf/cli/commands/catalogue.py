@@ -11,6 +11,7 @@ METRICS = {  # metric -> the command that takes it
     "rhm_kl": "kl",
     "context_loss": "context",
     "token_correlations": "correlations",
+    "in_context_kl": "in_context",
 }
 
 

@@ -88,8 +88,6 @@ def as_documents(input_ids: Any = None, texts: str | Sequence[str] | None = None
 def _rows_of(dataset: Any) -> Any:
     if not hasattr(dataset, "__len__"):
         raise ValueError("input_ids is a streaming dataset: take(..) what fits into memory, or pass lists of ids")
-    if hasattr(dataset, "keys"):
-        raise ValueError(f"input_ids is a dataset of several splits: pass one, input_ids[{next(iter(dataset))!r}]")
     return dataset_tokens(dataset, "input_ids")
 
 
