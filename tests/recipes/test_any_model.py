@@ -12,7 +12,7 @@ OTHERS = ["--optimizer", "adamw", "--learning_rate", "1e-3", "--rules_seed", "0"
 
 
 @pytest.fixture(autouse=True)
-def _threads():
+def _threads(few_judged):
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -22,7 +22,7 @@ CONFIGURATIONS = [
 
 
 @pytest.fixture(autouse=True)
-def _threads():
+def _threads(few_judged):
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
