@@ -46,12 +46,14 @@ class Corpus:
         texts (`list[str]`, *optional*): documents.
         ids (*optional*): rows `(n, d)`, or documents of token ids.
         grammar (*optional*): where sentences were drawn from one.
+        population (`int`, *optional*): how many sentences these different ones were drawn from, as a data set says.
     """
 
     name: str
     texts: list[str] | None = None
     ids: Any = None
     grammar: Any = None
+    population: int | None = None
 
     @property
     def data(self) -> Any:
@@ -157,6 +159,7 @@ def _of_dataset(dataset, name: str, source: TextSource) -> Corpus:
 
 def _column(rows, name: str, source: TextSource) -> Corpus:
     from ..data.reading import dataset_tokens
+    from ..statistics.pairs.token_inputs import drawn_from
 
     columns = rows.column_names
     column = source.column or next((column for column in COLUMNS if column in columns), None)
@@ -170,7 +173,7 @@ def _column(rows, name: str, source: TextSource) -> Corpus:
     if isinstance(first, str):
         return Corpus(label, texts=[text for text in rows[column] if text])
     if isinstance(first, list) and all(isinstance(entry, int) for entry in first):
-        return Corpus(label, ids=dataset_tokens(rows, column))
+        return Corpus(label, ids=dataset_tokens(rows, column), population=drawn_from(rows, "last", column))
     raise ValueError(
         f"column {column!r} of {name} holds {type(first).__name__}: it must be text or lists of token ids"
     )

@@ -308,6 +308,16 @@ def test_tables_data_sets_and_columns(tmp_path):
     assert isinstance(read_text("grammar:v4-m2-s2-L2", TextSource(num_sentences=5)), Corpus)
 
 
+def test_correlations_of_a_data_set_know_what_its_sentences_were_drawn_from(rhm, tmp_path):
+    from datasets import load_dataset
+
+    sizes = {"train_size": 512, "validation_size": 0, "test_size": 0}  # all sentences
+    load_dataset("rhm", "v4-m2-s2-L3", cache_dir=tmp_path, **sizes)["train"].save_to_disk(tmp_path / "all")
+    words = ["correlations", tmp_path / "all", "--max_distance", 7, "--json"]
+    assert found(rhm(*words))["effective_context"] == 7  # exactly; as independent ones they would have 1.96
+    assert found(rhm(*words, "--set", "anchor=all"))["effective_context"] < 7
+
+
 def test_bytes_that_are_no_text_are_refused(rhm, tmp_path):
     (tmp_path / "x.txt").write_bytes(b"\xff\xfe\x00")
     assert "no UTF-8" in rhm("correlations", tmp_path / "x.txt").stderr

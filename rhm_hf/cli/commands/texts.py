@@ -171,6 +171,8 @@ def correlations(
         if max_distance < 1:
             raise ValueError(f"--max_distance {max_distance} must be at least 1")
         options["distances"] = range(1, max_distance + 1)
+    if corpus.population is not None and "anchor" not in options:
+        options.setdefault("population", corpus.population)
     with progress(f"counting pairs of tokens of {corpus.name}"):
         result = measure_correlations(corpus.data, tokenizer=tokenizer, **options)
     columns = (
