@@ -5,9 +5,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # of processes that tests start: threads that wait for work take time too
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start
 
 import pytest
 import torch
