@@ -132,6 +132,7 @@ ELSEWHERE = [
     "models.hierarchical_cnn.configuration_hierarchical_cnn:HierarchicalCNNConfig",
     "models.hierarchical_unet.configuration_hierarchical_unet:HierarchicalUNetConfig",
     "models.locally_connected.configuration_locally_connected:LocallyConnectedConfig",
+    "models.lstm.configuration_lstm:LSTMConfig",
 ]
 
 NAN, INF, HUGE = math.nan, math.inf, 10**30
@@ -468,19 +469,6 @@ FOR_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
         "max_context": lambda: 4,
     },
     "metrics.effective_context.compute": {"distances": lambda: [1, 2, 3], "generated": GOOD["generated"]},
-    **{
-        f"models.{name}.forward": {"input_ids": lambda: torch.as_tensor(rows())}
-        for name in (
-            "RHMForCausalLM",
-            "RHMForMaskedLM",
-            "RHMForSequenceClassification",
-            "NGramForCausalLM",
-            "HierarchicalNGramForCausalLM",
-            "AttentionOnlyForCausalLM",
-            "HierarchicalCNNForSequenceClassification",
-            "HierarchicalUNetForMaskedLM",
-        )
-    },
     "grammar.displace": {"grammar": sparse, "tokens": sparse_rows},
     "grammar.replace_synonyms": {"grammar": sparse, "tokens": sparse_rows},
     "grammar.SparseGrammar": {"base": plain},
@@ -652,6 +640,10 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "HierarchicalNGramForCausalLM": lambda: rhm_hf.HierarchicalNGramForCausalLM.fit(rows(), plain()),
     "AttentionOnlyForCausalLM": lambda: rhm_hf.AttentionOnlyForCausalLM(
         rhm_hf.AttentionOnlyConfig(vocab_size=7, hidden_size=16)
+    ),
+    "LSTMForCausalLM": lambda: rhm_hf.LSTMForCausalLM(rhm_hf.LSTMConfig(vocab_size=7, hidden_size=8)),
+    "LSTMForSequenceClassification": lambda: rhm_hf.LSTMForSequenceClassification(
+        rhm_hf.LSTMConfig(vocab_size=7, hidden_size=8)
     ),
     "HierarchicalCNNForSequenceClassification": lambda: rhm_hf.HierarchicalCNNForSequenceClassification(
         rhm_hf.HierarchicalCNNConfig(vocab_size=7, max_position_embeddings=4, num_hidden_layers=2, hidden_size=8)

@@ -30,6 +30,16 @@ TEXTS = {
         C -> a [0.6] | b a [0.4]
     """,
 }
+# What is finite: ambiguous, and nested in brackets.
+FINITE = {
+    "ambiguous": TEXTS["finite"],
+    "nested": """
+        S -> ( A ) [0.5] | A A [0.5]
+        A -> [ B ] [0.3] | x [0.7]
+        B -> A2 y | A2
+        A2 -> x [0.5] | [0.2] | y y [0.3]
+    """,
+}
 
 
 def rules_of(grammar):

@@ -15,7 +15,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from .configuration_law import LawConfig
 from .modeling_symbols import check_tensor, check_tensors
 from .readable import ReadableWeights
-from .whole_prefix import WholePrefixGenerationMixin
+from .whole_prefix import WholePrefixGenerationMixin, own_law
 
 
 UNBOUNDED = 1024  # tokens that are generated at most where sentences have no longest
@@ -112,16 +112,8 @@ class LawForCausalLM(LawPreTrainedModel, WholePrefixGenerationMixin):
 
     def __init__(self, config: LawConfig):
         super().__init__(config)
-        self.generation_config: GenerationConfig = GenerationConfig(
-            do_sample=True,
-            top_k=0,
-            top_p=1.0,
-            temperature=1.0,
-            use_cache=False,
-            max_new_tokens=self.longest_generated(),
-            bos_token_id=config.bos_token_id,
-            eos_token_id=config.eos_token_id,
-            pad_token_id=config.pad_token_id,
+        self.generation_config: GenerationConfig = own_law(
+            config, self.longest_generated(), top_p=1.0, temperature=1.0
         )
 
     def longest_generated(self) -> int:

@@ -4,7 +4,13 @@ import copy
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, GenerationMixin
+from transformers import GenerationConfig, GenerationMixin, PretrainedConfig
+
+
+def own_law(config: PretrainedConfig, max_new_tokens: int, **more: Any) -> GenerationConfig:
+    """How `generate` samples a model's own law: nothing cut off or reweighted, no cache."""
+    ids = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return GenerationConfig(do_sample=True, top_k=0, use_cache=False, max_new_tokens=max_new_tokens, **more, **ids)
 
 
 class WholePrefixGenerationMixin(GenerationMixin):

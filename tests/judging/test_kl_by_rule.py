@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from pcfg_brute_force import TEXTS
+from pcfg_brute_force import FINITE, TEXTS
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from rhm_hf import Grammar, RHMForCausalLM
@@ -13,14 +13,7 @@ from rhm_hf.inference import log_prob
 from rhm_hf.metrics.rhm_kl import kl_divergence
 
 
-FINITE = {
-    "ambiguous": TEXTS["finite"],
-    "nested": """
-        S -> ( A ) [0.5] | A A [0.5]
-        A -> [ B ] [0.3] | x [0.7]
-        B -> A2 y | A2
-        A2 -> x [0.5] | [0.2] | y y [0.3]
-    """,
+SMALL = FINITE | {
     "beginnings": """
         S -> A x B y [0.3] | A x B x [0.2] | A x y [0.1] | T x B y [0.4]
         T -> A [0.6] | x [0.4]
@@ -92,9 +85,9 @@ def ratios(grammar, model, every):
     return of
 
 
-@pytest.mark.parametrize("name", FINITE)
+@pytest.mark.parametrize("name", SMALL)
 def test_every_rule_has_what_all_derivations_say(name):
-    grammar = Grammar.from_text(FINITE[name])
+    grammar = Grammar.from_text(SMALL[name])
     model, every = gpt2(grammar.vocab_size), derivations(grammar)
     assert sum(p for p, _, _ in every) == pytest.approx(1, abs=1e-12)
     found = kl_divergence(model, grammar, split="rules")

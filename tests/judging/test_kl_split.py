@@ -5,23 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from pcfg_brute_force import TEXTS
+from pcfg_brute_force import FINITE, TEXTS
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
 from rhm_hf import Grammar, RHMForCausalLM
 from rhm_hf.grammar import NotSupported, enumerate_sentences
 from rhm_hf.metrics.rhm_kl import kl_divergence
-
-
-FINITE = {
-    "ambiguous": TEXTS["finite"],
-    "nested": """
-        S -> ( A ) [0.5] | A A [0.5]
-        A -> [ B ] [0.3] | x [0.7]
-        B -> A2 y | A2
-        A2 -> x [0.5] | [0.2] | y y [0.3]
-    """,
-}
 
 
 def derivations(grammar):

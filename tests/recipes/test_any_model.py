@@ -1,21 +1,14 @@
 """Every recipe takes any model that its task can train: a transformer over a YAML that was written for others."""
 
 import pytest
-import torch
 from test_dry_runs import CONFIGURATIONS, run
 
 
+pytestmark = pytest.mark.usefixtures("dry_run")
 FIRST = {
     script: config for script, config in reversed(CONFIGURATIONS) if config.stem not in ("paper", "gpt2", "llama")
 }
 OTHERS = ["--optimizer", "adamw", "--learning_rate", "1e-3", "--rules_seed", "0"]
-
-
-@pytest.fixture(autouse=True)
-def _threads(few_judged):
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("script", FIRST, ids=lambda script: script.stem)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from matplotlib.image import imread
 from recipe_scripts import RECIPES, drawn, recipe
@@ -11,6 +10,7 @@ from recipe_scripts import RECIPES, drawn, recipe
 from rhm_hf.training.recipe import read_tables
 
 
+pytestmark = pytest.mark.usefixtures("dry_run")
 SCRIPTS = sorted(
     path for path in RECIPES.rglob("*.py") if "recipe_main(" in path.read_text() and path.parent != RECIPES
 )
@@ -19,13 +19,6 @@ OF_FOLDER = {path.parent: path for path in SCRIPTS if "trains=False" not in path
 CONFIGURATIONS = [
     (OF_FOLDER[path.parent], path) for path in sorted(RECIPES.rglob("*.yaml")) if path.parent in OF_FOLDER
 ]
-
-
-@pytest.fixture(autouse=True)
-def _threads(few_judged):
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def run(script: Path, argv: list[str], folder: Path) -> dict:

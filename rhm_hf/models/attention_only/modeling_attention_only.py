@@ -19,7 +19,7 @@ from transformers.modeling_outputs import CausalLMOutput, MaskedLMOutput
 
 from ..modeling_symbols import as_output, check_tensors, checked_ids, cross_entropy
 from ..readable import ReadableWeights
-from ..whole_prefix import WholePrefixGenerationMixin
+from ..whole_prefix import WholePrefixGenerationMixin, own_law
 from .configuration_attention_only import AttentionOnlyConfig
 
 
@@ -111,15 +111,8 @@ class AttentionOnlyForCausalLM(AttentionOnlyPreTrainedModel, WholePrefixGenerati
 
     def __init__(self, config: AttentionOnlyConfig):
         super().__init__(config)
-        self.generation_config: GenerationConfig = GenerationConfig(
-            do_sample=True,
-            top_k=0,
-            use_cache=False,
-            max_new_tokens=max(1, config.max_position_embeddings - 1),  # after BOS
-            bos_token_id=config.bos_token_id,
-            eos_token_id=config.eos_token_id,
-            pad_token_id=config.pad_token_id,
-        )
+        longest = max(1, config.max_position_embeddings - 1)  # after BOS
+        self.generation_config: GenerationConfig = own_law(config, longest)
 
     def prepare_inputs_for_generation(
         self, input_ids: Any, attention_mask: Any = None, **kwargs: Any

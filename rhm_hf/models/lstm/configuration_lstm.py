@@ -1,7 +1,10 @@
 """Configuration of the LSTM."""
 
+from typing import Any
+
 from ...checks import checked
 from ..configuration_symbols import SymbolsConfig
+from ..sizes import check_weights
 
 
 class LSTMConfig(SymbolsConfig):
@@ -20,5 +23,8 @@ class LSTMConfig(SymbolsConfig):
     model_type = "lstm"
 
     @checked
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
+        width = self.hidden_size
+        num_weights = width * (2 * self.vocab_size + 8 * self.num_hidden_layers * width)
+        check_weights(self, num_weights, "vocab_size", "hidden_size", "num_hidden_layers")

@@ -10,9 +10,9 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutput, SequenceClassifierOutput
 
-from ..modeling_symbols import as_output, checked_ids, cross_entropy
+from ..modeling_symbols import as_output, check_tensors, checked_ids, cross_entropy
 from ..readable import ReadableWeights
-from ..whole_prefix import WholePrefixGenerationMixin
+from ..whole_prefix import WholePrefixGenerationMixin, own_law
 from .configuration_lstm import LSTMConfig
 
 
@@ -48,6 +48,7 @@ class LSTMPreTrainedModel(ReadableWeights, PreTrainedModel):
 
         Padding is read after everything else, wherever it stands: it changes no state that counts.
         """
+        check_tensors(attention_mask=attention_mask)
         ids = checked_ids(input_ids, self.config, shortest=1)
         place = None
         if attention_mask is not None and not bool(attention_mask.all()):
@@ -68,15 +69,8 @@ class LSTMForCausalLM(LSTMPreTrainedModel, WholePrefixGenerationMixin):
 
     def __init__(self, config: LSTMConfig):
         super().__init__(config, config.vocab_size)
-        self.generation_config = GenerationConfig(
-            do_sample=True,
-            top_k=0,
-            use_cache=False,
-            max_new_tokens=max(1, config.max_position_embeddings - 1),  # after BOS
-            bos_token_id=config.bos_token_id,
-            eos_token_id=config.eos_token_id,
-            pad_token_id=config.pad_token_id,
-        )
+        longest = max(1, config.max_position_embeddings - 1)  # after BOS
+        self.generation_config: GenerationConfig = own_law(config, longest)
 
     def forward(
         self,
@@ -102,6 +96,7 @@ class LSTMForCausalLM(LSTMPreTrainedModel, WholePrefixGenerationMixin):
         Raises:
             `ValueError`: for ids out of range (looked for on the CPU) or an input that is too long.
         """
+        check_tensors(labels=labels)
         logits, states = self._run(input_ids, attention_mask)
         return as_output(
             CausalLMOutput,
