@@ -15,6 +15,7 @@ from .checks import Limit, NonNegativeInt, checked
 
 
 CONVERGED = 0.1  # nats of train loss
+ENDINGS = {"patience": True, "converged": True, "max_steps": False, "untrained": False}  # whether the run was done
 AT_MOST, AT_LEAST = "at most", "at least"
 
 
@@ -102,8 +103,9 @@ def ensemble(
         raise ValueError(f"step_limited={step_limited!r} is unknown: it must be refuse or keep")
     if step_limited == "refuse" and num_limited(rows):
         raise ValueError(
-            f"{num_limited(rows)} of {len(rows)} runs were ended by their step limit while the loss was falling: "
-            "train them longer, leave them out, or say step_limited='keep' and write their number beside the result"
+            f"{num_limited(rows)} of {len(rows)} runs were ended by their step limit while the loss fell, or "
+            "learnt nothing: train them longer, leave them out, or say step_limited='keep' and write their number "
+            "beside the result"
         )
     tables = [{key: fmean(row[y] for row in mine) for key, mine in group(part, x).items()}
               for _, part in sorted(group(rows, over).items())]  # fmt: skip
@@ -124,11 +126,14 @@ def unconverged(row: dict[str, Any]) -> bool:
 
 @checked
 def limited(row: dict[str, Any]) -> bool:
-    """Whether the table says that the step limit ended the run of a row while its loss was falling.
+    """Whether the table says that the step limit ended the run of a row while its loss was falling, or that it learnt
+    nothing.
 
     A classifier that has its training set by heart counts as done, however small its validation loss still becomes.
     """
-    ended = "step" in str(row.get("stopped_by", "")) or row.get("steps_limit") == 1
+    ended = row.get("steps_limit") == 1 or any(
+        not ENDINGS.get(ending, True) for ending in str(row.get("stopped_by", "")).split(", ")
+    )
     return ended and not (row.get("task") == "classification" and not unconverged(row))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from rhm_hf.ensembles import distinct, group, scale, where
+from rhm_hf.ensembles import distinct, group, limited, scale, where
 from rhm_hf.grammar import Source
 from rhm_hf.metrics.rhm_kl import kl_divergence
 from rhm_hf.plots import finish, ink, note, sheet
@@ -74,7 +74,7 @@ def draw(tables: Tables, path: Path) -> None:
         style = {**ink(i), "markersize": 4, "linewidth": 1, "label": name.removeprefix("pcfg-")}
         errors = [row["kl_stderr"] for row in mine]
         left.errorbar([r["num_train"] for r in mine], [r["kl"] for r in mine], errors, capsize=2, **style)
-        ended = where(mine, stopped_by="max_steps")
+        ended = [row for row in mine if limited(row)]
         hollow = ink(i) | {"markersize": 4, "markerfacecolor": "white", "linestyle": "", "zorder": 4}
         left.plot([r["num_train"] for r in ended], [r["kl"] for r in ended], **hollow)
         mine = where(tables["depths"], data=name, num_train=largest)

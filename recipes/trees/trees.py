@@ -14,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from rhm_hf import Grammar, theory
-from rhm_hf.ensembles import averages, group, marked, scale, unconverged, where
+from rhm_hf.ensembles import averages, group, limited, marked, scale, unconverged, where
 from rhm_hf.metrics.rhm_kl import kl_divergence
 from rhm_hf.plots import colour, curve, finish, ink, note, place_line, sheet
 from rhm_hf.statistics import last_crossing
@@ -136,7 +136,7 @@ def short(data: str) -> str:
 
 def draw_kl(ax, runs: list[dict]) -> None:
     runs = sorted(runs, key=lambda row: row["num_train"])
-    ended = {"hollow": lambda row: row["stopped_by"] == "max_steps"}
+    ended = {"hollow": limited}
     curve(ax, runs, "num_train", "kl", 0, "all tokens", **ended)
     curve(ax, runs, "num_train", "kl_end", 1, "at END", **ended)
     axes = {"xscale": "log", "yscale": "log", "xlabel": "training sentences P"}

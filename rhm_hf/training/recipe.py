@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import did_you_mean
 from ..data.provenance import is_rules_file, named_grammar
+from ..ensembles import ENDINGS
 from ..grammar import Grammar, Source
 from . import plugins
 from .arguments import Arguments, parse_sweep
@@ -222,9 +223,9 @@ class KeptRun:
 
     @property
     def stopped_by_steps(self) -> bool:
-        """Whether the number of steps ended the run, so that more of them would have changed its result."""
+        """Whether the run was not done: its step limit ended it while its loss fell, or it learnt nothing."""
         if self.row.get("stopped_by", "") != "":
-            return self.row["stopped_by"] == "max_steps"
+            return not ENDINGS[self.row["stopped_by"]]
         return self.row["step"] == self.arguments.training.max_steps
 
 

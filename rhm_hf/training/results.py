@@ -22,6 +22,7 @@ HELD_OUT_COLUMNS = ("validation_loss", "validation_accuracy", "test_loss", "test
 STEP_COLUMNS = ("step", "epoch", "train_loss", *HELD_OUT_COLUMNS)
 END_COLUMNS = ("seconds", "tokens_seen", "best", "stopped_by", "test_seen")
 CONVERGED = 0.01  # by what part the second half of the steps lowers the loss of a run that is not
+TRAINED = 0.05  # by what part the loss of a run that learnt anything is below that of a blind guess
 PACKAGES = ("rhm-hf", "torch", "transformers", "accelerate", "datasets")
 
 
@@ -64,19 +65,38 @@ def best_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [best_row([row for row in rows if row["run"] == name]) for name in names]
 
 
-def stopped_by(rows: list[dict[str, Any]], early: bool, max_steps: int) -> str:
+def stopped_by(rows: list[dict[str, Any]], early: bool, max_steps: int, blind: float = math.inf) -> str:
     """What ended a run, for the column of that name.
+
+    Args:
+        rows (`list[dict]`): one per evaluation, in order.
+        early (`bool`): whether patience ended it.
+        max_steps (`int`): the steps it was given.
+        blind (`float`, *optional*): the loss of a guess that gives all outcomes the same probability, in nats.
 
     Returns:
         `str`: `patience`: so many evaluations brought no lower validation loss. `converged`: all steps were made and
         the second half of them lowered the lowest validation loss by less than 1 %. `max_steps`: all steps were made
-        and the loss was still falling, so that more of them would change the result.
+        and the loss was still falling, so that more of them would change the result. `untrained`: it ended in one of
+        the first two ways, but nothing was learnt, not even by heart: neither loss came 5 % below that of a blind
+        guess (or of the first evaluation, where that is lower), although the law, where it is known, is further away.
+        A network that is still on its first plateau looks as flat as one that is done.
     """
-    if early:
-        return "patience"
     lowest = min(row["validation_loss"] for row in rows)
     before = min((row["validation_loss"] for row in rows if row["step"] <= max_steps / 2), default=math.inf)
-    return "converged" if before - lowest < CONVERGED * abs(lowest) else "max_steps"
+    if not early and before - lowest >= CONVERGED * abs(lowest):
+        return "max_steps"
+    if not _is_trained(rows, lowest, blind):
+        return "untrained"
+    return "patience" if early else "converged"
+
+
+def _is_trained(rows: list[dict[str, Any]], lowest: float, blind: float) -> bool:
+    reached = min(lowest, *(row["train_loss"] for row in rows))
+    if reached < (1 - TRAINED) * min(blind, rows[0]["validation_loss"]):
+        return True
+    gaps = [row["kl"] for row in rows if row.get("kl", "") != ""]
+    return bool(gaps) and min(gaps) < CONVERGED * lowest  # nothing more was to be learnt
 
 
 def check_finite(row: dict[str, Any], learning_rate: float) -> None:

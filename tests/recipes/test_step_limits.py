@@ -29,7 +29,7 @@ def rows(**last):
     ]
 
 
-@pytest.mark.parametrize("ending", [{"stopped_by": "max_steps"}, {"steps_limit": 1}])
+@pytest.mark.parametrize("ending", [{"stopped_by": "max_steps"}, {"stopped_by": "untrained"}, {"steps_limit": 1}])
 def test_the_door_to_fits_refuses_them(ending):
     with pytest.raises(ValueError, match="1 of 3 runs were ended by their step limit"):
         ensemble(rows(**ending), "P", "loss")

@@ -1,5 +1,6 @@
 """What `train` leaves as it found it, the size of its model, and sizes that cannot be."""
 
+import math
 import os
 import subprocess
 import sys
@@ -162,9 +163,29 @@ def test_rows_say_what_ended_the_run(tiny, tmp_path):
     rows = train(tiny(output_dir=str(tmp_path / "short"), max_steps=20, num_evaluations=4))
     assert {row["stopped_by"] for row in rows} == {"max_steps"}
     assert results.read_csv(tmp_path / "short" / "results.csv") == rows
-    flat = [{"step": step, "validation_loss": loss} for step, loss in ((10, 1.0), (50, 0.5), (100, 0.4951))]
+    flat = evaluations((10, 1.0), (50, 0.5), (100, 0.4951))
     assert results.stopped_by(flat, False, 100) == "converged"
-    assert results.stopped_by([*flat[:2], {"step": 100, "validation_loss": 0.49}], False, 100) == "max_steps"
+    assert results.stopped_by([*flat[:2], *evaluations((100, 0.49))], False, 100) == "max_steps"
+
+
+def evaluations(*losses, **more):
+    return [{"step": step, "train_loss": loss, "validation_loss": loss} | more for step, loss in losses]
+
+
+def test_a_run_that_learnt_nothing_is_not_done(tiny):
+    """The plateau of a blind guess is as flat as the end: runs at 2.04 of ln 8 were once taken for converged."""
+    flat = evaluations((1, 2.09), (50, 2.05), (100, 2.04))
+    for early in (False, True):
+        assert results.stopped_by(flat, early, 100) == "untrained"
+        by_heart = [*flat[:2], flat[2] | {"train_loss": 1.0}]  # nothing that generalises, all the same it trained
+        assert results.stopped_by(by_heart, early, 100) == ("patience" if early else "converged")
+        assert results.stopped_by(evaluations((1, 2.09), (50, 2.04), kl=0.01), early, 100) != "untrained"
+    # weights drawn so wide that a blind guess is an improvement
+    assert results.stopped_by(evaluations((1, 3.0), (40, 2.08), (100, 2.08)), False, 100) == "converged"
+    assert results.stopped_by(evaluations((1, 3.0), (40, 2.08), (100, 2.08)), False, 100, math.log(8)) == "untrained"
+    assert results.stopped_by(evaluations((1, 2.09), (100, 2.05)), False, 100) == "max_steps"  # it still falls
+    rows = train(tiny(learning_rate=1e-9, max_steps=20, num_evaluations=8))
+    assert {row["stopped_by"] for row in rows} == {"untrained"}
 
 
 def test_sentences_of_different_lengths(tiny, tmp_path):

@@ -1,4 +1,5 @@
-"""Which points of a learning curve may be fitted: a run that its step limit ended would have gone on falling."""
+"""Which points of a learning curve may be fitted: a run that its step limit ended would have gone on falling, one that
+has learnt nothing may not have begun."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,22 +8,18 @@ from typing import Any
 import numpy as np
 
 from ...checks import shown
+from ...ensembles import ENDINGS
 
 
-ENDINGS = {
-    "patience": True,
-    "converged": True,
-    "max_steps": False,
-}  # column `stopped_by`, and whether the run was done
 STEP_LIMITED = ("refuse", "keep")
 
 
 def count_step_limited(stopped_by: Any, shape: tuple[int, ...], step_limited: str) -> int | None:
-    """How many points of a fit come from runs that their step limit ended.
+    """How many points of a fit come from runs that their step limit ended, or that learnt nothing.
 
     Args:
-        stopped_by: `"patience"`, `"converged"` or `"max_steps"` of every run, as the column of that name, of the shape
-            of the losses (or broadcast to it); None where nobody says.
+        stopped_by: `"patience"`, `"converged"`, `"max_steps"` or `"untrained"` of every run, as the column of that
+            name, of the shape of the losses (or broadcast to it); None where nobody says.
         shape (`tuple[int, ...]`): of the losses.
         step_limited (`str`): `"refuse"` such runs, or `"keep"` and count them.
 
@@ -48,8 +45,9 @@ def count_step_limited(stopped_by: Any, shape: tuple[int, ...], step_limited: st
     count = sum(not ENDINGS[ending] for ending in endings.flat)
     if count and step_limited == "refuse":
         raise ValueError(
-            f"stopped_by: {count} of {endings.size} runs were ended by their step limit while the loss was falling, "
-            "so that their losses are upper bounds: train them longer, leave them out, or say step_limited='keep'"
+            f"stopped_by: {count} of {endings.size} runs were ended by their step limit while the loss fell, or "
+            "learnt nothing, so that their losses are upper bounds: train them longer, leave them out, or say "
+            "step_limited='keep'"
         )
     return count
 

@@ -6,6 +6,7 @@
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -298,7 +299,8 @@ class Run:
         trackers.start(self.accelerator, self.folder, self.arguments.to_dict())
 
     def _end(self) -> None:
-        reason = results.stopped_by(self.rows, self.stopped, self.arguments.training.max_steps)
+        blind = math.log(self.task.num_labels or self.task.num_outcomes)
+        reason = results.stopped_by(self.rows, self.stopped, self.arguments.training.max_steps, blind)
         self.rows = [row | {"stopped_by": reason} for row in self.rows]
         if self.accelerator.is_main_process:
             self._log("end", step=self.step, stopped_by=reason, seconds=round(self.seconds, 3))
