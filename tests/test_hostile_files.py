@@ -179,6 +179,31 @@ def test_an_oracle_with_the_grammar_of_another_is_refused(tmp_path):
             read(a)
 
 
+def cached_repository(cache, folder, repo_id="user/oracle", commit="0123456789" * 4):
+    """A folder as the Hub's cache holds it, for reading without a network."""
+    place = cache / f"models--{repo_id.replace('/', '--')}"
+    shutil.copytree(folder, place / "snapshots" / commit)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    return repo_id
+
+
+@pytest.mark.parametrize("beside", ["its own", "another's", "none"])
+def test_a_repository_of_the_hub_holds_one_law_too(tmp_path, beside):
+    a, b, first, _ = oracles(tmp_path)
+    if beside != "its own":
+        shutil.rmtree(a / "grammar")
+    if beside == "another's":
+        shutil.copytree(b / "grammar", a / "grammar")
+    name = cached_repository(tmp_path / "cache", a)
+    if beside == "another's":
+        for read in (AutoModelForCausalLM.from_pretrained, Grammar.from_pretrained):
+            with pytest.raises(ValueError, match="holds two laws"):
+                read(name, cache_dir=tmp_path / "cache")
+    else:
+        assert AutoModelForCausalLM.from_pretrained(name, cache_dir=tmp_path / "cache").grammar == first
+
+
 def test_an_oracle_with_the_weights_of_another_is_refused(tmp_path):
     a, b, *_ = oracles(tmp_path)
     shutil.copy(b / "model.safetensors", a / "model.safetensors")

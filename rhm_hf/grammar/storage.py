@@ -83,6 +83,7 @@ def load(folder: str | Path, **hub_kwargs: Any) -> tuple[dict[str, Any], dict[st
         from huggingface_hub import snapshot_download
 
         wanted = [f"{where}{name}" for where in ("", "grammar/") for name in (JSON_NAME, TENSORS_NAME)]
+        wanted.append("config.json")  # of a model, whose law the grammar must be
         path = Path(snapshot_download(str(folder), allow_patterns=wanted, **hub_kwargs))
     places = [place for place in (path, path / "grammar") if (place / TENSORS_NAME).is_file()]
     if not places:

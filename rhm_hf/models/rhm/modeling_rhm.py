@@ -79,10 +79,10 @@ class RHMPreTrainedModel(LawPreTrainedModel):
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if not any(buffer.is_meta for buffer in model.buffers()):
-            model._check_one_law(pretrained_model_name_or_path)
+            model._check_one_law(pretrained_model_name_or_path, kwargs)
         return loaded
 
-    def _check_one_law(self, place: Any) -> None:
+    def _check_one_law(self, place: Any, options: dict[str, Any]) -> None:
         record, found = self.config.source, self.grammar
         said = record.get("fingerprint", found.fingerprint)
         parameters = record["parameters"]
@@ -92,9 +92,22 @@ class RHMPreTrainedModel(LawPreTrainedModel):
                 f"{place} holds two laws: its weights are not the source that its config.json describes; make it "
                 "again from its grammar, with from_grammar"
             )
-        beside = Path(str(place), "grammar")
-        if beside.is_dir() and Source.from_pretrained(beside) != found:
-            raise ValueError(f"{place} holds two laws: its weights are not the grammar in {beside}; remove one")
+        if self._beside(place, options) not in (None, found):
+            raise ValueError(f"{place} holds two laws: its weights are not the grammar in its grammar/; remove one")
+
+    def _beside(self, place: Any, options: dict[str, Any]) -> Source | None:
+        """The grammar in the folder `grammar/` beside the weights, in a directory or in the same commit of the Hub."""
+        if place is None:
+            return None
+        folder = Path(str(place), options.get("subfolder") or "")
+        if folder.exists():
+            return Source.from_pretrained(folder / "grammar") if (folder / "grammar").is_dir() else None
+        hub = {name: options[name] for name in ("cache_dir", "token", "local_files_only") if name in options}
+        revision = getattr(self.config, "_commit_hash", None) or options.get("revision")
+        try:
+            return Source.from_pretrained(str(place), revision=revision, **hub)
+        except FileNotFoundError:  # none there, or none at hand without a network
+            return None
 
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> None:
         """Saves the model, and the grammar in its folder `grammar/` for [`Grammar.from_pretrained`].
