@@ -278,12 +278,14 @@ def label_lines(ax: Any, fontsize: float = 6.5) -> None:
             last = seen[np.argmax(xs[seen])]
             at = ax.transAxes.inverted().transform(line.get_transform().transform((xs[last], ys[last])))
             ends.append((float(np.clip(at[1], 0, 1)), at, label, line.get_color()))
-    ends.sort(key=lambda end: end[0])
+    ends.sort(key=lambda end: (end[0], end[1][0]))  # of equal heights the shorter line below: leaders do not cross
     for (_, at, label, shade), height in zip(ends, _apart([end[0] for end in ends], gap=GAP), strict=True):
         ax.annotate(
             label, at, xycoords="axes fraction", xytext=(1.04, height), textcoords="axes fraction", fontsize=fontsize,
             va="center", color=shade, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": shade, "linewidth": 0.4, "shrinkA": 1, "shrinkB": 3},
+            arrowprops={
+                "arrowstyle": "-", "color": shade, "linewidth": 0.4, "shrinkA": 1, "shrinkB": 3, "relpos": (0, 0.5),
+            },
         )  # fmt: skip
 
 
