@@ -7,7 +7,6 @@ of `SMALL` stand behind them and make runs short. What needs a GPU, the Hub, a c
 """
 
 import contextlib
-import multiprocessing
 import os
 import re
 import shlex
@@ -182,15 +181,8 @@ def run_page(page: str) -> None:
             parse(shlex.split(command)[1:])
 
 
-def apart() -> multiprocessing.context.ForkServerContext:
-    """Processes that are forks of one that has imported what pages use, and done nothing else."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["evaluate", "matplotlib.pyplot", "rhm_hf.training.run.loop", "rhm_hf.cli.app"])
-    return context
-
-
 def run_apart(page: str, folder: Path, output: Path) -> None:
-    """What a process of [`apart`] does: the page, in a folder; what it prints goes to a file."""
+    """What a process of `forked.apart` does: the page, in a folder; what it prints goes to a file."""
     with open(output, "w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

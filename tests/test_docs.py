@@ -15,7 +15,6 @@ from documented_page import (
     LISTED_PAGES,
     PAGES,
     ROOT,
-    apart,
     blocks,
     commands,
     missing,
@@ -23,6 +22,7 @@ from documented_page import (
     reason,
     run_apart,
 )
+from forked import apart
 
 
 TESTS = ROOT / "tests"
@@ -32,22 +32,11 @@ def with_something_to_run(page: str) -> bool:
     return bool(commands(page)) or any(block.language == "python" for block in blocks(page))
 
 
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory):
-    """They find an empty home: Hugging Face's libraries read its place as they are imported."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.syspath_prepend(ROOT)
-        yield apart()
-
-
 @pytest.mark.parametrize("page", [page for page in PAGES if with_something_to_run(page)])
-def test_every_block_of_a_page_runs(page, processes, tmp_path):
+def test_every_block_of_a_page_runs(page, tmp_path):
     folder, output = tmp_path / "page", tmp_path / "output.txt"
     folder.mkdir()
-    process = processes.Process(target=run_apart, args=(page, folder, output))
+    process = apart().Process(target=run_apart, args=(page, folder, output))
     process.start()
     process.join()
     assert process.exitcode == 0, output.read_text(encoding="utf-8")[-6000:]

@@ -11,6 +11,7 @@ Classifiers are trained without early stopping, so their last evaluation counts;
 .1 nats are hollow in the picture and left out of the fits.
 """
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +40,15 @@ def zipf_of(row: dict) -> float:
     return Grammar.from_name(row["data"]).parameters.zipf_exponent or 0
 
 
+grammar_of = cache(Grammar.from_name)
+
+
 def rule_sizes(data: str) -> np.ndarray:
     """P_k = n_c m^(L-1) / f_k, `(m,)`: where the k-th most frequent rule of a level-1 symbol is learnt.
 
     With equiprobable rules all are n_c m^L, the sample complexity of classification.
     """
-    grammar = Grammar.from_name(data)
+    grammar = grammar_of(data)
     p = grammar.parameters
     return p.num_classes * p.num_synonyms ** (p.depth - 1) / grammar.rule_probs_at(1)[0]
 
@@ -54,8 +58,7 @@ def rule_by_rule(data: str, sizes) -> np.ndarray:
 
     The argument behind P^(-a/(1+a)), for a finite m: it bends down where the rarest rules are learnt.
     """
-    learnt = rule_sizes(data)
-    grammar = Grammar.from_name(data)
+    learnt, grammar = rule_sizes(data), grammar_of(data)
     unknown = np.exp(-np.asarray(sizes, dtype=float)[:, None] / learnt) @ grammar.rule_probs_at(1)[0]
     return 1 - (1 - unknown) ** (grammar.sentence_length // grammar.tuple_size_at(1))
 

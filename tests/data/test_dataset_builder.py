@@ -152,7 +152,7 @@ def large(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("method", "name"), [("fork", LARGE["name"]), ("spawn", LARGE["name"]), ("spawn", "v16-m4-s2-L3-sparse1")]
+    ("method", "name"), [("fork", LARGE["name"]), ("spawn", LARGE["name"]), ("fork", "v16-m4-s2-L3-sparse1")]
 )
 def test_processes_make_the_same_rows(large, method, name, tmp_path):
     wanted = LARGE | {"name": name}

@@ -130,5 +130,5 @@ def test_a_hub_id_is_downloaded_grammar_files_only(tmp_path, monkeypatch):
     assert Grammar.from_pretrained("someone/rhm", revision="v1", repo_type="dataset") == grammar
     patterns = asked.pop("allow_patterns")
     assert asked == {"repo_id": "someone/rhm", "revision": "v1", "repo_type": "dataset"}
-    names = ("grammar.json", "grammar.safetensors")
-    assert sorted(patterns) == sorted([*names, *(f"grammar/{name}" for name in names)])
+    names = ("grammar.json", "grammar.safetensors")  # and a model's configuration, whose law the grammar must be
+    assert sorted(patterns) == sorted([*names, *(f"grammar/{name}" for name in names), "config.json"])

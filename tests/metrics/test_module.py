@@ -1,10 +1,9 @@
 """How the metrics fit into evaluate: combined with others, and on several processes."""
 
-import multiprocessing
-
 import evaluate
 import numpy as np
 import pytest
+from forked import apart
 
 from rhm_hf import Grammar, RHMForCausalLM, load_metric
 
@@ -36,7 +35,7 @@ def part(process: int, folder: str, queue) -> None:
 
 
 def test_several_processes_give_their_parts_and_process_0_has_the_result(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = apart()
     queue = context.Queue()
     workers = [context.Process(target=part, args=(process, str(tmp_path), queue)) for process in (0, 1)]
     for worker in workers:
