@@ -49,7 +49,7 @@ def test_text_of_an_n_gram_model_agrees_up_to_its_memory(corpus, order):
         text,
         model=model,
         prompt_length=order - 1,
-        num_tokens=2**17,
+        num_tokens=2**16,
         length=64,
         distances=range(1, 9),
         loss_context=False,
@@ -58,7 +58,7 @@ def test_text_of_an_n_gram_model_agrees_up_to_its_memory(corpus, order):
     assert found["t_res"] == 8
     assert max(found["relative_difference"][: order - 1]) < 0.05
     assert found["relative_difference"][order - 1] > 0.15
-    assert found["generated"]["num_tokens"] == 2**17
+    assert found["generated"]["num_tokens"] == 2**16
 
 
 def test_oracle_agrees_as_far_as_can_be_told_and_its_truncation_does_not():

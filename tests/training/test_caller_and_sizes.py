@@ -2,15 +2,13 @@
 
 import math
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import palindromes  # noqa: F401  registers the family
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from forked import apart
 
 from rhm_hf.grammar import Grammar
 from rhm_hf.training import Arguments, results, train
@@ -53,18 +51,20 @@ def test_the_caller_s_state_is_left_and_does_not_matter(tiny, tmp_path):
     np.testing.assert_allclose(compared(rows), compared(plain), rtol=1e-5)  # two threads add in another order
 
 
+def alone(values):
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    train(Arguments.from_dict(values))
+
+
 def test_runs_of_one_process_are_those_of_processes_of_their_own(tiny, tmp_path):
     """One after the other in this process, the second is what it is alone."""
     a = tiny(output_dir=str(tmp_path / "first"), **SHORT)
     b = tiny(output_dir=str(tmp_path / "second"), mixed_precision="bf16", num_train=64, **SHORT)
     train(a)
     rows = train(b)
-    path = tmp_path / "run.yaml"
-    path.write_text(dump_yaml(b.to_dict() | {"output_dir": str(tmp_path / "alone")}))
-    root = str(Path(__file__).resolve().parents[2])
-    code = "import sys; from rhm_hf.training.commands import train_command; sys.exit(train_command(sys.argv[1:]))"
-    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", code, "--config", str(path)], check=True, env=environment)
+    process = apart().Process(target=alone, args=(b.to_dict() | {"output_dir": str(tmp_path / "alone")},))
+    process.start()
+    process.join()
     assert compared(results.read_csv(tmp_path / "alone" / "results.csv")) == compared(rows)
 
 

@@ -1,6 +1,5 @@
 """SIGKILL at random times, again and again: what is resumed ends in the very bits of what was never killed."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import apart
 from safetensors.torch import load_file
 
 from rhm_hf.training import Arguments, train
@@ -22,15 +22,10 @@ from rhm_hf.training.sweep import sweep
 
 LONG = {"max_steps": 160, "num_evaluations": 8, "save_steps": 7}
 NOT_COMPARED = ("seconds", "commit")  # files may be edited while a test runs
-# One server imports all that a run needs; each process is a fork of it, at work after milliseconds, not seconds.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["rhm_hf.training.sweep", "rhm_hf.models", "transformers.models.gpt2.modeling_gpt2", "rhm_hf.metrics"]
-)
 
 
 def in_a_process(function, *given):
-    process = FORKS.Process(target=alone, args=(function, *given))
+    process = apart().Process(target=alone, args=(function, *given))
     process.start()
     return process
 

@@ -184,6 +184,6 @@ def test_imported_modules_register_tasks_and_families(outside, tmp_path, monkeyp
     given = ["--import", "registering_plugin", "--task", "doubled", "--output_dir", str(tmp_path / "sweep")]
     a = parse_arguments(["--config", str(outside), *given])
     assert a.training.imports == "registering_plugin"
-    rows = sweep(a.to_dict() | {"model_seed": [0, 1]}, num_workers=2)
+    rows = sweep(a.to_dict() | {"model_seed": [0, 1]})  # in worker processes: test_plugins_everywhere.py
     assert {row["task"] for row in rows} == {"doubled"}
     assert os.environ["PYTHONPATH"] == str(ROOT)  # workers look in the working directory themselves, last

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,11 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from forked import apart
 from interrupted_runs import interrupted
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rhm_hf import Grammar
+from rhm_hf.cli import main
 from rhm_hf.metrics.rhm_kl import kl_divergence
 from rhm_hf.training import best_row, results, trackers, train
 from rhm_hf.training.run import checkpoint, loop
@@ -131,24 +132,28 @@ def test_train_loss_is_the_mean_since_the_last_evaluation(tiny):
 LONG = {"max_steps": 240, "num_evaluations": 8, "save_steps": 7, "patience": 0}
 
 
-def start(arguments, tmp_path):
+def command(path, errors):
     """`rhm train` in a process of its own."""
-    path = tmp_path / "run.yaml"
+    with open(errors, "w") as file:
+        os.dup2(file.fileno(), 2)
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    sys.exit(main(["train", "--config", str(path)]))
+
+
+def killed_at(arguments, tmp_path, step):
+    """A run that gets SIGKILL once a checkpoint of `step` or later is there."""
+    path, errors = tmp_path / "run.yaml", tmp_path / "errors.txt"
     path.write_text(dump_yaml(arguments.to_dict()))
-    command = [sys.executable, "-m", "rhm_hf.cli", "train", "--config", str(path)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def kill_at(process, folder, step):
-    """SIGKILL once a checkpoint of `step` or later is there."""
+    process = apart().Process(target=command, args=(path, errors))
+    process.start()
     deadline = time.monotonic() + 3600
-    while not any(found >= step for found in checkpoint.steps(folder)):
-        assert process.poll() is None, process.stderr.read()
+    while not any(found >= step for found in checkpoint.steps(Path(arguments.training.output_dir))):
+        assert process.is_alive(), errors.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def test_a_killed_run_resumed_is_bit_identical(tiny, tmp_path):
@@ -156,7 +161,7 @@ def test_a_killed_run_resumed_is_bit_identical(tiny, tmp_path):
     print("killed after step", step)  # shown when the test fails
     killed, whole = (tiny(output_dir=str(tmp_path / name), **LONG) for name in ("killed", "whole"))
     folder = Path(killed.training.output_dir)
-    kill_at(start(killed, tmp_path), folder, step)
+    killed_at(killed, tmp_path, step)
     rows = train(killed)
     assert comparable(rows) == comparable(train(whole))
     assert same_weights(weights(folder), weights(whole.training.output_dir))
