@@ -74,7 +74,7 @@ TINY = Sizes(
         "GPT-2 of width 16, (4,2,2), L = 3": _gpt2(16, 2, grammar="v4-m2-s2-L3", num_train=32, batch_size=8)
         | {"num_validation": 8, "num_test": 8, "kl_sentences": 8}
     },
-    beside=(1, 2),
+    beside=(2,),
     stacked=(2,),
     square=64,
     backend="eager",  # the code around the compiler; compiling itself takes a minute
