@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+# Bytecode is kept, whatever the shell says: without it every process compiles the package's 285 modules anew.
+RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE=
 
 .PHONY: demo test lint types benchmark gpu zoo cards figures figures-data readme site dist clean
 
@@ -60,6 +61,7 @@ figures: $(VENV)/.installed
 		correlations/correlations_text; do $(RUN) $(BIN)/python recipes/$$name.py --draw docs/figures; done
 	$(RUN) $(BIN)/python recipes/context_window/context_window.py --draw docs/figures/wikitext
 	$(RUN) $(BIN)/python recipes/ngram/ngram.py --draw docs/figures/v32
+	$(RUN) $(BIN)/python recipes/classification/classification.py --draw docs/figures/classes
 	set -e; for name in shakespeare wikitext tinystories tinystories_pieces; do \
 		$(RUN) $(BIN)/python recipes/texts/texts.py --draw docs/figures/$$name; done
 
