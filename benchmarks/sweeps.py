@@ -1,6 +1,6 @@
 """Sweeps: what a run costs beside its training loop, and what the process that all runs are forked from keeps."""
 
-import csv
+import json
 import sys
 import tempfile
 import time
@@ -47,9 +47,9 @@ def swept(name: str, num_runs: int, max_steps: int, goal: str) -> Row:
                 kept += resident_of_child(process.pid)
                 time.sleep(0.5)
         wall = time.perf_counter() - start
-        with open(place / "results.csv", newline="") as file:
-            seconds = {row["run"]: float(row["seconds"]) for row in csv.DictReader(file)}  # of the last evaluation
-    loops = sum(seconds.values()) / 2
+        ends = [json.loads(path.read_text().splitlines()[-1]) for path in place.glob("*/log.jsonl")]
+        seconds = [end["seconds"] for end in ends if end["event"] == "end"]  # of whole loops, all evaluations included
+    loops = sum(seconds) / 2
     # Half-way the zygote has imported what runs import.
     memory = f"zygote {kept[len(kept) // 2]:.0f} MB half-way, {kept[-1]:.0f} MB at the end"
     return Row(name, wall, loops, loops / wall, goal, f"{len(seconds)} runs; {memory}")

@@ -14,7 +14,15 @@ from small_grammars import skewed_grammar
 from rhm_hf.grammar import Grammar
 
 
+# Folders whose tests start processes and train: first, so that what is left for the end is small and workers end together.
+LONG = ("training", "bench", "recipes", "data", "cli")
+
 torch.set_num_threads(1)  # sums in a fixed order; and small tensors gain nothing from more
+
+
+def pytest_collection_modifyitems(items):
+    """The order of files, not within them."""
+    items.sort(key=lambda item: LONG.index(item.path.parent.name) if item.path.parent.name in LONG else len(LONG))
 
 
 @pytest.fixture(params=["v4-m2-s2-L2", "v3-m2-s3-L2", "v5-m3-s2-L2-c3", "v4-m3-s2-L2-zipf0.7@1", "skewed"])

@@ -197,6 +197,7 @@ class Run:
                 if due or self.step % t.save_steps == 0:
                     self.seconds = time.perf_counter() - start
                     saving.save(self)
+        self.seconds = time.perf_counter() - start  # with the last evaluation and its checkpoint
         self._end()
         return self.rows
 

@@ -1,4 +1,4 @@
-"""What a zygote imports before it forks: modules, and what they keep of themselves. No thread, no random number."""
+"""What a zygote imports before it forks: modules, and what they keep of themselves. No thread, no random state."""
 
 import contextlib
 import functools
@@ -29,6 +29,16 @@ def import_libraries() -> None:
     from .. import results
 
     results.versions()  # of the code that is imported here
+    _load_kernels()
+
+
+def _load_kernels() -> None:
+    """Takes the machine code of sampling from numba's cache, or compiles it, which every fork would do again."""
+    from ...grammar import Grammar
+
+    grammar = Grammar.from_name("v4-m2-s2-L2")
+    for sampling in ("iid", "unique"):
+        grammar.sample(1, sampling=sampling)
 
 
 def import_modules(names: Sequence[str]) -> None:
