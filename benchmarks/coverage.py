@@ -21,6 +21,7 @@ from rhm_hf.bench.levels import mean_interval
 from rhm_hf.metrics.context_loss import fit_decay, saturation
 from rhm_hf.statistics import (
     Accumulator,
+    Agreement,
     TokenCorrelations,
     compare_correlations,
     envelope_exponent,
@@ -130,19 +131,23 @@ def agreements(seed: int) -> Found:
         ]
         laws = [[joint_law(g, 7 - t, 7) for t in (1, 2, 4)] for g in (grammars[0], grammars[other])]
         truth = np.array([((_centred(a) - _centred(b)) ** 2).sum() / 64 for a, b in zip(*laws, strict=True)])
-        found = compare_correlations(*texts)
-        reach = student(0.95, 60) * found.difference_stderr
-        yield f"`difference_stderr`, {name}", found.difference - reach, truth, found.difference + reach
+        yield from _of_differences(compare_correlations(*texts), truth, name)
     rows = [grammars[0].sample(512, seed=2 * seed + k, sampling="unique") for k in range(2)]
     found = compare_correlations(*(token_correlations(x, (1, 2, 4), 8, population=1024) for x in rows))
-    reach = student(0.95, 60) * found.difference_stderr
-    yield "`difference_stderr`, one law, unique", found.difference - reach, np.zeros(3), found.difference + reach
+    yield from _of_differences(found, np.zeros(3), "one law, unique")
     rng = np.random.default_rng(seed)
     corpus, generated = (token_correlations(markov(40_000, s, rng), range(1, 9), 4) for s in (0.6, 0.55))
     found = compare_correlations(generated, corpus)
     relative = (1 - (0.55 / 0.6) ** np.arange(1, 9)) ** 2
     truth = min(int(np.argmax(relative > 0.1)), found.t_res)
     yield "`t_agree_interval` (at least), two chains", found.t_agree_interval[0], truth, found.t_agree_interval[1]
+
+
+def _of_differences(found: Agreement, truth: np.ndarray, which: str) -> Found:
+    low, high = found.difference_interval.T
+    yield f"`difference_interval`, {which}", low, truth, high
+    low, high = (found.difference + sign * student(0.95, 60) * found.difference_stderr for sign in (-1, 1))
+    yield f"`difference` -/+ t `difference_stderr` (no interval), {which}", low, truth, high
 
 
 def _centred(law: np.ndarray) -> np.ndarray:

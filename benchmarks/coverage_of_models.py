@@ -229,7 +229,7 @@ def thresholds(seed: int) -> Found:
 
 @cache
 def _threshold() -> float:
-    parameters, sequences = GrammarParameters(6, 2, 2, 3), max(2, MANY // 130)
+    parameters, sequences = GrammarParameters(6, 2, 2, 3), max(2, MANY // 20)
     return recovery_threshold(parameters, num_sequences=sequences, population=16, seed=10**6).noise
 
 
@@ -294,5 +294,5 @@ STUDIES = {  # and the share of the repeats that each gets
     "entropies": (entropies, 1),
     "lengths": (lengths, 1),
     "in_context": (in_context, 1),
-    "thresholds": (thresholds, 0.3),
+    "thresholds": (thresholds, 2),
 }

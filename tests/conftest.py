@@ -14,7 +14,7 @@ from small_grammars import skewed_grammar
 from rhm_hf.grammar import Grammar
 
 
-# Folders whose tests start processes and train come first: what is left for the end is small, and workers end together.
+# Folders whose tests start processes and train come first: what is left for the end is small, workers end together.
 LONG = ("training", "bench", "recipes", "data", "cli")
 
 torch.set_num_threads(1)  # sums in a fixed order; and small tensors gain nothing from more

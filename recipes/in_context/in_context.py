@@ -138,8 +138,8 @@ def draw_ensemble(ax, data: str, tables: Tables) -> None:
         elif line in ("uniform", "previous_token"):
             level_line(ax, sum(y) / len(y), SHOWN[line])
     labels = {"xlabel": "sentences in the prompt n", "ylabel": "KL (nats per token)"}
+    _ticks(ax, where(tables["lines"], data=data))  # first: labels stand where lines end on the final axis
     finish(ax, title_of(data), "lines", yscale="log", **labels)
-    _ticks(ax, where(tables["lines"], data=data))
 
 
 def draw_gains(ax, gains: list[dict]) -> None:
@@ -149,8 +149,8 @@ def draw_gains(ax, gains: list[dict]) -> None:
         _bars(ax, rows, "gain", "low", "high", i, title_of(data))
     ax.axhline(0, color="black", linewidth=0.7)
     label = "KL of n-gram - KL (nats per token)"
-    finish(ax, f"{gains[0]['model']}: gain", "lines", xlabel="sentences in the prompt n", ylabel=label)
     _ticks(ax, mine)
+    finish(ax, f"{gains[0]['model']}: gain", "lines", xlabel="sentences in the prompt n", ylabel=label)
 
 
 def title_of(data: str) -> str:

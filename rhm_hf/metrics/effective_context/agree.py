@@ -78,12 +78,13 @@ def effective_context(
 
     Returns:
         `dict`: `t_agree`, `t_agree_interval`, `t_res`, `censored` and, lists over `distances`, `difference`,
-        `difference_stderr`, `relative_difference`, `agrees`: see [`~rhm_hf.statistics.Agreement`]; `corpus` and
-        `generated`, each with its `correlation`, `noise_floor`, `signal`, `effective_context` (t*),
-        `effective_context_interval`, `effective_context_is_bound` and `num_tokens`; `n_sat`, `n_sat_relative` with all
-        that belongs to them, and `n_max` of the model's loss, as `context_loss` gives them (None without a model, and
-        for sentences where it takes no position_ids: tokens are hidden from it in place); `vocab_size`, `tolerance`,
-        `seed`, and of a model's samples `length`, `prompt_length`, `read_as` and `bos`.
+        `difference_stderr`, `difference_interval`, `relative_difference`, `agrees`: see
+        [`~rhm_hf.statistics.Agreement`]; `corpus` and `generated`, each with its `correlation`, `noise_floor`,
+        `signal`, `effective_context` (t*), `effective_context_interval`, `effective_context_is_bound` and
+        `num_tokens`; `n_sat`, `n_sat_relative` with all that belongs to them, and `n_max` of the model's loss, as
+        `context_loss` gives them (None without a model, and for sentences where it takes no position_ids: tokens are
+        hidden from it in place); `vocab_size`, `tolerance`, `seed`, and of a model's samples `length`,
+        `prompt_length`, `read_as` and `bos`.
 
     Raises:
         `ValueError`: for both or neither of `generated` and `model`; empty text, text shorter than a distance, one
@@ -94,13 +95,13 @@ def effective_context(
     for name, text in (("corpus", corpus), ("generated", generated)):
         if text is not None and not isinstance(text, CharText | str) and not is_text(text):
             check_ids(name, text)
-    ids, known_size = _ids(corpus, tokenizer)
+    ids, known_size = _ids(corpus, tokenizer, "corpus")
     is_rows, symbols = _is_rows(ids), _distinct(ids)
     if not len(symbols):
         raise ValueError("corpus is empty: give texts or token ids")
     context = dict.fromkeys((*SATURATION, "n_max"))
     if model is None:
-        samples, _ = _ids(generated, tokenizer)
+        samples, _ = _ids(generated, tokenizer, "generated")
         if is_rows and not isinstance(samples, np.ndarray):
             raise ValueError("generated has documents of several lengths: the corpus holds rows of one length")
         distances, sizes = _distances(distances, min(_longest(ids), _longest(samples))), {}
@@ -130,7 +131,7 @@ def effective_context(
         for text, given in ((ids, corpus), (samples, generated))
     )
     found = compare_correlations(ours, theirs, tolerance)
-    names = ("distances", "difference", "difference_stderr", "relative_difference", "agrees")
+    names = ("distances", "difference", "difference_stderr", "difference_interval", "relative_difference", "agrees")
     return {
         **{name: getattr(found, name) for name in ("t_agree", "t_agree_interval", "t_res", "censored")},
         **context,
@@ -155,7 +156,7 @@ def _facts(text) -> dict[str, Any]:
     }
 
 
-def _ids(text: Any, tokenizer: Any) -> tuple[Any, int | None]:
+def _ids(text: Any, tokenizer: Any, name: str) -> tuple[Any, int | None]:
     """Ids: an array `(n,)` or `(n, d)`, or a list of documents, and the size of their vocabulary where known."""
     if isinstance(text, CharText):
         documents = [document for document in text.documents if len(document)]
@@ -172,7 +173,7 @@ def _ids(text: Any, tokenizer: Any) -> tuple[Any, int | None]:
     elif not isinstance(text, list | tuple | np.ndarray):
         text = list(text)  # a column of a dataset, a tensor
     if not len(text):
-        raise ValueError("the text is empty")
+        raise ValueError(f"{name} is empty: there is no token to count")
     if isinstance(text, np.ndarray) or np.ndim(text[0]) == 0 or len({len(row) for row in text}) == 1:
         return np.asarray(text), None
     return [np.asarray(document) for document in text if len(document)], None

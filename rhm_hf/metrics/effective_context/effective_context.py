@@ -26,8 +26,8 @@ Args:
 Returns:
     `dict` with `t_agree`, `t_agree_interval`, `t_res`, `censored`; `n_sat`, `n_sat_relative` with their intervals and
     statuses, `n_max`; for every one of `distances`:
-    `difference`, `difference_stderr`, `relative_difference`, `agrees`; `corpus` and `generated`, each with
-    `correlation`, `noise_floor`, `signal`, `effective_context`, `effective_context_interval`,
+    `difference`, `difference_stderr`, `difference_interval`, `relative_difference`, `agrees`; `corpus` and
+    `generated`, each with `correlation`, `noise_floor`, `signal`, `effective_context`, `effective_context_interval`,
     `effective_context_is_bound`, `num_tokens`; and how it was measured.
 Examples:
     >>> import rhm_hf, evaluate

@@ -28,6 +28,8 @@ class Agreement:
         distances (`np.ndarray`): t, tokens.
         difference, difference_stderr (`np.ndarray`): D, unbiased (it may be negative), and its error by
             delete-one-block jackknives of both texts.
+        difference_interval (`np.ndarray`): where D lies, `(distances, 2)`, a score interval as that of the signal:
+            where D is about the noise its error comes out small where its value does.
         relative_difference (`np.ndarray`): D / max(U_corpus, floor_corpus^2).
         agrees (`np.ndarray`): where that is at most the tolerance, or D at most 2 standard errors.
         t_agree (`int`): tokens, the last distance up to which every one agrees, from the first on; 0 where the first
@@ -43,6 +45,7 @@ class Agreement:
     distances: np.ndarray
     difference: np.ndarray
     difference_stderr: np.ndarray
+    difference_interval: np.ndarray
     relative_difference: np.ndarray
     agrees: np.ndarray
     t_agree: int
@@ -60,7 +63,7 @@ def compare_correlations(
     Args:
         generated, corpus ([`TokenCorrelations`]): with the same distances, vocabulary and anchor.
         tolerance (`float`, *optional*, defaults to 0.1): the relative difference that counts as none.
-        confidence (`float`, *optional*, defaults to 0.95): of the interval of t_agree.
+        confidence (`float`, *optional*, defaults to 0.95): of the intervals of D and of t_agree.
 
     Raises:
         `ValueError`: for other settings, or fewer than 4 blocks of text, which give no errors.
@@ -72,15 +75,17 @@ def compare_correlations(
     if not check_number("tolerance", tolerance, 0) > 0:
         raise ValueError(f"tolerance={tolerance} must be above 0")
     confidence = check_confidence(confidence)
-    difference, stderr, excess, reach = [], [], [], []
+    difference, stderr, intervals, excess, reach = [], [], [], [], []
     for index, t in enumerate(corpus.counts.distances):
         tables = _blocks(generated, t), _blocks(corpus, t)
-        products = _half_products(tables)
-        plain, beyond = (_difference((generated, corpus), products, index, share) for share in (0.0, tolerance))
-        difference.append(plain[0])
-        stderr.append(plain[1])
-        excess.append(beyond[0])
-        reach.append(beyond[1] * student(confidence, sum(len(table.occupied) for table in tables) - 4))
+        products, rows = _half_products(tables)
+        quantile = student(confidence, sum(len(table.occupied) for table in tables) - 4)
+        plain, beyond = (_Difference((generated, corpus), products, rows, index, share) for share in (0.0, tolerance))
+        difference.append(plain.value)
+        stderr.append(plain.stderr)
+        intervals.append(plain.interval(quantile))
+        excess.append(beyond.value)
+        reach.append(beyond.stderr * quantile)
     difference, stderr, excess, reach = (np.array(values) for values in (difference, stderr, excess, reach))
     relative = difference / np.maximum(corpus.signal, corpus.noise_floor**2)
     agrees = (relative <= tolerance) | (difference <= 2 * stderr)
@@ -95,6 +100,7 @@ def compare_correlations(
         distances=corpus.distances,
         difference=difference,
         difference_stderr=stderr,
+        difference_interval=np.array(intervals),
         relative_difference=relative,
         agrees=agrees,
         t_agree=distance(min(agreeing, resolved)),
@@ -122,31 +128,68 @@ def _blocks(text: TokenCorrelations, distance: int) -> BlockTable:
     return table
 
 
-def _half_products(tables: tuple[BlockTable, BlockTable]) -> Products:
-    """Of the halves of both texts, in the order generated, generated, corpus, corpus."""
+def _half_products(tables: tuple[BlockTable, BlockTable]) -> tuple[Products, np.ndarray]:
+    """Of the halves of both texts, in the order generated, generated, corpus, corpus; and the rows of each half."""
     pattern = _union(tables)
     weighted = [(table, weights, _places(table, pattern)) for table in tables for weights in table.halves]
     left_out = [
         [_law(table, kept, pattern, places) for kept in leaving_one_out(weights)]
         for table, weights, places in weighted
     ]
-    return Products([_law(table, weights, pattern, places) for table, weights, places in weighted], left_out)
+    parts = [_law(table, weights, pattern, places) for table, weights, places in weighted]
+    return Products(parts, left_out), np.array([part.num_pairs / len(part.left) for part in parts])
 
 
-def _difference(
-    texts: tuple[TokenCorrelations, TokenCorrelations], products: Products, index: int, share: float
-) -> tuple[float, float]:
-    """D - share U_corpus at one of the distances, and its standard error."""
-    coefficients = np.full((4, 4), -0.5)
-    coefficients[:2, :2], coefficients[2:, 2:] = 1, 1 - share
-    found, entries = products.sum(coefficients), texts[0].law(texts[0].distances[index]).num_entries
-    value, unseen, kept = found.value / entries, np.repeat([text.unseen for text in texts], 2), np.ones((4, 4))
-    for place, (text, weight) in enumerate(zip(texts, (1, 1 - share), strict=True)):
-        if text.population is not None:  # its own signal is not the product of its halves: see `distinct_rows_square`
-            one, other = 2 * place, 2 * place + 1
-            value += weight * (text.signal[index] - products.whole[one, other] / entries)
-            kept[one, other] = kept[other, one] = 0.5
-    return value, float(np.sqrt(found.variance(unseen, kept))) / entries
+class _Difference:
+    """D - share U_corpus at one of the distances."""
+
+    def __init__(
+        self,
+        texts: tuple[TokenCorrelations, TokenCorrelations],
+        products: Products,
+        rows: np.ndarray,
+        index: int,
+        share: float,
+    ):
+        coefficients = np.full((4, 4), -0.5)
+        coefficients[:2, :2], coefficients[2:, 2:] = 1, 1 - share
+        self.texts, self.index, self.sum = texts, index, products.sum(coefficients)
+        self.law = texts[0].law(texts[0].distances[index])
+        self.unseen, self.kept = np.repeat([text.unseen for text in texts], 2), np.ones((4, 4))
+        entries, scale = self.law.num_entries, np.ones(4)
+        self.value: float = self.sum.value / entries
+        for place, (text, weight) in enumerate(zip(texts, (1, 1 - share), strict=True)):
+            if text.population is not None:  # its signal is not the product of its halves: `distinct_rows_square`
+                one, other = 2 * place, 2 * place + 1
+                self.value += weight * (text.signal[index] - products.whole[one, other] / entries)
+                self.kept[one, other] = self.kept[other, one] = 0.5
+                scale[[one, other]] = _scale_of_distinct_rows(rows[[one, other]], text.population)
+        crossed = products.whole[:2, 2:] * (np.outer(scale[:2], scale[2:]) - 1)
+        self.value += float((coefficients[:2, 2:] * crossed).sum()) / entries
+
+    @property
+    def stderr(self) -> float:
+        """The standard error of the value."""
+        return float(np.sqrt(self.sum.variance(self.unseen, self.kept))) / self.law.num_entries
+
+    def interval(self, quantile: float) -> tuple[float, float]:
+        """Where D lies, for a share of 0."""
+        if not self.unseen.any():  # all there is of both
+            return self.value, self.value
+        entries, law = self.law.num_entries, self.law
+        noise = entries * sum(text.noise_at(self.index) for text in self.texts)
+        directions = (law.left.shape[1] - 1) * (law.right.shape[1] - 1)
+        ends = self.sum.square_interval(entries * self.value, noise, directions, quantile, self.unseen, self.kept)
+        return ends[0] / entries, ends[1] / entries
+
+
+def _scale_of_distinct_rows(rows: np.ndarray, population: int) -> np.ndarray:
+    """What makes C of so many distinct rows unbiased, over what [`PairLaw.unbiased`] takes for independent ones.
+
+    E p q^T is C / n above the product of the laws for independent rows, and (N - n) / (N - 1) of that for distinct
+    ones out of N.
+    """
+    return (1 - 1 / rows) / (1 - (population - rows) / (population - 1) / rows)
 
 
 def _union(tables: tuple[BlockTable, BlockTable]) -> np.ndarray | None:

@@ -112,13 +112,13 @@ class TokenCorrelations:
             if self.unseen == 0:
                 found[index] = self.signal[index]
             elif sums is not None and len(sums.linear):
-                square, noise = law.num_entries * self.signal[index], law.num_entries * self._noise(index)
+                square, noise = law.num_entries * self.signal[index], law.num_entries * self.noise_at(index)
                 directions = (law.left.shape[1] - 1) * (law.right.shape[1] - 1)
                 ends = sums.square_interval(square, noise, directions, quantile, self.unseen, self._kept)
                 found[index] = np.array(ends) / law.num_entries
         return found
 
-    def _noise(self, index: int) -> float:
+    def noise_at(self, index: int) -> float:
         """What noise adds to C~^2; more than in independent pairs where those of a text are not."""
         floor, beyond = self.noise_floor[index] ** 2, self.correlation[index] ** 2 - self.signal[index]
         return floor if self.population is not None else max(beyond, floor)

@@ -107,10 +107,10 @@ class ProductSum:
         noise: float,
         directions: int,
         quantile: float,
-        unseen: float = 1.0,
-        kept: float = 1.0,
+        unseen: np.ndarray | float = 1.0,
+        kept: np.ndarray | float = 1.0,
     ) -> tuple[float, float]:
-        """Where ||C||^2 lies, of which the product of two halves, or `value`, is an estimate: a score interval.
+        """Where a square lies, ||C||^2 or ||C - C'||^2, of which `value` is an estimate: a score interval.
 
         The linear part of the variance is in proportion to ||C||^2, so that its estimate comes out small where the
         value does: value -/+ quantile errors covers 85 % of a nominal 95 where the signal is about the noise. As in
@@ -120,18 +120,18 @@ class ProductSum:
 
         Args:
             value (`float`): the estimate.
-            noise (`float`): E ||C||^2 of the whole without any signal.
+            noise (`float`): E of the square of all that was counted, without any signal.
             directions (`int`): of C, over which it is spread; in fewer of them noise times noise would be larger.
             quantile (`float`): of Student's t.
             unseen, kept: see [`ProductSum.variance`].
         """
         linear, bilinear = self._terms(unseen, kept)
-        raw = float(self.bilinear.sum() / 2)
+        raw, share = float(self.bilinear.sum() / 2), float(np.mean(unseen))
         # Of few blocks the bilinear term is a product of few numbers, most often far below its mean.
-        least = 4 * (noise / unseen) ** 2 / max(directions, 1)
+        least = 4 * (noise / share) ** 2 / max(directions, 1)
         if raw < least:
-            raw, bilinear = least, least * unseen**2 * float(np.max(kept))
-        clear, alike = max(value, 0.0) ** 2, raw * unseen**2 / noise if noise > 0 else 0.0
+            raw, bilinear = least, least * share**2 * float(np.max(kept))
+        clear, alike = max(value, 0.0) ** 2, raw * share**2 / noise if noise > 0 else 0.0
         weight = clear / (clear + 4 * raw) if clear > 0 else 0.0
         slope = weight * max(linear, 0.0) / value + (1 - weight) * alike if value > 0 else alike
         middle = value + quantile**2 * slope / 2
