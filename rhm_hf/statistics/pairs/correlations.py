@@ -44,6 +44,8 @@ class TokenCorrelations:
         num_pairs (`np.ndarray`): n_t.
         correlation, correlation_stderr (`np.ndarray`): C~(t), noise included.
         noise_floor (`np.ndarray`): floor_t.
+        noise_squares (`np.ndarray`): what noise adds to C~^2: floor_t^2, or more in a text whose pairs depend on
+            each other.
         unseen (`float`): the finite-population factor, 1 without `population`.
         signal, signal_stderr (`np.ndarray`): U_t, an estimate of C~^2 without noise; it may be negative. From two
             interleaved halves of the blocks; where only one block holds pairs, C~^2 - floor^2.
@@ -77,6 +79,8 @@ class TokenCorrelations:
         self.noise_floor: np.ndarray = np.sqrt([law.noise * self.unseen for law in self._laws])
         self._sums = [half_products(table) for table in self._tables]
         self.signal: np.ndarray = np.array([self._signal(i) for i in range(len(self._laws))])
+        beyond = self.correlation**2 - self.signal if population is None else -np.inf
+        self.noise_squares: np.ndarray = np.maximum(self.noise_floor**2, beyond)
         self.signal_stderr: np.ndarray = np.array([self._signal_stderr(i) for i in range(len(self._laws))])
         self.correlation_stderr: np.ndarray = np.array([self._correlation_stderr(i) for i in range(len(self._laws))])
 
@@ -112,16 +116,11 @@ class TokenCorrelations:
             if self.unseen == 0:
                 found[index] = self.signal[index]
             elif sums is not None and len(sums.linear):
-                square, noise = law.num_entries * self.signal[index], law.num_entries * self.noise_at(index)
+                square, noise = law.num_entries * self.signal[index], law.num_entries * self.noise_squares[index]
                 directions = (law.left.shape[1] - 1) * (law.right.shape[1] - 1)
                 ends = sums.square_interval(square, noise, directions, quantile, self.unseen, self._kept)
                 found[index] = np.array(ends) / law.num_entries
         return found
-
-    def noise_at(self, index: int) -> float:
-        """What noise adds to C~^2; more than in independent pairs where those of a text are not."""
-        floor, beyond = self.noise_floor[index] ** 2, self.correlation[index] ** 2 - self.signal[index]
-        return floor if self.population is not None else max(beyond, floor)
 
     def _correlation_stderr(self, index: int) -> float:
         table = self._tables[index]
