@@ -22,7 +22,7 @@ from documented_page import (
     reason,
     run_apart,
 )
-from forked import apart
+from forked import exit_code
 
 
 TESTS = ROOT / "tests"
@@ -36,10 +36,7 @@ def with_something_to_run(page: str) -> bool:
 def test_every_block_of_a_page_runs(page, tmp_path):
     folder, output = tmp_path / "page", tmp_path / "output.txt"
     folder.mkdir()
-    process = apart().Process(target=run_apart, args=(page, folder, output))
-    process.start()
-    process.join()
-    assert process.exitcode == 0, output.read_text(encoding="utf-8")[-6000:]
+    assert exit_code(run_apart, page, folder, output) == 0, output.read_text(encoding="utf-8")[-6000:]
 
 
 RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("recipes/*/README.md"))

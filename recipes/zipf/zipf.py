@@ -37,7 +37,7 @@ def conclude(tables: Tables) -> Tables:
 
 def zipf_of(row: dict) -> float:
     """a, 0 for equiprobable rules."""
-    return Grammar.from_name(row["data"]).parameters.zipf_exponent or 0
+    return grammar_of(row["data"]).parameters.zipf_exponent or 0
 
 
 grammar_of = cache(Grammar.from_name)

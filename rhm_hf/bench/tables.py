@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from ..ensembles import AT_LEAST, AT_MOST
+from ..ensembles import AT_LEAST, AT_MOST, ENDINGS
 from .records import check_comparable
 
 
 SIGNS = {AT_MOST: "<= ", AT_LEAST: ">= ", "unknown": "? ", "": ""}
-CONVERGED = ("patience", "converged", "counted")
+CONVERGED = (*(ending for ending, done in ENDINGS.items() if done), "counted")
 
 
 def level_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import apart
+from forked import exit_code
 from recipe_scripts import recipe
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -180,10 +180,7 @@ def test_ray_workers_would_get_a_pipeline_that_counts_the_same(corpus, tmp_path)
     executor = RayPipelineExecutor(steps, tasks=2, workers=2, logging_dir=str(tmp_path / "logs"))
     file = tmp_path / "executor.pik"
     file.write_bytes(dill.dumps(executor))
-    process = apart().Process(target=run_pickled, args=(file,))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    assert exit_code(run_pickled, file) == 0
     assert same(merge_pairs(tmp_path), in_process(corpus))
 
 

@@ -8,7 +8,7 @@ import palindromes  # noqa: F401  registers the family
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from forked import apart
+from forked import exit_code
 
 from rhm_hf.grammar import Grammar
 from rhm_hf.training import Arguments, results, train
@@ -62,9 +62,7 @@ def test_runs_of_one_process_are_those_of_processes_of_their_own(tiny, tmp_path)
     b = tiny(output_dir=str(tmp_path / "second"), mixed_precision="bf16", num_train=64, **SHORT)
     train(a)
     rows = train(b)
-    process = apart().Process(target=alone, args=(b.to_dict() | {"output_dir": str(tmp_path / "alone")},))
-    process.start()
-    process.join()
+    assert exit_code(alone, b.to_dict() | {"output_dir": str(tmp_path / "alone")}) == 0
     assert compared(results.read_csv(tmp_path / "alone" / "results.csv")) == compared(rows)
 
 

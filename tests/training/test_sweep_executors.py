@@ -83,7 +83,7 @@ def test_a_run_that_is_killed_costs_that_run_only_and_is_taken_up_again(values, 
         sweep(killing, num_workers=2)
     found = read_csv(tmp_path / "sweep" / "results.csv")
     assert {row["run"] for row in found} == {"num_train-32"}  # written as soon as it had ended
-    rows = sweep(killing)  # in this process
+    rows = sweep(killing, num_workers=2)
     assert compared(rows) == expected
     assert starts(tmp_path / "sweep") == 3
 

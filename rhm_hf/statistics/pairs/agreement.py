@@ -176,9 +176,8 @@ class _Difference:
         """Where D lies, for a share of 0."""
         if not self.unseen.any():  # all there is of both
             return self.value, self.value
-        entries, law = self.law.num_entries, self.law
+        entries, directions = self.law.num_entries, self.law.num_directions
         noise = entries * sum(text.noise_squares[self.index] for text in self.texts)
-        directions = (law.left.shape[1] - 1) * (law.right.shape[1] - 1)
         ends = self.sum.square_interval(entries * self.value, noise, directions, quantile, self.unseen, self.kept)
         return ends[0] / entries, ends[1] / entries
 

@@ -117,8 +117,7 @@ class TokenCorrelations:
                 found[index] = self.signal[index]
             elif sums is not None and len(sums.linear):
                 square, noise = law.num_entries * self.signal[index], law.num_entries * self.noise_squares[index]
-                directions = (law.left.shape[1] - 1) * (law.right.shape[1] - 1)
-                ends = sums.square_interval(square, noise, directions, quantile, self.unseen, self._kept)
+                ends = sums.square_interval(square, noise, law.num_directions, quantile, self.unseen, self._kept)
                 found[index] = np.array(ends) / law.num_entries
         return found
 

@@ -50,6 +50,11 @@ class PairLaw:
         return self.left.shape[1] * self.right.shape[1]
 
     @property
+    def num_directions(self) -> int:
+        """Of C, whose rows and columns sum to 0."""
+        return (self.left.shape[1] - 1) * (self.right.shape[1] - 1)
+
+    @property
     def is_sparse(self) -> bool:
         return self.rows is not None
 
