@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..plots import curve, few_ticks, finish, level_line, note, sheet
+from .architectures import COUNTERS
 from .ranking import task_names
 from .records import check_comparable
 from .tables import CONVERGED
@@ -13,6 +14,7 @@ from .tables import CONVERGED
 
 LABELS = {"kl": "KL (nats per token)", "error_gap": "error above Bayes"}
 THEORIES = {"transformer": "^", "deep": "^", "masked": "^", "cnn": "v"}  # whose P of a level is marked, and how
+GREYS = ("0.3", "0.5", "0.65")
 DECADES = 3.0  # of the axis of distances, below the first line
 
 
@@ -27,7 +29,7 @@ def draw_records(records: Sequence[Mapping[str, Any]], path: str | Path) -> None
     """
     check_comparable(records)
     names = task_names(records)
-    order = {record["architecture"]["name"]: i for i, record in enumerate(records)}
+    looks = _looks(records)
     figure, axes = sheet(len(names), height=2.9)
     for ax, name in zip(axes, names, strict=True):
         mine = [record for record in records if name in record["tasks"]]
@@ -35,7 +37,8 @@ def draw_records(records: Sequence[Mapping[str, Any]], path: str | Path) -> None
         for record in mine:
             rows = _rows(record["tasks"][name])
             label = record["architecture"]["name"]
-            curve(ax, rows, "num_train", "value", order[label], label, hollow=lambda row: not row["converged"])
+            look = {"hollow": lambda row: not row["converged"]} | looks[label]
+            curve(ax, rows, "num_train", "value", label=label, **look)
         line = next(iter(task["lines"].values()))
         low = max(line["values"][0] * 10**-DECADES, _least(mine, name) / 1.5)
         for step, value in zip(["no context", *line["names"]], line["values"], strict=True):
@@ -54,9 +57,19 @@ def draw_records(records: Sequence[Mapping[str, Any]], path: str | Path) -> None
     text += (
         "exact loss of the best model that sees so much (dotted: counted n-grams). Hollow: some runs ended by their "
     )
-    text += "steps. Triangles: P of theory, by level (down: a CNN)."
+    text += "steps. Grey: learners that count. Triangles: P of theory, by level (down: a CNN)."
     note(figure, text)
     figure.savefig(path)
+
+
+def _looks(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By name: a colour for everything that is trained, greys for learners that count, and a marker of its own."""
+    counts = {record["architecture"]["name"]: record["architecture"]["model_type"] in COUNTERS for record in records}
+    trained, counted = ([name for name in counts if counts[name] == which] for which in (False, True))
+    looks = {name: {"i": i} for i, name in enumerate(trained)}
+    for i, name in enumerate(counted):
+        looks[name] = {"i": len(trained) + i, "color": GREYS[i % len(GREYS)], "linewidth": 0.9}
+    return looks
 
 
 def _mark_theory(ax: Any, predicted: Mapping[str, Mapping[str, float]], sizes: Sequence[int]) -> None:
