@@ -2,14 +2,18 @@
 
 import atexit
 import multiprocessing
+import os
 import shutil
 import sys
 import tempfile
 from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from rhm_hf.training.sweep import workers
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,3 +44,41 @@ def exit_code(function, *given) -> int:
     process.start()
     process.join()
     return process.exitcode
+
+
+class ForkedZygote(workers.Zygote):
+    """A zygote that need not import: it is a fork, too. All else is the zygote's own."""
+
+    def __init__(self, environment=None, folder=None):
+        theirs_in, ours_in = multiprocessing.Pipe(duplex=False)
+        ours_out, theirs_out = multiprocessing.Pipe(duplex=False)
+        variables = {**os.environ, **workers.SETTINGS, **(environment or {})}
+        child = apart().Process(target=serve, args=(theirs_in, theirs_out, variables, folder or os.getcwd()))
+        child.start()
+        self.process = SimpleNamespace(
+            pid=child.pid,
+            stdin=os.fdopen(os.dup(ours_in.fileno()), "wb"),
+            stdout=os.fdopen(os.dup(ours_out.fileno()), "rb"),
+            wait=child.join,
+            poll=lambda: child.exitcode,
+            kill=child.kill,
+        )
+        for end in (theirs_in, ours_in, ours_out, theirs_out):
+            end.close()
+        self._received = b""
+
+
+def serve(requests, answers, variables, folder):
+    """What `python -P zygote.py` does in a folder with such an environment."""
+    os.dup2(requests.fileno(), 0)
+    os.dup2(answers.fileno(), 1)
+    requests.close()
+    answers.close()
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(folder)
+    sys.path[:0] = [path for path in variables.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.argv = ["zygote.py"]
+    from rhm_hf.training.sweep import zygote
+
+    sys.exit(zygote.main())

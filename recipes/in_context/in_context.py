@@ -36,6 +36,7 @@ SHOWN = {  # line -> its name in the picture
     "correlation_learner": "correlation learner",
     "previous_token": "exact, sees one token",
 }
+TRAINED = "trained in context"
 TITLES = {"-cut": "filtered: blocks independent", "hmm-": "hidden Markov source"}
 
 
@@ -55,8 +56,8 @@ def measure(rows: list[dict], values: dict, pretrained: list | str, ensembles: l
 
 def _named(run) -> str:
     """What a picture calls a run's model."""
-    seed = run["model_seed"]
-    return f"{run['model']} trained in context" + (f", seed {seed}" if seed else "")
+    seed, easy = run["model_seed"], run["task"] == "growing_prompts"
+    return f"{run['model']} {TRAINED}" + (", easy first" if easy else "") + (f", seed {seed}" if seed else "")
 
 
 def judged(
@@ -111,12 +112,15 @@ def _gains(found: dict, keys: dict) -> list[dict]:
 
 
 def draw(tables: Tables, path: Path) -> None:
-    """KL against n on every ensemble, and the gains of the model that was trained here over the n-gram."""
+    """KL against n on every ensemble, and the gains of every model that was trained here over the n-gram."""
     ensembles = distinct(tables["models"], "data")
-    figure, axes = sheet(len(ensembles) + 1, height=3.0)
+    models = distinct(tables["models"], "model")
+    trained = [name for name in models if TRAINED in name] or models[:1]
+    figure, axes = sheet(len(ensembles) + len(trained), height=3.0)
     for ax, data in zip(axes, ensembles, strict=False):
         draw_ensemble(ax, data, tables)
-    draw_gains(axes[-1], tables["gains"])
+    for ax, name in zip(axes[len(ensembles) :], trained, strict=True):
+        draw_gains(ax, where(tables["gains"], model=name, line="ngram"))
     first = tables["models"][0]
     text = f"KL of the next sentence, q renormalised to the symbols. {first['num_grammars']} fresh grammars, "
     text += f"{first['num_prompts']} prompts of each; bars: 95 % over grammars. Ensembles: {', '.join(ensembles)}. "
@@ -143,13 +147,12 @@ def draw_ensemble(ax, data: str, tables: Tables) -> None:
 
 
 def draw_gains(ax, gains: list[dict]) -> None:
-    """What the first model is below the n-gram, on every ensemble."""
-    mine = where(gains, model=gains[0]["model"], line="ngram")
-    for i, (data, rows) in enumerate(group(mine, "data").items()):
+    """What a model is below the n-gram, on every ensemble."""
+    for i, (data, rows) in enumerate(group(gains, "data").items()):
         _bars(ax, rows, "gain", "low", "high", i, title_of(data))
     ax.axhline(0, color="black", linewidth=0.7)
     label = "KL of n-gram - KL (nats per token)"
-    _ticks(ax, mine)
+    _ticks(ax, gains)
     finish(ax, f"{gains[0]['model']}: gain", "lines", xlabel="sentences in the prompt n", ylabel=label)
 
 

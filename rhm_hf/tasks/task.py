@@ -108,6 +108,17 @@ class Task:
         """
         raise NotImplementedError
 
+    def training_batch(
+        self, rows: torch.Tensor, noise: torch.Tensor | None = None, progress: float = 0.0
+    ) -> dict[str, torch.Tensor]:
+        """The batch of a training step: [`Task.collate`]'s. A curriculum overrides it.
+
+        Args:
+            rows, noise: see [`Task.collate`].
+            progress (`float`, *optional*, defaults to 0.0): the share of the run's steps that is done, in [0, 1).
+        """
+        return self.collate(rows, noise)
+
     def predictions(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits `(targets, outputs)` and the ids they should predict `(targets,)`, -100 where none is judged."""
         raise NotImplementedError

@@ -19,7 +19,7 @@ def test_another_model_goes_the_whole_way(script, tmp_path, capsys):
     argv = ["--config", str(FIRST[script]), "--model_type", model, *OTHERS, "--output_dir", str(tmp_path / "runs")]
     if script.stem in ("learning_curve", "scaling_exponent"):
         argv += ["--num_train", "32", "16"]
-    tables = run(script, argv, tmp_path)
+    tables = run(script, argv, tmp_path, rendered=False)
     counted = {"ngram", "hierarchical_ngram"}  # beside the trained ones
     trained = {row["model"].split()[0] for rows in tables.values() for row in rows if row.get("model")}
     assert trained - counted in ({model}, set())

@@ -10,7 +10,7 @@ from recipe_scripts import check_redraw, recipe
 from scipy import stats
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from recipes.in_context.fresh_grammars import FreshGrammars, FreshGrammars64
+from recipes.in_context.fresh_grammars import FreshGrammars, FreshGrammars64, GrowingPrompts
 from rhm_hf import Grammar
 from rhm_hf.ensembles import where
 from rhm_hf.inference import log_prob
@@ -36,10 +36,10 @@ def test_every_row_is_a_prompt_of_one_grammar_of_the_ensemble(name):
     made = task(name)
     numbers = noise(made, 5)
     p = made.parameters
-    sentences = made.sentences(numbers)
+    drawn, sentences = made.draw(numbers)
     assert sentences.shape == (5, 17, p.tuple_size**p.depth)
     grammars = []
-    for rules, rows in zip(made.rules(numbers).numpy(), sentences, strict=True):
+    for rules, rows in zip(drawn.numpy(), sentences, strict=True):
         root = rules[0][: p.num_classes]
         grammar = Grammar.from_rules([root, *rules[1:]])  # refuses rules that two symbols share
         assert grammar.entropy == pytest.approx(made.grammar.entropy)
@@ -53,14 +53,14 @@ def test_every_row_is_a_prompt_of_one_grammar_of_the_ensemble(name):
 def test_rules_and_sentences_follow_the_law_of_the_ensemble():
     made = task()
     numbers = noise(made, 4000)
-    codes = made.rules(numbers)[..., 0] * 4 + made.rules(numbers)[..., 1]  # (rows, level, symbol, rule)
+    rules, sentences = made.draw(numbers)
+    codes = rules[..., 0] * 4 + rules[..., 1]  # (rows, level, symbol, rule)
     for level, symbol, rule in itertools.product(range(2), range(4), range(2)):
         counts = np.bincount(codes[:, level, symbol, rule], minlength=16)
         assert stats.chisquare(counts).pvalue > 1e-4
     pairs = np.bincount(codes[:, 0, 0, 0] * 16 + codes[:, 1, 3, 1], minlength=256)  # levels are independent
     assert stats.chisquare(pairs).pvalue > 1e-4
     # All 32 derivations of a row's grammar are equally likely, in every sentence.
-    rules, sentences = made.rules(numbers), made.sentences(numbers)
     for place in (0, 16):
         found = [derivations(rules[row], sentences[row, place]) for row in range(1000)]
         assert stats.chisquare(np.bincount(found, minlength=32)).pvalue > 1e-4
@@ -81,7 +81,7 @@ def derivations(rules, sentence):
 def test_the_batch_is_the_prompt_that_the_metric_reads():
     made = task()
     batch = made.collate(torch.zeros(3, 4), noise(made, 3))
-    sentences = made.sentences(noise(made, 3))
+    _, sentences = made.draw(noise(made, 3))
     ids, labels = batch["input_ids"].view(3, 17, 5), batch["labels"].view(3, 17, 5)
     assert (ids[..., 0] == 4).all()
     assert (labels[..., -1] == -100).all()
@@ -101,6 +101,35 @@ def test_the_batch_is_the_prompt_that_the_metric_reads():
     half = (same["kl_interval"][-1][1] - same["kl_interval"][-1][0]) / 2
     assert found["kl_stderr"] == pytest.approx(half / stats.t.ppf(0.975, 31))
     assert found["entropy"] == pytest.approx((math.log(4) + 3 * math.log(2)) / 4)
+
+
+def test_growing_prompts_are_short_and_easy_first():
+    """Prompts of 2, 4, 8 and 17 sentences of grammars with one rule a symbol for a fifth of a run; then as ever."""
+    made = task(kind=GrowingPrompts)
+    numbers = noise(made, 3)
+    rows = torch.zeros(3, 4)
+    for progress, sentences in ((0, 2), (0.06, 4), (0.11, 8), (0.16, 17)):
+        batch = made.training_batch(rows, numbers, progress)
+        prompts = 17 // sentences
+        ids = batch["input_ids"].view(3 * prompts, sentences, 5)
+        assert (ids[..., 0] == 4).all()
+        rules, drawn = made.draw(numbers, sentences, 1)
+        assert torch.equal(ids[..., 1:], drawn)
+        assert rules.shape == (3 * prompts, 2, 4, 1, 2)
+        assert len({tuple(own.flatten().tolist()) for own in rules}) == 3 * prompts  # a grammar each
+        for own, prompt in zip(rules, drawn, strict=True):
+            symbols = {tuple(own[1][own[0, root, 0]].flatten().tolist()) for root in range(4)}  # its four sentences
+            assert {tuple(sentence.tolist()) for sentence in prompt} <= symbols
+        model = GPT2LMHeadModel(
+            GPT2Config(vocab_size=7, n_positions=85, n_embd=8, n_layer=1, n_head=2, bos_token_id=4)
+        )
+        logits = model.eval()(batch["input_ids"]).logits.view(-1, sentences, 5, 7)[..., :-1, :]
+        expected = torch.nn.functional.cross_entropy(logits.flatten(0, 2), drawn.flatten())
+        assert made.loss(model, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+    plain = made.training_batch(rows, numbers, 0.2)
+    assert plain.keys() == made.collate(rows, numbers).keys()
+    assert all(torch.equal(plain[name], made.collate(rows, numbers)[name]) for name in plain)
+    assert torch.equal(plain["input_ids"].view(3, 17, 5)[..., 1:], made.draw(numbers)[1])
 
 
 @pytest.mark.parametrize("name", ["v4-m2-s2-L2-zipf1.0", "v4-m2-s2-L2-cut1", "v4-m4-s2-L2-uncorrelated"])

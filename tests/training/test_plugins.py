@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import ForkedZygote
 from safetensors.torch import load_file
 
 from rhm_hf.tasks import TASKS
 from rhm_hf.training import best_row, parse_arguments, train
 from rhm_hf.training.results import read_csv
 from rhm_hf.training.run.loop import Run
-from rhm_hf.training.sweep import sweep
+from rhm_hf.training.sweep import sweep, workers
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,6 +130,7 @@ def test_a_run_of_outside_things_learns_resumes_and_sweeps(outside, tmp_path, mo
             train(killed)
     assert best_row(train(killed))["kl"] == best_row(rows)["kl"]
     values = whole.to_dict() | {"output_dir": str(tmp_path / "sweep"), "model_seed": [0, 1]}
+    monkeypatch.setattr(workers, "Zygote", ForkedZygote)
     found = sweep(values, num_workers=2)
     assert [row["kl"] for row in found if row["model_seed"] == 0] == [row["kl"] for row in rows]
     ours, theirs = (load_file(tmp_path / f / "model" / "model.safetensors") for f in ("whole", "sweep/model_seed-0"))

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from forked import ForkedZygote
 
 from rhm_hf.cli import main
 from rhm_hf.grammar import registry
 from rhm_hf.tasks import TASKS
 from rhm_hf.training.results import read_csv
-from rhm_hf.training.sweep import sweep
+from rhm_hf.training.sweep import sweep, workers
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,12 +98,13 @@ def rows_of(folder: Path) -> list[tuple]:
     return [(row["run"], row["step"], row["task"], row["model"], row["train_loss"], row["kl"]) for row in rows]
 
 
-def test_models_tasks_and_families_in_worker_processes_and_printed_commands(outside, capsys):
+def test_models_tasks_and_families_in_worker_processes_and_printed_commands(outside, monkeypatch, capsys):
     sweep(VALUES | {"output_dir": "alone"})
     expected = rows_of(outside / "alone")
     assert {row[2:4] for row in expected} == {("halved", "mirrored")}
     assert all(row[5] > 0 for row in expected)
 
+    monkeypatch.setattr(workers, "Zygote", ForkedZygote)
     sweep(VALUES | {"output_dir": "workers"}, num_workers=2)
     assert rows_of(outside / "workers") == expected
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked import ForkedZygote
 
 from rhm_hf.cli import main
 from rhm_hf.training.results import read_csv
@@ -78,6 +80,7 @@ def test_a_run_that_is_killed_costs_that_run_only_and_is_taken_up_again(values, 
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("rhm_hf.training.plugins.import_modules", lambda names: None)  # not in this process
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    monkeypatch.setattr(workers, "Zygote", ForkedZygote)
     killing = values | {"imports": "killing_plugin"}
     with pytest.raises(UnfinishedRuns, match=r"1 of 2 runs(.|\n)*num_train-64: ended by the signal SIGKILL"):
         sweep(killing, num_workers=2)
@@ -165,21 +168,26 @@ def test_workers_share_the_visible_gpus_round_robin(values, monkeypatch, visible
 
 
 def test_printed_commands_are_a_slurm_array_and_the_same_command_collects(values, expected, tmp_path, capsys):
-    """The array that would be submitted, run task by task as Slurm would, two runs to a task."""
+    """The array that would be submitted, run task by task as Slurm would, two lines to a task."""
     values["output_dir"] = folder = str(tmp_path / "a sweep's folder")
-    config, commands = tmp_path / "sweep.yaml", tmp_path / "commands.txt"
+    config, commands, mark = tmp_path / "sweep.yaml", tmp_path / "commands.txt", tmp_path / "mark"
     config.write_text(dump_yaml(values))
     printing = ["sweep", "--config", str(config), "--executor", "print"]
     assert main(printing) == 0
     printed, said = capsys.readouterr()
     assert said == "0 of 2 runs are finished, 0 evaluations\n"
     assert starts(folder) == 0
-    commands.write_text(printed)
-    assert len(printed.splitlines()) == 2
+    first, second = printed.splitlines()
+    assert main(shlex.split(first)[shlex.split(first).index("train") :]) == 0  # in this process: it need not import
+    capsys.readouterr()
+    assert main(printing) == 0
+    assert capsys.readouterr().out == second + "\n"
 
+    commands.write_text(f"touch {mark}\n{second}\n")
     environment = os.environ | {"SLURM_ARRAY_TASK_ID": "1", "RUNS_PER_TASK": "2"}
     script = ["bash", str(ROOT / "recipes/slurm/sweep.sbatch"), str(commands)]
     subprocess.run(script, check=True, env=environment, capture_output=True, timeout=3600)
+    assert mark.exists()
     assert main(printing) == 0
     assert capsys.readouterr() == ("", "2 of 2 runs are finished, 6 evaluations\n")
     assert compared(read_csv(Path(folder) / "results.csv")) == expected

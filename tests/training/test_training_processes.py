@@ -1,6 +1,7 @@
 """Two processes on CPUs, launched or forked: they and one give the same trajectory."""
 
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import apart
+from forked import apart, exit_code
 from safetensors.torch import load_file
 
 from rhm_hf.training import Arguments, train
@@ -29,21 +30,14 @@ CASES = {
 }
 
 
-def launch(arguments, path, *options, launcher=("--config_file", "recipes/accelerate/two_processes_cpu.yaml")):
+def launch(arguments, path):
     """`accelerate launch recipes/train.py`, as the README says."""
     path.write_text(dump_yaml(arguments.to_dict()))
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        *launcher,
-        "recipes/train.py",
-        "--config",
-        str(path),
-    ]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
+    command += ["recipes/accelerate/two_processes_cpu.yaml", "recipes/train.py", "--config", str(path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3600, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3600, check=False
     )
 
 
@@ -94,8 +88,19 @@ def test_two_processes_and_accumulation_follow_the_trajectory_of_one(tiny, tmp_p
     assert all(torch.allclose(theirs[name], ours[name], atol=1e-5) for name in ours)
 
 
+def alone(path, output):
+    """The one process of a launcher that starts no more."""
+    with open(output, "w") as file:
+        os.dup2(file.fileno(), 2)
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    sys.argv = ["recipes/train.py", "--config", str(path), "--num_processes", "2"]
+    runpy.run_path(str(ROOT / "recipes/train.py"), run_name="__main__")
+
+
 def test_a_launcher_that_starts_one_process_where_two_were_asked_is_caught(tiny, tmp_path):
-    result = launch(tiny(), tmp_path / "run.yaml", "--num_processes", "2", launcher=("--cpu", "--num_processes", "2"))
-    assert result.returncode == 1
-    assert "num_processes=2 was asked for and 1 run" in result.stderr
-    assert "Traceback" not in result.stderr.split("rhm train:")[0]
+    """`accelerate launch --cpu --num_processes 2` starts one, and tells nobody."""
+    (tmp_path / "run.yaml").write_text(dump_yaml(tiny().to_dict()))
+    assert exit_code(alone, tmp_path / "run.yaml", tmp_path / "errors.txt") == 1
+    errors = (tmp_path / "errors.txt").read_text()
+    assert "num_processes=2 was asked for and 1 run" in errors
+    assert "Traceback" not in errors.split("rhm train:")[0]

@@ -1,9 +1,12 @@
 """Every task through the loop: it learns, writes its columns, resumes to the bit; models and tasks that do not fit."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from rhm_hf.tasks import NextToken
 from rhm_hf.training import results, train
 from rhm_hf.training.model_building import auto_class_for
 from rhm_hf.training.run import saving
@@ -12,7 +15,24 @@ from rhm_hf.training.run.loop import Run
 
 BERT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 UNET = {"hidden_size": 16, "num_hidden_layers": 3, "filter_size": 2}
+
+
+class OneSymbolFirst(NextToken):
+    """A curriculum: in the first half of a run no token but the first of a sentence is judged."""
+
+    seen: ClassVar[list[float]] = []
+
+    def training_batch(self, rows, noise=None, progress=0.0):
+        self.seen.append(progress)
+        batch = self.collate(rows, noise)
+        if progress < 0.5:
+            batch["labels"][:, 2:] = -100
+        return batch
+
+
+CURRICULUM = "test_training_tasks:OneSymbolFirst"
 CASES = {
+    "curriculum-gpt2": {"task": CURRICULUM},
     "last_token-gpt2": {"task": "last_token"},
     "last_token-bert": {"task": "last_token", "model_type": "bert", "config_overrides": BERT, "visible_tokens": 3},
     "masked-bert": {"task": "masked", "model_type": "bert", "config_overrides": BERT, "mask_probability": 0.3},
@@ -47,7 +67,7 @@ def test_learns_and_writes_its_columns(tiny, case):
     assert 0 <= rows[1]["test_accuracy"] <= 1
 
 
-@pytest.mark.parametrize("case", ["masked-bert", "diffusion-unet", "classification-sgd"])
+@pytest.mark.parametrize("case", ["masked-bert", "diffusion-unet", "classification-sgd", "curriculum-gpt2"])
 def test_a_resumed_run_has_the_same_bits(tiny, tmp_path, case):
     whole = train(tiny(output_dir=str(tmp_path / "whole"), **CASES[case]))
     cut = Run(tiny(output_dir=str(tmp_path / "cut"), save_steps=5, **CASES[case]))
@@ -66,6 +86,13 @@ def test_a_resumed_run_has_the_same_bits(tiny, tmp_path, case):
     ]
     ours, theirs = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("cut", "whole"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_curriculum_is_told_the_share_of_steps_that_is_done(tiny):
+    OneSymbolFirst.seen.clear()
+    rows = train(tiny(task=CURRICULUM, max_steps=8, num_evaluations=2))
+    assert OneSymbolFirst.seen == [step / 8 for step in range(8)]
+    assert rows[0]["train_loss"] < rows[0]["validation_loss"] / 4  # one of 8 tokens counts, and all that are held out
 
 
 @pytest.mark.parametrize("case", ["masked-bert", "diffusion-bert"])

@@ -215,7 +215,8 @@ class Run:
         for number, (rows, numbers) in enumerate(zip(parts, noise, strict=True), start=1):
             last = number == len(parts)
             with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
-                loss = self.task.loss(self.model, self.task.collate(rows, numbers)) / len(parts)
+                batch = self.task.training_batch(rows, numbers, self.step / t.max_steps)
+                loss = self.task.loss(self.model, batch) / len(parts)
                 accelerator.backward(loss)
             self.loss_sum += loss.detach()
         if t.max_grad_norm > 0:
