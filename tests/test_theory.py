@@ -152,7 +152,7 @@ def test_denoising_transition_has_the_published_values():
         (lambda: theory.correlation_of_rule_laws(LARGE, [0.5, 0.001]), "cannot be"),
         (lambda: theory.token_correlation(LARGE, 4), "level=4"),
         (lambda: theory.language_exponent(math.nan, 1), "gamma=nan"),
-        (lambda: theory.recovery_threshold(LARGE, "gaussian"), "noise='gaussian'"),
+        (lambda: theory.recovery_threshold(LARGE, "pink"), "noise='pink'"),
         (lambda: theory.recovery_threshold(GrammarParameters.from_name("v8-m8-s2-L2")), "no threshold"),
         (lambda: theory.recovery_threshold(GrammarParameters(2**12, 8, 2, 2)), "products a step"),
         (lambda: theory.denoising_map(GrammarParameters(1, 1, 2, 2)), "one symbol"),

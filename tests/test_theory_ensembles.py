@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rhm_hf import theory
+from rhm_hf.diffusion import EpsilonProcess, GaussianDiffusion, MaskedDiffusion, UniformDiffusion, forward_backward
 from rhm_hf.grammar import Grammar, GrammarParameters, LayeredParameters
 from rhm_hf.grammar.registry import parameters_from_name
 
@@ -94,6 +95,7 @@ PLAIN_ONLY = {
     "has_denoising_transition": (),
     "denoising_transition": (),
     "recovery_threshold": (),
+    "recovery_flow": (),
 }
 OTHERS = ("v16-m4-s2-L3-zipf1.0", "v4-m4-s2-L3-uncorrelated", "v16-m4-s2-L3-cut2", "v16-m4-s2-L3-sparse1")
 
@@ -154,3 +156,56 @@ def test_thresholds_by_population_dynamics(noise, expected):
     again = theory.recovery_threshold(LARGE, noise, num_sequences=1, population=32, tolerance=2e-3)
     assert again.values[0] == found.values[0]
     assert again.stderr == math.inf
+
+
+@pytest.mark.parametrize(
+    ("noise", "process", "share"),
+    [
+        ("masked", MaskedDiffusion, 0.4),
+        ("uniform", UniformDiffusion, 0.3),
+        ("gaussian", GaussianDiffusion, 0.3),
+        ("epsilon", EpsilonProcess, 0.7),
+    ],
+)
+def test_the_flow_is_the_survival_of_the_class_of_trees_that_can_be_drawn(noise, process, share):
+    """Means over grammars and over sequences of rules, of which there are enough for a hundredth."""
+    plain = GrammarParameters.from_name("v8-m2-s2-L1")
+    flow = theory.recovery_flow(plain, noise, [share], 2, num_sequences=200, population=64)
+    assert flow.shape == (1, 200, 3)
+    for level in (1, 2):
+        grammars = [Grammar.from_name(f"v8-m2-s2-L{level}", rules_seed=seed) for seed in range(40)]
+        drawn = [forward_backward(grammar, process(8), share, 512).survival[level] for grammar in grammars]
+        errors = math.hypot(np.std(drawn) / 40**0.5, flow[0, :, level].std() / 200**0.5, 0.5 / (40 * 512) ** 0.5)
+        assert np.mean(drawn) == pytest.approx(flow[0, :, level].mean(), abs=4 * errors)
+
+
+def test_the_flow_of_masks_after_one_level_by_enumeration():
+    """Of grammars whose 8 of 16 pairs are drawn: what one token, or none, says of the symbol above."""
+    v, m, share = 4, 2, 0.3
+    rng, exact = np.random.default_rng(0), []
+    for _ in range(4000):
+        pairs = rng.choice(v * v, v * m, replace=False)
+        rules, symbols = np.stack(np.unravel_index(pairs, (v, v)), -1), np.arange(v * m) // m
+        one = np.mean(
+            [(symbols[rules[:, side] == rules[k, side]] == symbols[k]).mean() for side in (0, 1) for k in range(v * m)]
+        )
+        exact.append((1 - share) ** 2 + 2 * share * (1 - share) * one + share**2 / v)
+    plain = GrammarParameters(v, m, 2, 1)
+    flow = theory.recovery_flow(plain, "masked", [0.0, share, 1.0], 1, num_sequences=400, population=64)
+    assert flow[0].tolist() == [[1.0, 1.0]] * 400
+    assert flow[2] == pytest.approx(1 / v)
+    assert flow[1, :, 0].mean() == pytest.approx(1 - share + share / v, abs=0.01)
+    errors = math.hypot(np.std(exact) / 4000**0.5, flow[1, :, 1].std() / 400**0.5)
+    assert flow[1, :, 1].mean() == pytest.approx(np.mean(exact), abs=4 * errors)
+
+
+def test_on_both_sides_of_the_threshold_the_flow_parts():
+    """(32,8,2): a twentieth below it the root of 30 levels is known, above it lost; at it neither."""
+    found = theory.recovery_threshold(LARGE, "gaussian", num_sequences=2, population=32)
+    assert found.noise == pytest.approx(0.127, abs=0.01)
+    shares = found.noise * np.array([0.9, 1.1])
+    below, above = theory.recovery_flow(LARGE, "gaussian", shares.tolist(), 60, num_sequences=2, population=32)
+    assert (below[:, -1] > 0.9).all()
+    assert (above[:, -1] < 0.1).all()
+    with pytest.raises(ValueError, match=r"shares\[1\]=1.5"):
+        theory.recovery_flow(LARGE, "masked", [0.1, 1.5])

@@ -5,8 +5,8 @@
 
 Nothing is trained: belief propagation is the optimal denoiser, and its messages carried from level to level without
 end (population dynamics) have a threshold. Writes `phase_diagram.png` and its tables: `phase_diagram_survival.csv` (a
-row per noise, time and level), `_half_way.csv` (where a level survives half of the time) and `_thresholds.csv` (a row
-per v, m and noise).
+row per noise, time and level), `_half_way.csv` (where a level survives half of the time), `_thresholds.csv` (a row
+per v, m and noise) and `_flow.csv` (a row per noise, strength around the threshold, sequence of rules and level).
 """
 
 import sys
@@ -31,6 +31,7 @@ NOISES = {  # name: its class, what its time is called, and the times around the
     "gaussian": (GaussianDiffusion, r"$1 - \bar\alpha$ (Gaussian)", (0.05, 0.21)),
 }
 MARKED = (0.1, 0.5, 0.9)  # survivals whose places are drawn in the map
+AROUND = (0.85, 0.93, 0.97, 1.0, 1.03, 1.07, 1.15)  # thresholds: strengths whose flow is followed
 OPTIONS = {
     "ensemble": "v32-m8-s2",  # of the maps
     "depth": 8,
@@ -42,22 +43,24 @@ OPTIONS = {
     "synonyms": [2, 3, 4, 5, 6, 7, 8, 10, 12],
     "num_sequences": 8,  # of rules, at infinite depth
     "population": 32,
+    "num_levels": 30,  # of the flow around the threshold
     "num_threads": 1,
 }
 TINY = {"ensemble": "v8-m2-s2", "depth": 3, "num_grammars": 2, "num_sentences": 16, "num_times": 5}
-TINY |= {"vocab_sizes": [6, 8], "synonyms": [2, 3], "num_sequences": 2, "population": 16}
+TINY |= {"vocab_sizes": [6, 8], "synonyms": [2, 3], "num_sequences": 2, "population": 16, "num_levels": 6}
 
 
 def measure(ensemble: str, depth: int, noises: list[str], num_threads: int, **options) -> Tables:
-    """The maps of all noises, then the thresholds."""
+    """The maps of all noises, then the thresholds, then the flow around them."""
     if unknown := [name for name in noises if name not in NOISES]:
         raise ValueError(f"noises={unknown}: there are {', '.join(NOISES)}")
     torch.set_num_threads(num_threads)
     sizes = {name: options.pop(name) for name in ("num_grammars", "num_sentences", "num_times")}
     survival = [row for name in noises for row in survival_rows(name, ensemble, depth, **sizes)]
-    kinds = [name for name in noises if name != "gaussian"]
+    num_levels, shared = options.pop("num_levels"), (options["num_sequences"], options["population"])
     tuple_size = Grammar.from_name(f"{ensemble}-L1").parameters.tuple_size
-    return {"survival": survival, "thresholds": threshold_rows(kinds, ensemble, tuple_size, **options)}
+    flow = [row for name in noises for row in flow_rows(name, ensemble, num_levels, *shared)]
+    return {"survival": survival, "thresholds": threshold_rows(noises, tuple_size, **options), "flow": flow}
 
 
 def survival_rows(
@@ -77,9 +80,25 @@ def survival_rows(
     return rows
 
 
+def flow_rows(kind: str, ensemble: str, num_levels: int, num_sequences: int, population: int) -> list[dict]:
+    """Survival of the root of 0, 1, .. levels, at strengths around the threshold, for every sequence of rules."""
+    parameters = Grammar.from_name(f"{ensemble}-L1").parameters
+    found, _ = threshold(parameters, kind, num_sequences, population)
+    if found is None:
+        return []
+    shares = [factor * found.noise for factor in AROUND if factor * found.noise < 1]
+    flow = theory.recovery_flow(parameters, kind, shares, num_levels, num_sequences, population)
+    keys = {"data": ensemble, "noise": kind, "population": population, "threshold": found.noise}
+    return [
+        keys | {"t": round(share, 6), "sequence": i, "level": level, "survival": survival}
+        for share, of_share in zip(shares, flow.tolist(), strict=True)
+        for i, of_sequence in enumerate(of_share)
+        for level, survival in enumerate(of_sequence)
+    ]
+
+
 def threshold_rows(
     kinds: list[str],
-    ensemble: str,
     tuple_size: int,
     vocab_sizes: list[int],
     synonyms: list[int],
@@ -126,23 +145,37 @@ def conclude(tables: Tables) -> Tables:
 
 
 def draw(tables: Tables, path: Path) -> None:
-    """A map for every noise, then the thresholds for every v."""
-    survival, thresholds = tables["survival"], tables["thresholds"]
-    noises, sizes = distinct(survival, "noise"), distinct(thresholds, "vocab_size")
-    figure, axes = sheet(len(noises) + len(sizes), height=2.5)
-    for name, ax in zip(noises, axes, strict=False):
-        draw_map(ax, name, where(survival, noise=name), thresholds)
-    for v, ax in zip(sizes, axes[len(noises) :], strict=True):
-        draw_thresholds(ax, v, where(thresholds, vocab_size=v))
+    """A map and the flow of every noise side by side, then the thresholds for every v."""
+    survival, thresholds, flow = tables["survival"], tables["thresholds"], tables["flow"]
+    noises, flows, sizes = distinct(survival, "noise"), group(flow, "noise"), distinct(thresholds, "vocab_size")
+    figure, axes = sheet(len(noises) + len(flows) + len(sizes), height=2.4)
+    panels = iter(axes)
+    for name in noises:
+        draw_map(next(panels), name, where(survival, noise=name), thresholds)
+        if name in flows:
+            draw_flow(next(panels), name, where(flow, noise=name))
+    for v in sizes:
+        draw_thresholds(next(panels), v, where(thresholds, vocab_size=v))
     one, other = survival[0], thresholds[0]
     text = (
         f"Maps: {one['data']}, exact denoiser, {len(distinct(survival, 'rules_seed'))} grammars, {one['sentences']} "
         f"sentences each; white: survival {', '.join(f'{value:g}' for value in MARKED)}; red: threshold at infinite "
-        f"depth. Below: population dynamics, {other['sequences']} sequences of rules, {other['population']} messages "
-        "a symbol; bars: standard errors; hollow: no threshold that can be told from 0 or 1."
+        "depth. Beside them the root of trees of more levels, and below thresholds: population dynamics, "
+        f"{other['sequences']} sequences of rules, {other['population']} messages a symbol; bars: standard errors; "
+        "hollow: no threshold that can be told from 0 or 1."
     )
     note(figure, text)
     figure.savefig(path)
+
+
+def draw_flow(ax, name: str, rows: list[dict]) -> None:
+    """Survival against the levels above the noise, a line a strength."""
+    shares = sorted(distinct(rows, "t"))
+    for i, share in enumerate(shares):
+        mine = where(rows, t=share)
+        curve(ax, mine, "level", "survival", i, f"{share:.3f}", len(shares), over="sequence", marker="", capsize=0)
+    labels = {"xlabel": "levels above the noise", "ylabel": "survival", "ylim": (-0.04, 1.04)}
+    finish(ax, f"{name}, threshold {rows[0]['threshold']:.3f}", "lines", **labels)
 
 
 def draw_map(ax, name: str, rows: list[dict], thresholds: list[dict]) -> None:

@@ -31,7 +31,7 @@ from .learning import (
     zipf_classification_exponent,
 )
 from .plateaus import limiting_loss, plateau
-from .population import RecoveryThreshold, recovery_threshold
+from .population import RecoveryThreshold, recovery_flow, recovery_threshold
 from .tree_roots import root_threshold, tree_sample_complexity
 
 
@@ -51,6 +51,7 @@ __all__ = [
     "learning_exponent",
     "limiting_loss",
     "plateau",
+    "recovery_flow",
     "recovery_threshold",
     "root_threshold",
     "sample_complexity",

@@ -1,15 +1,18 @@
-"""Thresholds of real noise at infinite depth, by population dynamics of the messages of belief propagation."""
+"""Real noise at any depth and its thresholds, by population dynamics of the messages of belief propagation."""
 
+import itertools
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from ..checks import SEED_LIMIT, PositiveInt, check_integer, checked
+from ..checks import SEED_LIMIT, PositiveInt, Range, Share, check_integer, checked
 from .ensemble import Plain, check_plain
 
 
-NOISES = ("masked", "uniform", "epsilon")
+NOISES = ("masked", "uniform", "epsilon", "gaussian")
 LARGEST_TABLE = 2**26  # entries of one step's products
 MAX_LEVELS = 400  # that a trajectory may take to leave the threshold
 
@@ -48,7 +51,8 @@ def recovery_threshold(
     Args:
         parameters ([`GrammarParameters`]): of a plain ensemble; L and n_c are not used.
         noise (`str`, *optional*, defaults to `"masked"`): the share of tokens masked; `"uniform"`: the share replaced
-            by a uniform token, 1 - abar (D3PM); `"epsilon"`: the belief 1 - ε + ε/v in every true token.
+            by a uniform token, 1 - abar (D3PM); `"epsilon"`: the belief 1 - ε + ε/v in every true token;
+            `"gaussian"`: 1 - abar of noise on one-hot vectors.
         num_sequences (`int`, *optional*, defaults to 20): sequences of rules.
         population (`int`, *optional*, defaults to 64): messages for every symbol.
         tolerance (`float`, *optional*, defaults to 5e-4): of the bisection.
@@ -60,24 +64,67 @@ def recovery_threshold(
     Raises:
         `ValueError`: where no noise between 0 and 1 is a threshold: the class is lost, or known, at any.
     """
-    check_plain(parameters, "recovery_threshold")
+    seeds = _sequences("recovery_threshold", parameters, noise, num_sequences, population, seed)
+    if not 0 < tolerance < 0.5:
+        raise ValueError(f"tolerance={tolerance} must lie between 0 and 0.5")
+    values = np.array([_threshold(parameters, noise, population, tolerance, child) for child in seeds])
+    stderr = float(values.std(ddof=1) / math.sqrt(num_sequences)) if num_sequences > 1 else math.inf
+    return RecoveryThreshold(float(values.mean()), stderr, values)
+
+
+@checked
+def recovery_flow(
+    parameters: Plain,
+    noise: str = "masked",
+    shares: Sequence[Share] = (0.5,),
+    num_levels: Annotated[int, Range(1, MAX_LEVELS)] = 30,
+    num_sequences: PositiveInt = 20,
+    population: PositiveInt = 64,
+    seed: int = 0,
+) -> np.ndarray:
+    """Survival of the root of trees of 0, 1, .. levels whose leaves are noisy, by population dynamics.
+
+    The mean belief in the truth, which is the probability that a draw from the posterior is the truth: of levels
+    that no sentence could be drawn for. Every share of noise has the same rules and random numbers.
+
+    Args:
+        parameters ([`GrammarParameters`]): of a plain ensemble; L and n_c are not used: any symbol may be the root.
+        noise (`str`, *optional*, defaults to `"masked"`): see [`recovery_threshold`].
+        shares (`Sequence[float]`, *optional*, defaults to `(0.5,)`): strengths of the noise, in [0, 1].
+        num_levels (`int`, *optional*, defaults to 30): of the deepest tree, 400 at most.
+        num_sequences (`int`, *optional*, defaults to 20): sequences of rules.
+        population (`int`, *optional*, defaults to 64): messages for every symbol.
+        seed (`int`, *optional*, defaults to 0): of everything.
+
+    Returns:
+        `np.ndarray`: float64 `(len(shares), num_sequences, num_levels + 1)`, level 0 the noisy tokens themselves.
+    """
+    seeds = _sequences("recovery_flow", parameters, noise, num_sequences, population, seed)
+    found = [
+        list(itertools.islice(_beliefs(parameters, noise, share, population, child), num_levels + 1))
+        for share in shares
+        for child in seeds
+    ]
+    return np.array(found).reshape(len(shares), len(seeds), num_levels + 1)
+
+
+def _sequences(
+    function: str, parameters: Plain, noise: str, num_sequences: int, population: int, seed: int
+) -> list[np.random.SeedSequence]:
+    """A seed for every sequence of rules, where the ensemble, the noise and the sizes are such."""
+    check_plain(parameters, function)
     if noise not in NOISES:
         raise ValueError(f"noise={noise!r} is unknown: it must be one of {', '.join(NOISES)}")
     v, m, s = parameters.vocab_size, parameters.num_synonyms, parameters.tuple_size
     num_sequences = check_integer("num_sequences", num_sequences, 1)
     population = check_integer("population", population, 2)
     seed = check_integer("seed", seed, 0, SEED_LIMIT)
-    if not 0 < tolerance < 0.5:
-        raise ValueError(f"tolerance={tolerance} must lie between 0 and 0.5")
     if v == 1 or v * population * v * m > LARGEST_TABLE or v**s > LARGEST_TABLE:
         raise ValueError(
             f"{parameters.name}, population={population}: {v**s} tuples, {v * population * v * m} products a step; at "
             f"most {LARGEST_TABLE} of each, and two symbols at least"
         )
-    seeds = np.random.SeedSequence(seed).spawn(num_sequences)
-    values = np.array([_threshold(parameters, noise, population, tolerance, child) for child in seeds])
-    stderr = float(values.std(ddof=1) / math.sqrt(num_sequences)) if num_sequences > 1 else math.inf
-    return RecoveryThreshold(float(values.mean()), stderr, values)
+    return np.random.SeedSequence(seed).spawn(num_sequences)
 
 
 def _threshold(parameters, noise: str, population: int, tolerance: float, seed: np.random.SeedSequence) -> float:
@@ -97,15 +144,30 @@ def _threshold(parameters, noise: str, population: int, tolerance: float, seed: 
 
 def _is_known(parameters, noise: str, share: float, population: int, seed: np.random.SeedSequence) -> bool:
     """Whether the mean belief in the truth grows to 1, for one sequence of rules."""
+    v = parameters.vocab_size
+    beliefs = _beliefs(parameters, noise, share, population, seed)
+    began = next(beliefs)
+    if noise != "gaussian":  # of the others a formula says about as much, without the population's luck
+        began = (1 - share) + share / v
+    # Known or lost is a belief that has come three times nearer to 1 or to 1/v than it began, however near that was.
+    known, lost = 1 - min(0.03, (1 - began) / 3), 1 / v + min(0.2 / v, (began - 1 / v) / 3)
+    for belief in itertools.islice(beliefs, MAX_LEVELS):
+        if belief > known:
+            return True
+        if belief < lost:
+            return False
+    return belief > 0.5
+
+
+def _beliefs(parameters, noise: str, share: float, population: int, seed: np.random.SeedSequence) -> Iterator[float]:
+    """The mean belief in the truth of tokens, then of the root of 1, 2, .. levels, for one sequence of rules."""
     v, m, s = parameters.vocab_size, parameters.num_synonyms, parameters.tuple_size
     rng = np.random.default_rng(seed)
     messages = _leaves(v, noise, share, population, rng)
     truth = np.arange(v)[:, None]
-    # Known or lost is a belief that has come three times nearer to 1 or to 1/v than it began, however near that was.
-    began = (1 - share) + share / v
-    known, lost = 1 - min(0.03, (1 - began) / 3), 1 / v + min(0.2 / v, (began - 1 / v) / 3)
     least = 1e-300 ** (1 / s)  # a message that is sure of the wrong symbol does not rule the right one out
-    for _ in range(MAX_LEVELS):
+    while True:
+        yield float(messages[truth, np.arange(population), truth].mean())
         tuples = rng.choice(v**s, v * m, replace=False)
         rules = np.stack(np.unravel_index(tuples, (v,) * s), -1)  # symbol k has rules k m .. k m + m - 1
         chosen = rules[truth * m + rng.integers(0, m, (v, population))]  # (v, population, s)
@@ -115,12 +177,6 @@ def _is_known(parameters, noise: str, share: float, population: int, seed: np.ra
             products = products * below.clip(least)[..., rules[:, child]]
         messages = products.reshape(v, population, v, m).sum(-1)
         messages /= messages.sum(-1, keepdims=True)
-        belief = float(messages[truth, np.arange(population), truth].mean())
-        if belief > known:
-            return True
-        if belief < lost:
-            return False
-    return belief > 0.5
 
 
 def _leaves(v: int, noise: str, share: float, population: int, rng: np.random.Generator) -> np.ndarray:
@@ -128,6 +184,12 @@ def _leaves(v: int, noise: str, share: float, population: int, rng: np.random.Ge
     identity = np.broadcast_to(np.eye(v)[:, None], (v, population, v))
     if noise == "epsilon":
         return (1 - share) * identity + share / v
+    if noise == "gaussian":  # the likelihood of every symbol, as in diffusion.GaussianDiffusion
+        alpha = 1 - share
+        vectors = math.sqrt(alpha) * identity + math.sqrt(share) * rng.standard_normal((v, population, v))
+        logs = vectors * (math.sqrt(alpha) / max(share, 1e-12))
+        weights = np.exp(logs - logs.max(-1, keepdims=True))
+        return weights / weights.sum(-1, keepdims=True)
     noisy = rng.random((v, population)) < share
     if noise == "masked":
         return np.where(noisy[..., None], 1 / v, identity)

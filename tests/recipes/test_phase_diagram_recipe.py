@@ -25,6 +25,7 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
     words = ["--noises", "masked", "gaussian", "--vocab_sizes", "6", "--figures", str(tmp_path)]
     words += ["--synonyms", "2", "3", "4", "--ensemble", "v6-m2-s2", "--depth", "2", "--num_times", "3"]
     words += ["--num_grammars", "2", "--num_sentences", "32", "--num_sequences", "2", "--population", "16"]
+    words += ["--num_levels", "4"]
     tables = recipe_main(words, **parts)
     survival, thresholds = tables["survival"], tables["thresholds"]
     assert len(survival) == 2 * 2 * 3 * 3  # noises, grammars, times, levels
@@ -33,19 +34,27 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
             expected = forward_backward(Grammar.from_name("v6-m2-s2-L2", rules_seed=seed), process, t, 32)
             rows = where(survival, noise=name, rules_seed=seed, t=t)
             assert [row["survival"] for row in rows] == pytest.approx(expected.survival)
-    # m = 4 is above v / 2: any noise spreads. Gaussian noise has no population dynamics here.
-    assert [(row["num_synonyms"], row["noise"]) for row in thresholds] == [(2, "masked"), (3, "masked")]
+    # m = 4 is above v / 2: any noise spreads.
+    kinds = [(row["num_synonyms"], row["noise"]) for row in thresholds]
+    assert kinds == [(2, "masked"), (2, "gaussian"), (3, "masked"), (3, "gaussian")]
     parameters = Grammar.from_name("v6-m2-s2-L1").parameters
     expected = theory.recovery_threshold(parameters, "masked", num_sequences=2, population=16)
     assert (thresholds[0]["threshold"], thresholds[0]["stderr"]) == (expected.noise, expected.stderr)
-    assert thresholds[1]["threshold"] == ""
-    assert thresholds[1]["fate"] == "lost"
+    assert thresholds[2]["threshold"] == ""
+    assert thresholds[2]["fate"] == "lost"
+    around = [factor * expected.noise for factor in module.AROUND if factor * expected.noise < 1]
+    flow = theory.recovery_flow(parameters, "masked", around, 4, num_sequences=2, population=16)
+    rows = where(tables["flow"], noise="masked")
+    assert len(rows) == len(around) * 2 * 5  # sequences, levels
+    for share, of_share in zip(around, flow, strict=True):
+        mine = where(rows, t=round(share, 6))
+        assert [row["survival"] for row in mine] == of_share.ravel().tolist()
     check_redraw(monkeypatch, tmp_path, parts)
 
 
 def test_thresholds_beside_the_mean_field_one(module):
     """Of the ε-process alone, and only where it exists."""
-    rows = module.threshold_rows(["epsilon", "uniform"], "v8-m2-s2", 2, [8], [2, 4], 4, 32)
+    rows = module.threshold_rows(["epsilon", "uniform"], 2, [8], [2, 4], 4, 32)
     assert {row["mean_field"] for row in rows if row["noise"] == "uniform"} == {""}
     two, four = (where(rows, noise="epsilon", num_synonyms=m)[0] for m in (2, 4))
     assert two["mean_field"] == theory.denoising_transition(Grammar.from_name("v8-m2-s2-L1").parameters)[0]
