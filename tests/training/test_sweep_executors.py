@@ -92,12 +92,11 @@ def test_a_run_that_is_killed_costs_that_run_only_and_is_taken_up_again(values, 
 
 
 def test_the_process_that_forks_has_one_thread_and_is_replaced(values, expected, monkeypatch):
-    made, hand_over = [], executors._hand_over
+    made, hand_over, zygote_of = [], executors._hand_over, workers.Zygote
 
-    class Watched(workers.Zygote):
-        def __init__(self, *given):
-            super().__init__(*given)
-            made.append(self)
+    def watched(*given):
+        made.append((ForkedZygote if made else zygote_of)(*given))  # the one that is looked at is the real one
+        return made[-1]
 
     def ending_the_first(zygote, run, gpu):
         hand_over(zygote, run, gpu)
@@ -107,7 +106,7 @@ def test_the_process_that_forks_has_one_thread_and_is_replaced(values, expected,
             assert len(os.listdir(f"/proc/{zygote.process.pid}/task")) == 1
             zygote.process.kill()
 
-    monkeypatch.setattr(workers, "Zygote", Watched)
+    monkeypatch.setattr(workers, "Zygote", watched)
     monkeypatch.setattr(executors, "_hand_over", ending_the_first)
     assert compared(sweep(values, num_workers=2)) == expected
     assert len(made) == 2
