@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 
 WIDTH = 7.0  # inches, of every picture
-INKS = (  # Okabe and Ito's first; one less than markers, so that a colour that comes again has another one
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#7A5195", "#A0522D", "#8B8000"),
-)
+# Okabe and Ito's first; one less than markers, so that a colour that comes again has another one.
+INKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#7A5195", "#A0522D", "#8B8000")
 GAP = 0.06  # of a panel's height, between names at the ends of lines
 MARKERS = "os^Dv<>pPX"
 Panels = Annotated[int, Range(1, 1000)]

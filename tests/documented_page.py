@@ -15,6 +15,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from forked import write_to
+
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -183,9 +185,7 @@ def run_page(page: str) -> None:
 
 def run_apart(page: str, folder: Path, output: Path) -> None:
     """What a process of `forked.apart` does: the page, in a folder; what it prints goes to a file."""
-    with open(output, "w", encoding="utf-8") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    write_to(output, 1, 2)
     os.chdir(folder)
     warnings.filterwarnings("error", category=DeprecationWarning, module="rhm_hf")
     run_page(page)

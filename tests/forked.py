@@ -46,6 +46,13 @@ def exit_code(function, *given) -> int:
     return process.exitcode
 
 
+def write_to(output, *descriptors) -> None:
+    """Makes what this process says on its descriptors, 1 and 2, go to a file."""
+    with open(output, "w", encoding="utf-8") as file:
+        for descriptor in descriptors:
+            os.dup2(file.fileno(), descriptor)
+
+
 class ForkedZygote(workers.Zygote):
     """A zygote that need not import: it is a fork, too. All else is the zygote's own."""
 

@@ -200,7 +200,7 @@ def test_the_flow_of_masks_after_one_level_by_enumeration():
 
 
 def test_on_both_sides_of_the_threshold_the_flow_parts():
-    """(32,8,2): a twentieth below it the root of 30 levels is known, above it lost; at it neither."""
+    """(32,8,2): a tenth below it the root of 60 levels is known, a tenth above it lost."""
     found = theory.recovery_threshold(LARGE, "gaussian", num_sequences=2, population=32)
     assert found.noise == pytest.approx(0.127, abs=0.01)
     shares = found.noise * np.array([0.9, 1.1])

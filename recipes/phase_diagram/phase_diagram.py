@@ -10,6 +10,7 @@ per v, m and noise) and `_flow.csv` (a row per noise, strength around the thresh
 """
 
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,7 @@ def threshold_rows(
     return rows
 
 
+@cache  # the flow asks for one of the table
 def threshold(parameters, kind: str, num_sequences: int, population: int):
     """The threshold and "", or None and what becomes of the class at any noise."""
     try:
@@ -146,14 +148,14 @@ def conclude(tables: Tables) -> Tables:
 
 def draw(tables: Tables, path: Path) -> None:
     """A map and the flow of every noise side by side, then the thresholds for every v."""
-    survival, thresholds, flow = tables["survival"], tables["thresholds"], tables["flow"]
-    noises, flows, sizes = distinct(survival, "noise"), group(flow, "noise"), distinct(thresholds, "vocab_size")
+    survival, thresholds, flows = tables["survival"], tables["thresholds"], group(tables["flow"], "noise")
+    noises, sizes = distinct(survival, "noise"), distinct(thresholds, "vocab_size")
     figure, axes = sheet(len(noises) + len(flows) + len(sizes), height=2.4)
     panels = iter(axes)
     for name in noises:
         draw_map(next(panels), name, where(survival, noise=name), thresholds)
         if name in flows:
-            draw_flow(next(panels), name, where(flow, noise=name))
+            draw_flow(next(panels), name, flows[name])
     for v in sizes:
         draw_thresholds(next(panels), v, where(thresholds, vocab_size=v))
     one, other = survival[0], thresholds[0]

@@ -177,7 +177,8 @@ def test_printed_commands_are_a_slurm_array_and_the_same_command_collects(values
     assert said == "0 of 2 runs are finished, 0 evaluations\n"
     assert starts(folder) == 0
     first, second = printed.splitlines()
-    assert main(shlex.split(first)[shlex.split(first).index("train") :]) == 0  # in this process: it need not import
+    words = shlex.split(first)
+    assert main(words[words.index("train") :]) == 0  # in this process: it need not import
     capsys.readouterr()
     assert main(printing) == 0
     assert capsys.readouterr().out == second + "\n"

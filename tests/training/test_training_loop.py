@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from forked import apart
+from forked import apart, write_to
 from interrupted_runs import interrupted
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -134,8 +134,7 @@ LONG = {"max_steps": 240, "num_evaluations": 8, "save_steps": 7, "patience": 0}
 
 def command(path, errors):
     """`rhm train` in a process of its own."""
-    with open(errors, "w") as file:
-        os.dup2(file.fileno(), 2)
+    write_to(errors, 2)
     os.environ["ACCELERATE_USE_CPU"] = "true"
     sys.exit(main(["train", "--config", str(path)]))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import apart, exit_code
+from forked import apart, exit_code, write_to
 from safetensors.torch import load_file
 
 from rhm_hf.training import Arguments, train
@@ -59,8 +59,7 @@ def fork(arguments, folder):
 
 def train_as(rank, port, values, output):
     """One process of two."""
-    with open(output, "w") as file:
-        os.dup2(file.fileno(), 2)
+    write_to(output, 2)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     train(Arguments.from_dict(values))
@@ -90,8 +89,7 @@ def test_two_processes_and_accumulation_follow_the_trajectory_of_one(tiny, tmp_p
 
 def alone(path, output):
     """The one process of a launcher that starts no more."""
-    with open(output, "w") as file:
-        os.dup2(file.fileno(), 2)
+    write_to(output, 2)
     os.environ["ACCELERATE_USE_CPU"] = "true"
     sys.argv = ["recipes/train.py", "--config", str(path), "--num_processes", "2"]
     runpy.run_path(str(ROOT / "recipes/train.py"), run_name="__main__")
