@@ -17,7 +17,22 @@ from rhm_hf.training.sweep import workers
 
 
 ROOT = Path(__file__).resolve().parents[1]
-PRELOADED = ["evaluate", "matplotlib.pyplot", "rhm_hf.training.run.loop", "rhm_hf.cli.app", "rhm_hf.metrics"]
+PRELOADED = [
+    "evaluate",
+    "matplotlib.pyplot",
+    "pytest",
+    "transformers.models.gpt2.modeling_gpt2",
+    "rhm_hf.cli.app",
+    "rhm_hf.data.rhm",
+    "rhm_hf.drawing.figures",
+    "rhm_hf.grammar.layered.laws.layered_laws",
+    "rhm_hf.metrics.context_loss",
+    "rhm_hf.metrics.effective_context",
+    "rhm_hf.metrics.rhm_kl",
+    "rhm_hf.training.commands",
+    "rhm_hf.training.run.loop",
+    "rhm_hf.training.sweep.running",
+]
 
 
 @cache

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..auto_classes import classes_of
 from ..checks import shown
 from .models import read_model
 
@@ -149,13 +150,7 @@ def _load_whole(path: str):
 
 
 def _class_of(config, auto: str) -> type | None:
-    import transformers
-
-    mapping = getattr(transformers, auto)._model_mapping
-    if type(config) not in mapping.keys():  # noqa: SIM118  it is no dict
-        return None
-    found = mapping[type(config)]
-    return found[0] if isinstance(found, tuple | list) else found
+    return next(iter(classes_of(type(config), auto)), None)
 
 
 def _loaded(path: str, auto: str):

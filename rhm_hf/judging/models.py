@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import torch
 
+from ..auto_classes import classes_of
 from ..checks import NonNegativeInt, OwnCheck, checked
 from ..grammar import NotSupported
 from .bare import bare_model, evaluating, has_adapters, is_home_made, unwrapping
@@ -212,15 +213,8 @@ def _check_encoder(model: torch.nn.Module) -> None:
 
 def in_mapping(model: torch.nn.Module, auto_class: str) -> bool:
     """Whether an Auto class of transformers gives the model's class, or one above it, for its configuration."""
-    import transformers
-
-    mapping = getattr(transformers, auto_class)._model_mapping
-    found = []
-    for config_class in type(model.config).__mro__:
-        if config_class in mapping.keys():  # noqa: SIM118  it is no dict
-            classes = mapping[config_class]
-            found += classes if isinstance(classes, tuple | list) else [classes]
-    return isinstance(model, tuple(found))
+    bases = type(model.config).__mro__
+    return isinstance(model, tuple(found for base in bases for found in classes_of(base, auto_class)))
 
 
 def _lengths(length: int | None, limit: tuple[str, int] | None) -> Iterator[int]:

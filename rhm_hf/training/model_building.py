@@ -10,6 +10,7 @@ import torch
 import transformers
 from transformers import AutoConfig, GenerationConfig
 
+from ..auto_classes import classes_of
 from ..checks import Name, Range, check, did_you_mean
 from . import plugins
 from .arguments import TrainingArguments
@@ -48,7 +49,7 @@ class ModelKind:
             return cls(model_type, _served_by(model_class, candidates), model_class.config_class, model_class)
         config_class = type(_plain_config(model_type))
         for name in candidates:
-            if config_class in getattr(transformers, name)._model_mapping.keys():  # noqa: SIM118  it is no dict
+            if classes_of(config_class, name):
                 return cls(model_type, name, config_class)
         raise ValueError(
             f"model_type={model_type!r} cannot be trained so: the task needs {' or '.join(candidates)}, and "
@@ -69,9 +70,7 @@ class ModelKind:
 def _served_by(model_class: type, candidates: Sequence[str]) -> str:
     """The Auto class among `candidates` that a class of models is registered with, or says in `auto_class`."""
     for name in candidates:
-        mapping = getattr(transformers, name)._model_mapping
-        found = mapping[model_class.config_class] if model_class.config_class in mapping.keys() else ()  # noqa: SIM118
-        if model_class in (found if isinstance(found, tuple) else (found,)):
+        if model_class in classes_of(model_class.config_class, name):
             return name
     said = getattr(model_class, "auto_class", None)
     if said in candidates or len(candidates) == 1:

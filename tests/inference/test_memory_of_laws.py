@@ -22,7 +22,7 @@ from rhm_hf.inference import (
 )
 
 
-FEW, MANY = 61, 241  # primes: a tensor with a multiple of it as a side holds something of all sentences, as results do
+FEW, MANY = 31, 127  # primes: a tensor with a multiple of it as a side holds something of all sentences, as results do
 
 
 class Largest(TorchDispatchMode):

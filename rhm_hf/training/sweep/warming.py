@@ -63,17 +63,15 @@ def import_for(config: str) -> None:
 @functools.cache
 def _prepare(model_type: Any, schedule: Any) -> None:
     """Makes what the first run would make and keep: the class of a model, transformers' table of converted weights."""
-    import transformers
     from transformers import AutoConfig
 
+    from ...auto_classes import classes_of
     from .. import plugins
 
     plugins.check_scheduler(schedule)
     config_class = type(AutoConfig.for_model(model_type))
     for name in ("AutoModelForCausalLM", "AutoModelForMaskedLM", "AutoModelForSequenceClassification"):
-        mapping = getattr(transformers, name)._model_mapping
-        if config_class in mapping.keys():  # noqa: SIM118  it is no dict
-            mapping[config_class]
+        classes_of(config_class, name)
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     get_checkpoint_conversion_mapping(model_type)
