@@ -81,6 +81,7 @@ default what lies beside the model), and, with their defaults:
 
 {facts.markdown_table(["argument", "default"], defaults)}
 
+`nodes`: at every token the beliefs about its own ancestors, or about `"all"` nodes of the tree, read or to come.
 `positions`: all tokens, or the `"last"` that is read alone. `hide_last=True` for models trained on the last token,
 which do not read it. The position of BOS is left out.
 

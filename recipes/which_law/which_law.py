@@ -6,7 +6,7 @@
 A run of every P, and shorter ones where beliefs are followed along training. It writes `which_law.png` and its tables:
 `which_law_laws.csv` (a row per evaluation of a last-token run: the KL to the best law that knows the token's own block
 of each level only, and which is lowest), `_beliefs.csv` (a row per kept model, layer and level: R^2 of an affine map
-to the exact beliefs about hidden symbols) and `_onsets.csv` (the P, and the step, from which models are nearest to a
+to the exact beliefs about hidden symbols, those above the last token, or all where all tokens are predicted) and `_onsets.csv` (the P, and the step, from which models are nearest to a
 level's law, and the P at which R^2 is half way up).
 """
 
@@ -26,6 +26,10 @@ from rhm_hf.training.recipe import KeptRun, Tables, kept_runs, recipe_main
 KEYS = ("data", "task", "model", "rules_seed", "model_seed", "num_train", "step")
 TASKS = {"last_token": "last token", "next_token": "all tokens"}
 NAMES = {"gpt2": "GPT-2", "hierarchical_cnn": "CNN"}
+BELIEFS = {  # about the ancestors of the last token that is read; about all nodes, at every token
+    "last_token": {"positions": "last", "hide_last": True},
+    "next_token": {"nodes": "all"},
+}
 COLUMNS = ("r2", "stderr", "control", "control_stderr")
 
 
@@ -41,9 +45,9 @@ def measure(rows: list[dict], values: dict) -> Tables:
         model = run.model()
         if not read_model(model).is_causal:
             continue  # its layers have no vector a position
-        positions = "last" if run["task"] == "last_token" else "all"
-        found = belief_probe(model, run.grammar(), positions=positions, hide_last=True)
+        found = belief_probe(model, run.grammar(), **BELIEFS[run["task"]])
         keys = run.keys(*KEYS) | {"along": "P" if whole else "steps"} | run.keys("kl", "stopped_by")
+        keys["nodes"] = found["nodes"]
         for k, layer in enumerate(found["layers"]):
             for j, level in enumerate(found["levels"]):
                 entry = {name: "" if found[name][k][j] is None else found[name][k][j] for name in COLUMNS}

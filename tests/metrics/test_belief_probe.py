@@ -13,6 +13,7 @@ from rhm_hf.grammar import PCFG, NotSupported, TreeGrammar
 from rhm_hf.grammar.enumeration import enumerate_sentences
 from rhm_hf.inference import causal_posteriors
 from rhm_hf.metrics.belief_probe import belief_probe
+from rhm_hf.metrics.belief_probe.belief_maps import _beliefs
 
 
 GRAMMAR = Grammar.from_name("v4-m2-s2-L2", rules_seed=1)
@@ -59,17 +60,20 @@ def regularised_least_squares(x, y, regularisation):
     return lambda new: (new - mean) / scale @ weights + y.mean(0)
 
 
-def beliefs_by_enumeration(grammar, rows):
-    """P(ancestor of the last token of a prefix = . | prefix) by adding up all sentences, `(levels)(n, t, symbols)`."""
+def beliefs_by_enumeration(grammar, rows, nodes="ancestors"):
+    """P(node = . | prefix) by adding up all sentences, `(levels)(n, t, symbols)`: of the ancestor of the prefix's last
+    token, or of all nodes, side by side."""
     tokens, probs = enumerate_sentences(grammar)
-    levels = grammar.parse(tokens)
-    found = [np.zeros((*rows.shape, grammar.num_symbols_at(level))) for level in range(1, grammar.depth + 1)]
-    for row, sentence in enumerate(rows):
-        for i in range(len(sentence)):
-            fits = (tokens[:, : i + 1] == sentence[: i + 1]).all(1)
-            for level, law in enumerate(found, start=1):
-                symbols = levels[level][fits, i // grammar.block_length(level)]
-                law[row, i] = np.bincount(symbols, probs[fits], law.shape[-1]) / probs[fits].sum()
+    found = []
+    for level, symbols in enumerate(grammar.parse(tokens)[1:], start=1):
+        one_hot = np.eye(grammar.num_symbols_at(level))[symbols]  # (sentences, nodes, symbols)
+        laws = np.zeros((*rows.shape, *one_hot.shape[1:]))
+        for row, sentence in enumerate(rows):
+            for i in range(len(sentence)):
+                fits = (tokens[:, : i + 1] == sentence[: i + 1]).all(1)
+                laws[row, i] = np.tensordot(probs[fits], one_hot[fits], 1) / probs[fits].sum()
+        own = np.arange(rows.shape[1]) // grammar.block_length(level)
+        found.append(laws.reshape(*rows.shape, -1) if nodes == "all" else laws[:, range(rows.shape[1]), own])
     return found
 
 
@@ -95,11 +99,15 @@ def test_the_model_of_the_card_is_optimal_and_its_last_layer_is_its_beliefs():
     assert load_metric("rhm_kl").compute(model=model, grammar=GRAMMAR)["kl"] < 1e-6
 
 
-@pytest.mark.parametrize(("positions", "hide_last"), [("all", False), ("all", True), ("last", False), ("last", True)])
-def test_any_model_against_a_plain_computation(positions, hide_last):
+PLACES = [("all", False), ("all", True), ("last", False), ("last", True)]
+
+
+@pytest.mark.parametrize("nodes", ["ancestors", "all"])
+@pytest.mark.parametrize(("positions", "hide_last"), PLACES)
+def test_any_model_against_a_plain_computation(positions, hide_last, nodes):
     model = gpt2().eval()
     judged = GRAMMAR.sample(50, seed=9, sampling="iid")
-    options = {"positions": positions, "hide_last": hide_last, "regularisation": 0.01}
+    options = {"positions": positions, "hide_last": hide_last, "nodes": nodes, "regularisation": 0.01}
     found = belief_probe(model, GRAMMAR, judged, num_train=200, seed=3, **options)
     train = GRAMMAR.sample(200, seed=3, split="evaluation", sampling="iid", start=50)
     read = slice(4 - hide_last)
@@ -111,7 +119,7 @@ def test_any_model_against_a_plain_computation(positions, hide_last):
             out = model(input_ids=torch.from_numpy(inputs), output_hidden_states=True)
         return [h[:, 1:][:, place].double().numpy() for h in (*out.hidden_states, out.logits)]
 
-    wanted = [beliefs_by_enumeration(GRAMMAR, rows[:, read]) for rows in (train, judged)]
+    wanted = [beliefs_by_enumeration(GRAMMAR, rows[:, read], nodes) for rows in (train, judged)]
     for k, (x, new) in enumerate(zip(layers(train), layers(judged), strict=True)):
         for j, (fit, law) in enumerate(zip(*wanted, strict=True)):
             fit, law = fit[:, place], law[:, place]
@@ -127,6 +135,32 @@ def test_any_model_against_a_plain_computation(positions, hide_last):
             assert found["stderr"][k][j] == pytest.approx(stderr, abs=1e-9)
             per_position = 1 - errors.sum(0) / spread.sum(0)
             assert found["r2_per_position"][k][j] == pytest.approx(per_position.tolist(), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_beliefs_about_all_nodes_hold_those_about_ancestors(name):
+    """And at the root, of which there is one, they are the same."""
+    grammar = Grammar.from_name(name, rules_seed=1)
+    rows = grammar.sample(20, sampling="iid")
+    num_read, width = grammar.sentence_length - 1, [grammar.num_symbols_at(n) for n in range(1, grammar.depth + 1)]
+    every, own = (_beliefs(grammar, rows, num_read, 8, nodes) for nodes in ("all", "ancestors"))
+    columns = [size * grammar.num_nodes_at(level) for level, size in enumerate(width, start=1)]
+    for level, (laws, law) in enumerate(zip(every.split(columns, -1), own.split(width, -1), strict=True), start=1):
+        places = torch.arange(num_read)
+        laws = laws.reshape(20, num_read, -1, law.shape[-1])[:, places, places // grammar.block_length(level)]
+        torch.testing.assert_close(laws, law, atol=1e-12, rtol=0)
+    options = {"input_ids": rows, "num_train": 100}
+    own, every = (belief_probe(gpt2(grammar), grammar, nodes=nodes, **options) for nodes in ("ancestors", "all"))
+    for name in ("r2", "stderr", "control"):
+        assert [row[-1] for row in every[name]] == pytest.approx([row[-1] for row in own[name]], abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["v4-m2-s2-L2", "v3-m2-s3-L2", "v2-m2-s2-L2-sparse1"])
+def test_beliefs_about_all_nodes_are_those_of_all_sentences(name):
+    grammar = Grammar.from_name(name, rules_seed=1)
+    rows = grammar.sample(20, sampling="iid")
+    wanted = np.concatenate(beliefs_by_enumeration(grammar, rows[:, :-1], "all"), -1)
+    np.testing.assert_allclose(_beliefs(grammar, rows, grammar.sentence_length - 1, 8, "all"), wanted, atol=1e-12)
 
 
 def test_the_token_and_its_place_give_what_the_embeddings_give():
@@ -154,6 +188,7 @@ def test_beliefs_that_do_not_vary_have_no_r2():
         ({"num_train": 1}, "num_train=1"),
         ({"num_sentences": 1}, "num_sentences=1"),
         ({"positions": "mean"}, "positions='mean'"),
+        ({"nodes": "root"}, "nodes='root'"),
         ({"input_ids": GRAMMAR.sample(1)}, "input_ids holds 1 sentence"),
         ({"input_ids": [[0, 0, 0, 0], [1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3]]}, "is no sentence"),
     ],

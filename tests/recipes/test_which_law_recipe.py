@@ -32,8 +32,6 @@ def tiny(tmp_path, **changed):
     values = yaml.safe_load((RECIPES / "which_law" / "cpu.yaml").read_text())
     values |= {"grammar": "v4-m2-s2-L3", "rules_seed": [0, 1], "num_validation": 16, "num_test": 16, "batch_size": 16}
     values |= {"kl_sentences": 16, "output_dir": str(tmp_path / "runs"), "num_evaluations": 3}
-    for name in ("last_token", "last_token_short"):  # beliefs of all tokens, too
-        values["variants"][name.replace("last", "next")] = values["variants"][name] | {"task": "next_token"}
     for name, own in values["variants"].items():
         size = {"hidden_size": 8} if name == "cnn" else {"n_embd": 16, "n_layer": 1, "n_head": 2}
         short = "short" in name
@@ -67,8 +65,8 @@ def test_tables_and_figure(tmp_path, monkeypatch):
     assert sum(row["chosen"] for row in laws) == 2 * 2 * 2
     assert {row["model"] for row in beliefs} == {"gpt2"}
     grammar = Grammar.from_name("v4-m2-s2-L3")
-    for task, own in {"last_token": {"positions": "last"}, "next_token": {}}.items():
-        found = belief_probe(models[task, 64, 4, 0], grammar, hide_last=True, **own)
+    for task, own in {"last_token": {"positions": "last", "hide_last": True}, "next_token": {"nodes": "all"}}.items():
+        found = belief_probe(models[task, 64, 4, 0], grammar, **own)
         rows = where(beliefs, task=task, num_train=64, step=4, rules_seed=0, along="steps")
         assert [row["r2"] for row in rows] == [value for layer in found["r2"] for value in layer]
     check_redraw(monkeypatch, tmp_path / "figures", PARTS)

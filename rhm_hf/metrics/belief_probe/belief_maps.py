@@ -8,7 +8,7 @@ import torch
 
 from rhm_hf.checks import SEED_LIMIT, PositiveInt, Seed, TokenIds, check_integer, check_number, checked
 from rhm_hf.grammar import Source
-from rhm_hf.inference import causal_posteriors
+from rhm_hf.inference import causal_posteriors, posteriors
 from rhm_hf.judging import given_sentences
 from rhm_hf.judging.activations import Activations, Standardiser, batches, known
 from rhm_hf.judging.bare import evaluating
@@ -18,6 +18,7 @@ from rhm_hf.statistics import Accumulator
 
 
 POSITIONS = ("all", "last")
+NODES = ("ancestors", "all")
 CONSTANT = 1e-20  # beliefs whose mean squared distance from their mean is below this do not vary
 
 
@@ -34,16 +35,17 @@ def belief_probe(
     batch_size: PositiveInt = 256,
     positions: str = "all",
     hide_last: bool = False,
+    nodes: str = "ancestors",
     bos: str | int | bool = "auto",
     token_ids: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """R^2 of affine maps from every layer of a causal model to the exact beliefs about hidden symbols.
 
     The belief of level ℓ at token i is the law of the token's level-ℓ ancestor given x_1 .. x_i
-    ([`~rhm_hf.inference.causal_posteriors`]), a vector b of its symbols. The vector that a layer holds at token i is
-    mapped to the beliefs of all levels by one affine map a layer, the same at all positions. It is fitted by ridge
-    regression ([`~rhm_hf.metrics.latent_probe.ridge`]) on features standardised over the fitted sentences, and judged
-    on others.
+    ([`~rhm_hf.inference.causal_posteriors`]), a vector b of its symbols, or of all nodes of the level (`nodes`). The
+    vector that a layer holds at token i is mapped to the beliefs of all levels by one affine map a layer, the same at
+    all positions. It is fitted by ridge regression ([`~rhm_hf.metrics.latent_probe.ridge`]) on features standardised
+    over the fitted sentences, and judged on others.
     With predictions b^,
 
         R^2 = 1 - sum |b - b^|^2 / sum |b - mean|^2
@@ -66,6 +68,9 @@ def belief_probe(
         positions (`str`, *optional*, defaults to `"all"`): every token that is read; `"last"`: the last of them alone.
         hide_last (`bool`, *optional*, defaults to `False`): do not read the last token, which a model of the last
             token does not read.
+        nodes (`str`, *optional*, defaults to `"ancestors"`): whose symbols the beliefs are about: at every token its
+            own ancestors, a node a level, or `"all"` nodes of the tree, those read already and those to come, which
+            takes a pass for every token. At the root both are the same.
         bos, token_ids: as for [`~rhm_hf.metrics.synonym_sensitivity.synonym_sensitivity`].
 
     Returns:
@@ -83,6 +88,8 @@ def belief_probe(
         raise ValueError(f"regularisation={regularisation} must be a positive number, such as 1e-6")
     if positions not in POSITIONS:
         raise ValueError(f"positions={positions!r} is unknown: use one of {', '.join(POSITIONS)}")
+    if nodes not in NODES:
+        raise ValueError(f"nodes={nodes!r} is unknown: use one of {', '.join(NODES)}")
     num_train = check_integer("num_train", num_train, 2)
     num_sentences = check_integer("num_sentences", num_sentences, 2)
     seed, batch_size = check_integer("seed", seed, 0, SEED_LIMIT), check_integer("batch_size", batch_size, 1)
@@ -96,15 +103,17 @@ def belief_probe(
     judged = _sentences(grammar, input_ids, num_sentences, seed)
     # The fitted ones lie beyond the fresh sentences that are judged.
     train = grammar.sample(num_train, seed=seed, split="evaluation", sampling="iid", start=len(judged))
-    read = slice(grammar.sentence_length - hide_last)
+    num_read = grammar.sentence_length - hide_last
     chosen = slice(-1, None) if positions == "last" else slice(None)
-    beliefs = [_beliefs(grammar, rows[:, read], batch_size)[:, chosen] for rows in (train, judged)]
+    beliefs = [_beliefs(grammar, rows, num_read, batch_size, nodes)[:, chosen] for rows in (train, judged)]
     with evaluating(reader.model):
         fitted, features = (_collect(reader, rows, batch_size, chosen) for rows in (train, judged))
     generator = torch.Generator().manual_seed(seed)
     # The control's beliefs beside the true ones: one system to solve.
     beliefs = [torch.cat([law, law[torch.randperm(len(law), generator=generator)]], -1) for law in beliefs]
     sizes = [grammar.num_symbols_at(level) for level in range(1, grammar.depth + 1)]
+    if nodes == "all":
+        sizes = [size * grammar.num_nodes_at(level) for level, size in enumerate(sizes, start=1)]
     columns: dict[str, list] = {}
     for name in features:
         errors, spread = _errors(fitted.pop(name), features[name], *beliefs, regularisation)
@@ -119,6 +128,7 @@ def belief_probe(
         "num_sentences": len(judged),
         **reader.description,
         "positions": positions,
+        "nodes": nodes,
     }
 
 
@@ -132,10 +142,24 @@ def _sentences(grammar: Source, input_ids, num_sentences: int, seed: int) -> np.
     return given.tokens.numpy()
 
 
-def _beliefs(grammar: Source, tokens: np.ndarray, batch_size: int) -> torch.Tensor:
-    """Float64 `(n, tokens, symbols of level 1 + .. + symbols of level L)`."""
-    parts = (causal_posteriors(grammar, tokens[rows].astype(np.int64)) for rows in batches(len(tokens), batch_size))
-    return torch.cat([torch.cat(laws, -1).cpu() for laws in parts])
+def _beliefs(grammar: Source, tokens: np.ndarray, num_read: int, batch_size: int, nodes: str) -> torch.Tensor:
+    """Float64 `(n, tokens read, columns)`: symbols of level 1, .., of level L, of a node after the other."""
+    of = _of_all_nodes if nodes == "all" else _of_ancestors
+    parts = (of(grammar, tokens[rows].astype(np.int64), num_read) for rows in batches(len(tokens), batch_size))
+    return torch.cat([part.cpu() for part in parts])
+
+
+def _of_ancestors(grammar: Source, tokens: np.ndarray, num_read: int) -> torch.Tensor:
+    return torch.cat(causal_posteriors(grammar, tokens[:, :num_read]), -1)
+
+
+def _of_all_nodes(grammar: Source, tokens: np.ndarray, num_read: int) -> torch.Tensor:
+    """One pass for every prefix: what follows it is hidden."""
+    laws, place = [], np.arange(tokens.shape[1])
+    for i in range(num_read):
+        levels = posteriors(grammar, tokens, np.broadcast_to(place > i, tokens.shape))[1:]
+        laws.append(torch.cat([law.flatten(1) for law in levels], -1))
+    return torch.stack(laws, 1)
 
 
 def _collect(reader: Activations, tokens: np.ndarray, batch_size: int, chosen: slice) -> dict[str, torch.Tensor]:
