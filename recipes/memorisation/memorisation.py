@@ -67,7 +67,8 @@ def draw(tables: Tables, path: Path) -> None:
     labels = {"xlabel": "training steps", "ylabel": "what the bound loses (nats per token)"}
     finish(right, "Against the exact denoiser", "lines", xscale="log", yscale="log", **labels)
     share = max(row["chance_of_copy"] for row in copies)
-    text = f"{scale(copies)}; bars: over grammars. All runs made {copies[0]['step']} steps, no early stopping; "
+    steps = ", ".join(f"{step} at P = {size}" for size, step in distinct(copies, "num_train", "step"))
+    text = f"{scale(copies)}; bars: over grammars. Steps, no early stopping: {steps}; "
     note(figure, text + f"the largest P is {share:.1%} of all sentences.")
     figure.savefig(path)
 
