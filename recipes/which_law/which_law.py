@@ -6,8 +6,9 @@
 A run of every P, and shorter ones where beliefs are followed along training. It writes `which_law.png` and its tables:
 `which_law_laws.csv` (a row per evaluation of a last-token run: the KL to the best law that knows the token's own block
 of each level only, and which is lowest), `_beliefs.csv` (a row per kept model, layer and level: R^2 of an affine map
-to the exact beliefs about hidden symbols, those above the last token, or all where all tokens are predicted) and `_onsets.csv` (the P, and the step, from which models are nearest to a
-level's law, and the P at which R^2 is half way up).
+to the exact beliefs about hidden symbols, those above the last token, or all where all tokens are predicted) and
+`_onsets.csv` (the P, and the step, from which models are nearest to a level's law, and the P at which R^2 is half way
+up).
 """
 
 from pathlib import Path
