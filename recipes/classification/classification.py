@@ -124,13 +124,19 @@ def thresholds(runs: list[dict]) -> list[dict]:
     return rows
 
 
+def collapsing(runs: list[dict]) -> list[dict]:
+    """The runs whose curves should be one: those of deep CNNs, or of what else there is."""
+    runs = [row for row in runs if row["variant"] != PUBLISHED]
+    return where(runs, model="hierarchical_cnn") or runs
+
+
 def collapse(runs: list[dict]) -> list[dict]:
     """Collapse of all deep CNNs on P / (n_c m^L); for contrast on P / (v m^L) and on the number of all sentences."""
     curves, scales = [], {"n_c m^L": [], "v m^L": [], "all sentences": []}
-    for variant, (sizes, errors) in error_curves(runs).items():
+    for variant, (sizes, errors) in error_curves(collapsing(runs)).items():
         first = next(row for row in runs if row["variant"] == variant)
         kept = errors >= LOWEST_ERROR
-        if first["model"] != "hierarchical_cnn" or kept.sum() < 2:
+        if kept.sum() < 2:
             continue
         p = parameters(first["data"])
         curves.append((sizes[kept], errors[kept]))
@@ -190,21 +196,26 @@ def draw_accuracies(ax, tables: Tables) -> None:
 
 
 def draw_collapse(ax, tables: Tables) -> None:
-    runs = [row for row in tables["runs"] if row["variant"] != PUBLISHED]
-    deep = where(runs, model="hierarchical_cnn") or runs
-    ensembles = group(deep, "variant", "data")
+    """Relative errors on the scale of theory: n_c m^L for a deep CNN, all sentences for one hidden layer."""
+    runs = collapsing(tables["runs"])
+    deep = runs[0]["model"] == "hierarchical_cnn"
+    scale, label = ("n_c m^L", "$n_c m^L$") if deep else ("all sentences", "all sentences")
+    ensembles = group(runs, "variant", "data")
     several = any(parameters(data).num_classes != parameters(data).vocab_size for _, data in ensembles)
     for i, ((_, data), mine) in enumerate(ensembles.items()):
         p = parameters(data)
         name = f"m = {p.num_synonyms}, L = {p.depth}" + (f", $n_c$ = {p.num_classes}" if several else "")
-        curve(ax, mine, "scaled", "relative_error", i, name, of=len(ensembles))
-    place_line(ax, 1)
+        rows = [row | {"x": row["scaled"] if deep else row["num_train"] / p.num_sentences} for row in mine]
+        curve(ax, rows, "x", "relative_error", i, name, of=len(ensembles), hollow=unconverged)
+    if deep:
+        place_line(ax, 1)
+    title = "Deep CNN" if deep else NAMES["shallow"]
+    title += "" if several else ", $v = n_c = m$"
     found = {row["scale"]: row for row in tables["collapse"]}
-    title = "Deep CNN" if several else "Deep CNN, $v = n_c = m$"
-    if (best := found.get("n_c m^L")) and best["ratio"] not in (None, ""):
+    if (best := found.get(scale)) and best["ratio"] not in (None, ""):
         title += f": residual {best['ratio']:.2g} of that against P"
-    finish(ax, title, "lines", xscale="log", xlabel="$P / (n_c m^L)$", ylabel="test error / chance error")
-    few_ticks(ax, distinct(deep, "scaled"))
+    finish(ax, title, "lines", xscale="log", xlabel=f"P / {label}", ylabel="test error / chance error")
+    few_ticks(ax, sorted({row["scaled"] for row in runs}) if deep else [1 / 4, 1 / 2, 3 / 4])
 
 
 def draw_layers(ax, rows: list[dict], value: str, ylabel: str) -> None:
