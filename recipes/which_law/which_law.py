@@ -34,7 +34,7 @@ BELIEFS = {  # about the ancestors of the last token that is read; about all nod
 COLUMNS = ("r2", "stderr", "control", "control_stderr")
 
 
-def measure(rows: list[dict], values: dict) -> Tables:
+def measure(rows: list[dict], values: dict, num_fitted: int) -> Tables:
     """Laws of all evaluations, and beliefs of the kept models of those that read from left to right."""
     laws, beliefs = [], []
     for run in kept_runs(rows, values):
@@ -46,7 +46,7 @@ def measure(rows: list[dict], values: dict) -> Tables:
         model = run.model()
         if not read_model(model).is_causal:
             continue  # its layers have no vector a position
-        found = belief_probe(model, run.grammar(), **BELIEFS[run["task"]])
+        found = belief_probe(model, run.grammar(), num_train=num_fitted, **BELIEFS[run["task"]])
         keys = run.keys(*KEYS) | {"along": "P" if whole else "steps"} | run.keys("kl", "stopped_by")
         keys["nodes"] = found["nodes"]
         for k, layer in enumerate(found["layers"]):
@@ -102,7 +102,7 @@ def rises(beliefs: list[dict]) -> list[dict]:
     """R^2 of the last hidden layer, untrained and at the largest P, and the P half way between the ends."""
     rows = []
     for (data, task, model), mine in group(beliefs, "data", "task", "model").items():
-        mine = [row for row in mine if row["layer"] == last_hidden(mine) and row["r2"] != ""]
+        mine = [row for row in where(mine, layer=last_hidden(mine)) if row["r2"] != ""]
         for level, own in sorted(group(mine, "level").items()):
             along = where(own, along="P")
             sizes, means, errors = averages(along, "num_train", "r2")
@@ -191,7 +191,7 @@ def contours(kls: np.ndarray) -> list[float]:
 
 def draw_beliefs(ax, name: str, rows: list[dict], x: str) -> None:
     """R^2 of every level along P, of the models of lowest validation loss, or along the training on the largest P."""
-    rows = [row for row in rows if row["layer"] == last_hidden(rows) and row["r2"] != ""]
+    rows = [row for row in where(rows, layer=last_hidden(rows)) if row["r2"] != ""]
     short = where(rows, along="steps")
     mine = where(rows, along="P") if x == "num_train" else short
     levels = sorted(distinct(rows, "level"))
@@ -210,7 +210,9 @@ def draw_beliefs(ax, name: str, rows: list[dict], x: str) -> None:
 
 def main(argv: list[str] | None = None) -> Tables:
     """The command line."""
-    return recipe_main(argv, name="which_law", measure=measure, conclude=conclude, draw=draw, shows="onsets")
+    parts = {"measure": measure, "conclude": conclude, "draw": draw}
+    parts |= {"options": {"num_fitted": 4096}, "tiny": {"num_fitted": 256}}  # sentences that a map is fitted to
+    return recipe_main(argv, name="which_law", shows="onsets", **parts)
 
 
 if __name__ == "__main__":

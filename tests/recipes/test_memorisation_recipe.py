@@ -20,6 +20,7 @@ def tiny(tmp_path, **changed):
     values |= {"grammar": "v4-m2-s2-L3", "num_train": [32, 16], "num_validation": 16, "num_test": 16, "batch_size": 8}
     values |= {"config_overrides": {"hidden_size": 8, "filter_size": 2, "num_hidden_layers": 3}, "max_steps": 4}
     values |= {"num_evaluations": 2, "kl_sentences": 16, "output_dir": str(tmp_path / "runs")}
+    del values["variants"]
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values | changed))
     return ["--config", str(path), "--figures", str(tmp_path / "figures")]

@@ -15,6 +15,7 @@ from rhm_hf.training.recipe import recipe_main
 GRAMMAR = Grammar.from_name("v4-m2-s2-L3", rules_seed=1)
 MODULE = recipe("which_law")
 PARTS = {"name": "which_law", "measure": MODULE.measure, "conclude": MODULE.conclude, "draw": MODULE.draw}
+PARTS |= {"options": {"num_fitted": 256}}
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
@@ -35,7 +36,7 @@ def tiny(tmp_path, **changed):
     for name, own in values["variants"].items():
         size = {"hidden_size": 8} if name == "cnn" else {"n_embd": 16, "n_layer": 1, "n_head": 2}
         short = "short" in name
-        own |= {"num_train": [64] if short else [64, 16], "max_steps": [4, 1] if short else 8}
+        own |= {"num_train": [64] if short else [64, 16], "max_steps": [4, 1] if short else 8, "num_evaluations": 3}
         own["config_overrides"] = own["config_overrides"] | size
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values | changed))
@@ -45,14 +46,14 @@ def tiny(tmp_path, **changed):
 def test_tables_and_figure(tmp_path, monkeypatch):
     models, seen = {}, []
 
-    def noted(rows, values):
+    def noted(rows, values, num_fitted):
         from rhm_hf.training.recipe import kept_runs
 
         seen.extend(rows)
         models.update(
             {(r["task"], r["num_train"], r["step"], r["rules_seed"]): r.model() for r in kept_runs(rows, values)}
         )
-        return MODULE.measure(rows, values)
+        return MODULE.measure(rows, values, num_fitted)
 
     tables = recipe_main(tiny(tmp_path), **PARTS | {"measure": noted})
     laws, beliefs = tables["laws"], tables["beliefs"]
@@ -66,7 +67,7 @@ def test_tables_and_figure(tmp_path, monkeypatch):
     assert {row["model"] for row in beliefs} == {"gpt2"}
     grammar = Grammar.from_name("v4-m2-s2-L3")
     for task, own in {"last_token": {"positions": "last", "hide_last": True}, "next_token": {"nodes": "all"}}.items():
-        found = belief_probe(models[task, 64, 4, 0], grammar, **own)
+        found = belief_probe(models[task, 64, 4, 0], grammar, num_train=256, **own)
         rows = where(beliefs, task=task, num_train=64, step=4, rules_seed=0, along="steps")
         assert [row["r2"] for row in rows] == [value for layer in found["r2"] for value in layer]
     check_redraw(monkeypatch, tmp_path / "figures", PARTS)
