@@ -48,7 +48,7 @@ cards: $(VENV)/.installed
 
 # The recipes with a figure, in the order they are run: representations reads the models of last_token,
 # forward_backward_trained those of diffusion_rhm. TEXT: a UTF-8 file, or a corpus of the Hub.
-SENTENCES := last_token/last_token representations/representations classification/classification families/families \
+SENTENCES := last_token/last_token visible_tokens/visible_tokens representations/representations classification/classification families/families \
 	class_information/class_information zipf/zipf sparse/sparse grammars/grammars trees/trees diffusion_rhm/diffusion_rhm \
 	forward_backward/forward_backward_trained which_law/which_law memorisation/memorisation in_context/in_context
 TEXTS := context_window/context_window conjecture/conjecture diffusion_text/diffusion_text
@@ -61,7 +61,9 @@ figures: $(VENV)/.installed
 		correlations/correlations_text; do $(RUN) $(BIN)/python recipes/$$name.py --draw docs/figures; done
 	$(RUN) $(BIN)/python recipes/context_window/context_window.py --draw docs/figures/wikitext
 	$(RUN) $(BIN)/python recipes/ngram/ngram.py --draw docs/figures/v32
-	$(RUN) $(BIN)/python recipes/classification/classification.py --draw docs/figures/classes
+	$(RUN) $(BIN)/python recipes/last_token/last_token.py --draw docs/figures/v32
+	set -e; for name in classes shallow; do \
+		$(RUN) $(BIN)/python recipes/classification/classification.py --draw docs/figures/$$name; done
 	set -e; for name in shakespeare wikitext tinystories tinystories_pieces; do \
 		$(RUN) $(BIN)/python recipes/texts/texts.py --draw docs/figures/$$name; done
 

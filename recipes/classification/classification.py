@@ -6,16 +6,19 @@
 Trains every run of the sweep that is not finished, then writes `classification.png` and its tables:
 `classification_runs.csv` (the last evaluation of every run), `_published.csv` (the comparison point),
 `_thresholds.csv` (where each curve has half of the chance error), `_collapse.csv` (how well curves of several m agree
-after P is rescaled), `_sensitivity.csv` (of layers to synonyms) and `_probes.csv` (latent symbols read off linearly).
+after P is rescaled), `_growth.csv` (how those points grow with v), `_sensitivity.csv` (of layers to synonyms) and
+`_probes.csv` (latent symbols read off linearly).
 
 Networks are trained without early stopping, so their last evaluation counts, and their last weights are looked into;
 those whose train loss is still above .1 nats are hollow in the picture.
 """
 
+import math
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+from scipy.stats import linregress, t
 
 from rhm_hf import Grammar, theory
 from rhm_hf.ensembles import averages, distinct, group, marked, unconverged, where
@@ -50,7 +53,8 @@ def measure(rows: list[dict], values: dict) -> Tables:
 def conclude(tables: Tables) -> Tables:
     """The comparison point, the half-way points and the collapse, from the errors."""
     runs = tables["runs"]
-    return {"published": published(runs), "thresholds": thresholds(runs), "collapse": collapse(runs)}
+    found = {"published": published(runs), "thresholds": thresholds(runs), "collapse": collapse(runs)}
+    return found | {"growth": growth(runs)}
 
 
 def scaled(row: dict) -> float:
@@ -130,6 +134,39 @@ def collapsing(runs: list[dict]) -> list[dict]:
     return where(runs, model="hierarchical_cnn") or runs
 
 
+def growth(runs: list[dict]) -> list[dict]:
+    """How half-way points grow with v where v = n_c = m: P ~ v^exponent, over grammars of three sizes or more.
+
+    n_c m^L is v^(L+1), the number of all sentences v^(2^L) for s = 2. Grammars whose curve does not come down to half
+    of the chance error count with their largest P, as lower bounds (`num_beyond`).
+    """
+    points: dict[tuple, list] = {}
+    for (_, data, _), mine in group(collapsing(runs), "variant", "data", "rules_seed").items():
+        sizes, errors, _ = averages(mine, "num_train", "relative_error")
+        p = parameters(data)
+        if p.vocab_size == p.num_classes == p.num_synonyms and len(sizes) > 1:
+            half = last_crossing(sizes, errors, 0.5)
+            point = math.log(p.vocab_size), math.log(min(max(half, sizes[0]), sizes[-1])), half == math.inf
+            points.setdefault((mine[0]["model"], p.depth, p.tuple_size), []).append(point)
+    rows = []
+    for (model, depth, s), found in points.items():
+        x, y, beyond = (np.array(column) for column in zip(*found, strict=True))
+        if len(set(x)) < 3 or len(x) < 4:
+            continue
+        fit = linregress(x, y)
+        margin = fit.stderr * t.ppf(0.975, len(x) - 2)
+        row = {
+            "model": model,
+            "depth": depth,
+            "sizes": len(set(x)),
+            "grammars": len(x),
+            "num_beyond": int(beyond.sum()),
+        }
+        row |= {"exponent": fit.slope, "low": fit.slope - margin, "high": fit.slope + margin}
+        rows.append(row | {"n_c m^L": depth + 1, "all sentences": 1 + (s**depth - 1) // (s - 1)})
+    return rows
+
+
 def collapse(runs: list[dict]) -> list[dict]:
     """Collapse of all deep CNNs on P / (n_c m^L); for contrast on P / (v m^L) and on the number of all sentences."""
     curves, scales = [], {"n_c m^L": [], "v m^L": [], "all sentences": []}
@@ -167,10 +204,8 @@ def draw(tables: Tables, path: Path) -> None:
     runs = tables["runs"]
     counts = sorted({len(distinct(mine, "rules_seed")) for mine in group(runs, "variant").values()})
     text = f"{' or '.join(map(str, counts))} grammars a curve, 1 model seed; bars: standard error over grammars. "
-    text += "Hollow: not trained to the end (train "
-    text += (
-        "loss above .1). Bottom, the deepest CNN: colour and first number are the layer, marker and second the level."
-    )
+    text += "Hollow: not trained to the end (train loss above .1). Bottom, the deepest network: colour and first "
+    text += "number are the layer, marker and second the level."
     note(figure, text)
     figure.savefig(path)
 

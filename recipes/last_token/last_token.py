@@ -17,7 +17,14 @@ from rhm_hf import Grammar, HierarchicalNGramForCausalLM, NGramForCausalLM, theo
 from rhm_hf.ensembles import averages, distinct, ensemble, group, marked_mean, num_limited, scale, where
 from rhm_hf.inference import position_entropies
 from rhm_hf.plots import INKS, MARKERS, curve, finish, level_line, note, sheet
-from rhm_hf.statistics import half_way_points, local_exponents, mean_half_way_points, plateau_polygon, synonym_exponent
+from rhm_hf.statistics import (
+    half_way_points,
+    local_exponents,
+    mean_half_way_points,
+    num_steps,
+    plateau_polygon,
+    synonym_exponent,
+)
 from rhm_hf.tasks import LastToken
 from rhm_hf.training.recipe import Tables, kept_runs, recipe_main
 
@@ -123,9 +130,7 @@ def scaling(best: list[dict], plateaus: list[dict]) -> tuple[list[dict], list[di
             if len(sizes) < 2:
                 continue
             exact = exact_losses(plateaus, data, seeds)
-            # With few synonyms the highest levels may tell nothing new: there is no step then.
-            falls = (np.diff(exact) < -1e-9).all(0)
-            steps = len(falls) if falls.all() else int(falls.argmin())
+            steps = num_steps(exact)
             if not steps:
                 continue
             mean = mean_half_way_points(sizes, losses, exact[:, : steps + 1])

@@ -16,7 +16,7 @@ from rhm_hf import Grammar, theory
 from rhm_hf.ensembles import distinct, ensemble, group, num_limited, scale, where
 from rhm_hf.inference import position_entropies
 from rhm_hf.plots import INKS, MARKERS, curve, finish, level_line, note, sheet
-from rhm_hf.statistics import half_way_points, mean_half_way_points, synonym_exponent
+from rhm_hf.statistics import half_way_points, mean_half_way_points, num_steps, synonym_exponent
 from rhm_hf.training.recipe import Tables, kept_runs, recipe_main
 
 
@@ -40,11 +40,12 @@ def conclude(tables: Tables) -> Tables:
         found = {}
         for data, mine in group(of_length, "data").items():
             grammar = Grammar.from_name(data)
-            steps = sum(grammar.block_length(level) <= t + 1 for level in range(1, grammar.depth + 1))
+            levels = [level for level in range(grammar.depth + 1) if grammar.block_length(level) <= t + 1]
+            exact = ensemble(where(tables["plateaus"], data=data), "level", "loss")[1][:, levels]
             sizes, losses = ensemble(mine, "num_train", "loss", step_limited="keep")
-            if not steps or len(sizes) < 2:
+            if not num_steps(exact) or len(sizes) < 2:
                 continue
-            exact = ensemble(where(tables["plateaus"], data=data), "level", "loss")[1][:, : steps + 1]
+            exact = exact[:, : num_steps(exact) + 1]
             found[data] = grammar.parameters, half_way_points(sizes, losses, exact)
             row = {"model": model, "t": t, "data": data, "m": grammar.parameters.num_synonyms}
             for point in mean_half_way_points(sizes, losses, exact).rows():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         local_exponents,
         synonym_exponent,
     )
-    from .curves.learning_curves import HalfWayPoints, half_way_points, last_crossing, mean_half_way_points
+    from .curves.learning_curves import HalfWayPoints, half_way_points, last_crossing, mean_half_way_points, num_steps
     from .curves.polygon import PlateauPolygon, plateau_polygon
     from .exact import conditional_entropies, exact_correlation, joint_law, tuple_joint_law
     from .learner.latents import LearnedLatents, learn_latents, synonym_agreement
@@ -56,6 +56,7 @@ _EXPORTS = {  # most submodules import torch or numba
     "local_exponents": "curves.exponents",
     "mean_half_way_points": "curves.learning_curves",
     "ngram_ids": "pairs.tuples",
+    "num_steps": "curves.learning_curves",
     "plateau_polygon": "curves.polygon",
     "prefix_contexts": "pairs.prefixes",
     "synonym_agreement": "learner.latents",
@@ -93,6 +94,7 @@ __all__ = [
     "local_exponents",
     "mean_half_way_points",
     "ngram_ids",
+    "num_steps",
     "plateau_polygon",
     "prefix_contexts",
     "synonym_agreement",

@@ -97,6 +97,24 @@ def test_curves_that_follow_the_theory_collapse(module):
     assert wrong["residual"] > 100 * right["residual"]
 
 
+@pytest.mark.parametrize(("model", "power"), [("hierarchical_cnn", 3), ("fully_connected", 4)])
+def test_growth_tells_a_share_of_all_sentences_from_a_multiple_of_the_deep_law(module, model, power):
+    """Half-way points at v^power / 2 of grammars of three sizes; a curve that does not come down is a bound."""
+    rows = []
+    for v in (4, 6, 8):
+        for seed in (0, 1):
+            middle = v**power / 2 * (1.1 if seed else 0.9)
+            for share in (1 / 4, 1 / 2, 1, 2, 4) if (v, seed) != (8, 1) else (1 / 4, 1 / 2):
+                error = (1 - 1 / v) / (1 + share**2)
+                rows.append(run(module, f"all{v}", f"v{v}-m{v}-s2-L2", share * middle, error, seed) | {"model": model})
+    (found,) = module.growth(classified(rows))
+    assert (found["sizes"], found["grammars"], found["num_beyond"]) == (3, 6, 1)
+    assert (found["n_c m^L"], found["all sentences"]) == (3, 4)
+    assert found["low"] < found["exponent"] < power < found["high"]  # the bound is below what it bounds
+    assert found["exponent"] == pytest.approx(power, abs=0.6)
+    assert module.growth(classified([row for row in rows if row["data"] != "v6-m6-s2-L2"])) == []
+
+
 def test_the_recipe_holds_the_comparison_point(module):
     values = yaml.safe_load((RECIPES / "classification" / "cpu.yaml").read_text())
     values.pop("num_workers")

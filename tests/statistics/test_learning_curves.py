@@ -12,6 +12,7 @@ from rhm_hf.statistics import (
     last_crossing,
     local_exponents,
     mean_half_way_points,
+    num_steps,
     plateau_polygon,
     synonym_exponent,
 )
@@ -301,3 +302,9 @@ LOSSES = staircase([100.0, 3000.0, 1e5])
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_steps_end_at_the_first_level_that_tells_nothing_new_in_some_grammar():
+    assert num_steps([[3.0, 2.0, 1.0], [3.0, 2.5, 0.5]]) == 2
+    assert num_steps([[3.0, 2.0, 1.0, 0.5], [3.0, 2.5, 2.5, 0.5]]) == 1
+    assert num_steps([[3.0, 3.0]]) == 0

@@ -119,6 +119,20 @@ def half_way_points(sizes: Sequence[float], losses: np.ndarray, plateaus: np.nda
 
 
 @checked
+def num_steps(plateaus: np.ndarray) -> int:
+    """How many levels, from the first on, tell something new in every grammar: with few synonyms the highest may not.
+
+    Args:
+        plateaus (`np.ndarray`): `(grammars, L+1)`, L_0 .. L_L, nats.
+
+    Returns:
+        `int`: the steps that a curve can take, 0 to L; [`mean_half_way_points`] takes the plateaus up to there.
+    """
+    falls = (np.diff(plateaus) < -1e-9).all(0)
+    return len(falls) if falls.all() else int(falls.argmin())
+
+
+@checked
 def mean_half_way_points(
     sizes: Sequence[float],
     losses: np.ndarray,
