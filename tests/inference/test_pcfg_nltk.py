@@ -8,11 +8,14 @@ from rhm_hf.grammar.pcfg import PCFG
 from rhm_hf.grammar.pcfg.parameters import gallery
 
 
-nltk = pytest.importorskip("nltk", reason="nltk is in the extra `test`")
+@pytest.fixture(scope="module")
+def nltk():
+    """Imported by its tests alone: that takes a second of every worker that collects them."""
+    return pytest.importorskip("nltk", reason="nltk is in the extra `test`")
 
 
 @pytest.mark.parametrize("title", ["dyck2", "palindromes", "toy_english", "arithmetic"])
-def test_log_probs_against_nltk(title):
+def test_log_probs_against_nltk(nltk, title):
     """nltk finds all derivations of a sentence; their probabilities sum to that of the sentence."""
     grammar = PCFG.from_name(f"pcfg-{title}")
     theirs = nltk.PCFG.fromstring(grammar.to_text().splitlines())
@@ -27,7 +30,7 @@ def test_log_probs_against_nltk(title):
         assert log == pytest.approx(math.log(math.fsum(probs)), abs=1e-10)
 
 
-def test_the_form_of_nltk_is_read_like_nltk_does():
+def test_the_form_of_nltk_is_read_like_nltk_does(nltk):
     """The gallery's files are nltk's form too, quotes included."""
     for title, text in gallery().items():
         lines = [line for line in text.splitlines() if line and not line.startswith("#")]

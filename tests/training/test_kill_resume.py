@@ -1,9 +1,9 @@
 """SIGKILL at random times, again and again: what is resumed ends in the very bits of what was never killed."""
 
+import functools
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from rhm_hf.training import Arguments, train
 from rhm_hf.training.results import read_csv
 from rhm_hf.training.run import checkpoint
-from rhm_hf.training.strict_yaml import dump_yaml, parse_yaml
+from rhm_hf.training.strict_yaml import parse_yaml
 from rhm_hf.training.sweep import sweep
 
 
@@ -119,23 +119,20 @@ def children(pid):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the workers of a killed sweep end their runs")
 def test_a_killed_sweep_takes_its_workers_along(tiny, tmp_path):
-    """The real command with two workers, killed itself and alone; resumed in one process."""
+    """A sweep with two workers, killed itself and alone; resumed in one process."""
     values = tiny(**LONG).to_dict() | {"num_train": [96, 48]}
     killed, whole = (values | {"output_dir": str(tmp_path / name)} for name in ("killed", "whole"))
-    config, folders = tmp_path / "sweep.yaml", [tmp_path / "killed" / f"num_train-{number}" for number in (96, 48)]
-    config.write_text(dump_yaml(killed))
-    command = [sys.executable, "-m", "rhm_hf.cli", "sweep", "--config", str(config), "--num_workers", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 3600
+    folders = [tmp_path / "killed" / f"num_train-{number}" for number in (96, 48)]
+    process, deadline = in_a_process(functools.partial(sweep, num_workers=2), killed), time.monotonic() + 3600
     while not any(map(newest, folders)):
-        assert process.poll() is None, process.stderr.read()
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.005)
     workers = workers_of(process.pid)
     assert len(workers) == 3
     time.sleep(random.Random(3).uniform(0, 0.1))
     process.kill()
-    process.communicate()
+    process.join()
     while any(Path(f"/proc/{worker}").exists() and "Z" not in state(worker) for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.005)
