@@ -11,12 +11,14 @@ to the exact beliefs about hidden symbols, those above the last token, or all wh
 up).
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import t
 
 from rhm_hf import Grammar, theory
-from rhm_hf.ensembles import averages, distinct, group, marked, scale, where
+from rhm_hf.ensembles import averages, distinct, ensemble, group, marked, num_limited, scale, where
 from rhm_hf.judging import read_model
 from rhm_hf.metrics.belief_probe import belief_probe
 from rhm_hf.plots import colour, curve, finish, note, place_line, sheet
@@ -99,7 +101,8 @@ def onset(rows: list[dict], x: str, level: int, name: str) -> dict:
 
 
 def rises(beliefs: list[dict]) -> list[dict]:
-    """R^2 of the last hidden layer, untrained and at the largest P, and the P half way between the ends."""
+    """R^2 of the last hidden layer, untrained and at the largest P, what it rises by from the smallest P on (mean over
+    grammars and half of its 95 % interval), and, where it does rise, the P half way."""
     rows = []
     for (data, task, model), mine in group(beliefs, "data", "task", "model").items():
         mine = [row for row in where(mine, layer=last_hidden(mine)) if row["r2"] != ""]
@@ -110,11 +113,21 @@ def rises(beliefs: list[dict]) -> list[dict]:
             row |= {"grammars": len(distinct(own, "rules_seed")), "r2": means[-1], "r2_stderr": errors[-1]}
             steps, at, _ = averages(where(own, along="steps"), "step", "r2")
             row |= {"r2_untrained": at[0] if steps and steps[0] == 1 else ""}
-            if len(sizes) > 1:
+            row["rise"], row["rise_margin"] = rise(along)
+            row["step_limited"] = num_limited(along)
+            if row["rise"] > row["rise_margin"]:  # else no place on the way means anything
                 half = -(means[0] + means[-1]) / 2
                 row |= marked(last_crossing(sizes, [-r2 for r2 in means], half), sizes, "r2_half")
             rows.append(row | {"theory": theory.sample_complexity(Grammar.from_name(data).parameters, level)})
     return rows
+
+
+def rise(along: list[dict]) -> tuple[float, float]:
+    """R^2 at the largest P less that at the smallest, grammar by grammar: mean and half of its 95 % interval."""
+    _, curves = ensemble(along, "num_train", "r2", step_limited="keep")
+    found, count = curves[:, -1] - curves[:, 0], len(curves)
+    margin = t.ppf(0.975, count - 1) * found.std(ddof=1) / math.sqrt(count) if count > 1 else math.inf
+    return float(found.mean()), float(margin)
 
 
 def nearest(rows: list[dict]) -> int:
@@ -142,7 +155,8 @@ def draw(tables: Tables, path: Path) -> None:
         name = f"{NAMES.get(model, model)}, {TASKS[task]}"
         draw_beliefs(axes[first + 2 * k], name, mine, "num_train")
         draw_beliefs(axes[first + 2 * k + 1], name, mine, "step")
-    ended = [row for row in laws if row["step"] == max(distinct(laws, "step"))]
+    runs = group(laws, "data", "model", "rules_seed", "model_seed", "num_train").values()
+    ended = [max(mine, key=lambda row: row["step"]) for mine in runs]
     counts = ", ".join(f"{len(mine)} {reason}" for reason, mine in group(ended, "stopped_by").items())
     text = (
         f"{scale(laws)}. Colour: the truncated law of lowest mean KL; white lines: that KL, nats; dashed: P_l. "

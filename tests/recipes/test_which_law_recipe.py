@@ -131,4 +131,11 @@ def test_rises_of_beliefs():
         beliefs.append(keys | {"along": "steps", "layer": "hidden_states[2]", "level": 1, "r2": 0.1, "step": 1})
     (found,) = MODULE.conclude({"laws": [], "beliefs": beliefs})["rises"]
     assert 64 < found["r2_half"] < 256
+    assert (found["rise"], found["rise_margin"]) == pytest.approx((0.8, 0))
+    for row in beliefs:  # one grammar falls, the other rises: half way of what?
+        row["r2"] += 0.9 * (row["num_train"] == 16) * (row["rules_seed"] == 0)
+    (flat,) = MODULE.conclude({"laws": [], "beliefs": beliefs})["rises"]
+    assert flat["rise"] == pytest.approx(0.35)
+    assert flat["rise_margin"] > 1
+    assert "r2_half" not in flat
     assert (found["r2"], found["r2_untrained"], found["grammars"]) == pytest.approx((0.8, 0.1, 2))
