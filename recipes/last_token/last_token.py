@@ -216,12 +216,14 @@ def draw(tables: Tables, path: Path) -> None:
     best, data = tables["runs"], main_data(tables["runs"])
     mine, exact = where(best, data=data), where(tables["plateaus"], data=data)
     models, others = distinct(mine, "model"), [row for row in best if row["data"] != data]
-    figure, axes = sheet(3 + len(models) + bool(others), height=2.8)
+    several = len({Grammar.from_name(row["data"]).parameters.num_synonyms for row in best}) > 1
+    figure, axes = sheet(2 + len(models) + several + bool(others), height=2.8)
     draw_losses(axes[0], tables, mine, exact)
     draw_envelope(axes[1], mine, exact)
     for ax, model in zip(axes[2:], models, strict=False):
         draw_levels(ax, where(mine, model=model), model)
-    draw_scaling(axes[2 + len(models)], tables)
+    if several:
+        draw_scaling(axes[2 + len(models)], tables)
     if others:
         draw_others(axes[-1], others)
     text = (
@@ -240,9 +242,11 @@ def draw_losses(ax, tables: Tables, mine: list[dict], exact: list[dict]) -> None
         ax.plot(*averages(rows, "num_train", "loss")[:2], style, color="0.5", linewidth=1, label=NAMES[model])
     for level, loss in zip(*averages(exact, "level", "loss")[:2], strict=True):
         level_line(ax, loss, f"$L_{level}$")
-    for i, (kind, marker) in enumerate((("transformer", "^"), ("cnn", "v"))):
+    theories = [theory_of(model) for model in distinct(mine, "model")]
+    for kind, marker in (("transformer", "^"), ("cnn", "v")):  # in the colour of the first model that it is about
+        ink = INKS[theories.index(kind)] if kind in theories else "0.5"
         for row in where(exact, rules_seed=exact[0]["rules_seed"])[1:]:
-            ax.plot(row[kind], 0.03, marker, color=INKS[i], markersize=4, transform=ax.get_xaxis_transform())
+            ax.plot(row[kind], 0.03, marker, color=ink, markersize=4, transform=ax.get_xaxis_transform())
     labels = {"xlabel": "training sentences P", "ylabel": "loss at the last token (nats)"}
     finish(ax, mine[0]["data"], "lines", xscale="log", yscale="log", **labels)
 
