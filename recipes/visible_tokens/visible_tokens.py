@@ -5,7 +5,8 @@
 
 Trains every run of the sweep that is not finished, then writes `visible_tokens.png` and its tables:
 `visible_tokens_runs.csv` (the best evaluation of every run), `_plateaus.csv` (exact), `_half_way.csv` (where each
-curve is half way between two plateaus) and `_exponents.csv` (how those points grow with m).
+curve is half way between two plateaus), `_exponents.csv` (how those points grow with m) and `_collapse.csv` (z of
+the curves of all t).
 """
 
 from pathlib import Path
@@ -16,8 +17,11 @@ from rhm_hf import Grammar, theory
 from rhm_hf.ensembles import distinct, ensemble, group, num_limited, scale, where
 from rhm_hf.inference import position_entropies
 from rhm_hf.plots import INKS, MARKERS, curve, finish, level_line, note, sheet
-from rhm_hf.statistics import half_way_points, mean_half_way_points, num_steps, synonym_exponent
+from rhm_hf.statistics import fit_collapse, half_way_points, mean_half_way_points, num_steps, synonym_exponent
 from rhm_hf.training.recipe import Tables, kept_runs, recipe_main
+
+
+Z_RANGE = (0.25, 8.0)
 
 
 def measure(rows: list[dict], values: dict) -> Tables:
@@ -52,7 +56,28 @@ def conclude(tables: Tables) -> Tables:
                 row["theory"] = theory.sample_complexity(grammar.parameters, point["level"], architecture="cnn")
                 points.append(row | point | {"num_step_limited": num_limited(mine)})
         exponents += exponents_of(model, t, list(found.values()))
-    return {"half_way": points, "exponents": exponents}
+    return {"half_way": points, "exponents": exponents, "collapse": collapses(tables["runs"])}
+
+
+def collapses(runs: list[dict]) -> list[dict]:
+    """z of L(P, t) = t^(-alpha z) F(P / t^z), with t or the block, t + 1, as the length, beside 2 beta of theory.
+
+    `pinned`: the best z is where the curves cease to overlap, so that they do not decide it.
+    """
+    rows = []
+    for (model, data), mine in group(runs, "model", "data").items():
+        lengths = sorted(distinct(mine, "t"))
+        curves = [ensemble(where(mine, t=t), "num_train", "loss", step_limited="keep") for t in lengths]
+        for name, shift in (("t", 0), ("t + 1", 1)):
+            try:
+                fit = fit_collapse(curves, np.array(lengths, dtype=float) + shift, Z_RANGE)
+            except ValueError:  # too few curves, or ones that no z brings together
+                continue
+            row = {"model": model, "data": data, "scale": name, "z": fit.x_exponent, "pinned": int(fit.pinned)}
+            row |= {"low": fit.x_interval[0], "high": fit.x_interval[1], "ratio": fit.collapse.ratio}
+            row["theory"] = theory.dynamic_exponent(Grammar.from_name(data).parameters)
+            rows.append(row | {"num_step_limited": num_limited(mine)})
+    return rows
 
 
 def theory_exponent(level: int) -> int:

@@ -64,3 +64,19 @@ def test_a_step_outside_of_the_sizes_is_a_bound_and_has_no_exponent():
     assert {row["bound"] for row in found["half_way"] if row["level"] == 1} == {""}
     assert {row["bound"] for row in found["half_way"] if row["level"] > 1} == {">="}
     assert {row["level"] for row in found["exponents"]} == {1}
+
+
+def test_z_of_curves_that_collapse():
+    module = recipe("visible_tokens")
+    runs = []
+    for seed in range(4):
+        for t in (1, 3, 7, 15):
+            for size in [2**k for k in range(3, 20)]:
+                loss = t**-0.8 * (1 + (size / t**2) ** -0.5) * (1 + 0.01 * seed)
+                row = {"model": "cnn", "data": DATA[0], "rules_seed": seed, "t": t, "num_train": size, "loss": loss}
+                runs.append(row | {"stopped_by": "patience"})
+    found = {row["scale"]: row for row in module.collapses(runs)}
+    assert found["t"]["z"] == pytest.approx(2, abs=0.05)
+    assert (found["t"]["pinned"], found["t"]["num_step_limited"]) == (0, 0)
+    assert found["t"]["ratio"] < 0.01
+    assert found["t"]["theory"] == pytest.approx(2)  # m = 2, s = 2
