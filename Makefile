@@ -48,8 +48,9 @@ cards: $(VENV)/.installed
 
 # The recipes with a figure, in the order they are run: representations reads the models of last_token,
 # forward_backward_trained those of diffusion_rhm. TEXT: a UTF-8 file, or a corpus of the Hub.
-SENTENCES := last_token/last_token visible_tokens/visible_tokens representations/representations classification/classification families/families \
-	class_information/class_information zipf/zipf sparse/sparse grammars/grammars trees/trees diffusion_rhm/diffusion_rhm \
+SENTENCES := last_token/last_token visible_tokens/visible_tokens representations/representations \
+	classification/classification families/families class_information/class_information zipf/zipf sparse/sparse \
+	grammars/grammars trees/trees diffusion_rhm/diffusion_rhm \
 	forward_backward/forward_backward_trained which_law/which_law memorisation/memorisation in_context/in_context
 TEXTS := context_window/context_window conjecture/conjecture diffusion_text/diffusion_text
 EXACT := forward_backward/forward_backward phase_diagram/phase_diagram controls/controls ngram/ngram \

@@ -18,7 +18,6 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-from scipy.stats import linregress, t
 
 from rhm_hf import Grammar, theory
 from rhm_hf.ensembles import averages, distinct, group, marked, unconverged, where
@@ -26,6 +25,7 @@ from rhm_hf.metrics.latent_probe import latent_probe
 from rhm_hf.metrics.synonym_sensitivity import synonym_sensitivity
 from rhm_hf.plots import MARKERS, curve, few_ticks, finish, note, place_line, sheet
 from rhm_hf.statistics import collapse_quality, last_crossing
+from rhm_hf.statistics.intervals import student
 from rhm_hf.training.recipe import Tables, classified, kept_runs, recipe_main
 
 
@@ -153,8 +153,8 @@ def growth(runs: list[dict]) -> list[dict]:
         x, y, beyond = (np.array(column) for column in zip(*found, strict=True))
         if len(set(x)) < 3 or len(x) < 4:
             continue
-        fit = linregress(x, y)
-        margin = fit.stderr * t.ppf(0.975, len(x) - 2)
+        (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
+        margin = math.sqrt(covariance[0, 0]) * student(0.95, len(x) - 2)
         row = {
             "model": model,
             "depth": depth,
@@ -162,7 +162,7 @@ def growth(runs: list[dict]) -> list[dict]:
             "grammars": len(x),
             "num_beyond": int(beyond.sum()),
         }
-        row |= {"exponent": fit.slope, "low": fit.slope - margin, "high": fit.slope + margin}
+        row |= {"exponent": slope, "low": slope - margin, "high": slope + margin}
         rows.append(row | {"n_c m^L": depth + 1, "all sentences": 1 + (s**depth - 1) // (s - 1)})
     return rows
 
@@ -234,7 +234,7 @@ def draw_collapse(ax, tables: Tables) -> None:
     """Relative errors on the scale of theory: n_c m^L for a deep CNN, all sentences for one hidden layer."""
     runs = collapsing(tables["runs"])
     deep = runs[0]["model"] == "hierarchical_cnn"
-    scale, label = ("n_c m^L", "$n_c m^L$") if deep else ("all sentences", "all sentences")
+    scale, label = ("n_c m^L", "$P / (n_c m^L)$") if deep else ("all sentences", "P / all sentences")
     ensembles = group(runs, "variant", "data")
     several = any(parameters(data).num_classes != parameters(data).vocab_size for _, data in ensembles)
     for i, ((_, data), mine) in enumerate(ensembles.items()):
@@ -249,7 +249,7 @@ def draw_collapse(ax, tables: Tables) -> None:
     found = {row["scale"]: row for row in tables["collapse"]}
     if (best := found.get(scale)) and best["ratio"] not in (None, ""):
         title += f": residual {best['ratio']:.2g} of that against P"
-    finish(ax, title, "lines", xscale="log", xlabel=f"P / {label}", ylabel="test error / chance error")
+    finish(ax, title, "lines", xscale="log", xlabel=label, ylabel="test error / chance error")
     few_ticks(ax, sorted({row["scaled"] for row in runs}) if deep else [1 / 4, 1 / 2, 3 / 4])
 
 

@@ -15,8 +15,7 @@ import numpy as np
 
 from rhm_hf import Grammar, theory
 from rhm_hf.ensembles import distinct, ensemble, group, num_limited, scale, where
-from rhm_hf.inference import position_entropies
-from rhm_hf.plots import INKS, MARKERS, curve, finish, level_line, note, sheet
+from rhm_hf.plots import INKS, MARKERS, curve, finish, level_line, note, plateaus, sheet
 from rhm_hf.statistics import fit_collapse, half_way_points, mean_half_way_points, num_steps, synonym_exponent
 from rhm_hf.training.recipe import Tables, kept_runs, recipe_main
 
@@ -29,16 +28,15 @@ def measure(rows: list[dict], values: dict) -> Tables:
     runs = kept_runs(rows, values)
     best = [run.row | {"t": run.arguments.training.visible_tokens, "loss": run["kl"] + run["entropy"]} for run in runs]
     grammars = {(run["data"], run["rules_seed"]): run.grammar() for run in runs}
-    plateaus = []
+    exact = []
     for (data, seed), grammar in grammars.items():
-        for level in range(grammar.depth + 1):
-            row = {"data": data, "rules_seed": seed, "level": level}
-            plateaus.append(row | {"loss": float(position_entropies(grammar, level)[-1])})
-    return {"runs": best, "plateaus": plateaus}
+        names = {"data": data, "rules_seed": seed}
+        exact += [names | {"level": law["level"], "loss": law["loss_last"]} for law in plateaus(grammar)]
+    return {"runs": best, "plateaus": exact}
 
 
 def conclude(tables: Tables) -> Tables:
-    """Half-way points of all levels that t tokens hold, and their exponents of m."""
+    """Half-way points of all levels that t tokens hold, their exponents of m, and the collapse over all t."""
     points, exponents = [], []
     for (model, t), of_length in group(tables["runs"], "model", "t").items():
         found = {}
@@ -47,9 +45,9 @@ def conclude(tables: Tables) -> Tables:
             levels = [level for level in range(grammar.depth + 1) if grammar.block_length(level) <= t + 1]
             exact = ensemble(where(tables["plateaus"], data=data), "level", "loss")[1][:, levels]
             sizes, losses = ensemble(mine, "num_train", "loss", step_limited="keep")
-            if not num_steps(exact) or len(sizes) < 2:
-                continue
             exact = exact[:, : num_steps(exact) + 1]
+            if exact.shape[1] < 2 or len(sizes) < 2:
+                continue
             found[data] = grammar.parameters, half_way_points(sizes, losses, exact)
             row = {"model": model, "t": t, "data": data, "m": grammar.parameters.num_synonyms}
             for point in mean_half_way_points(sizes, losses, exact).rows():

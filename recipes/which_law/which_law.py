@@ -15,7 +15,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t
 
 from rhm_hf import Grammar, theory
 from rhm_hf.ensembles import averages, distinct, ensemble, group, marked, num_limited, scale, where
@@ -23,6 +22,7 @@ from rhm_hf.judging import read_model
 from rhm_hf.metrics.belief_probe import belief_probe
 from rhm_hf.plots import colour, curve, finish, note, place_line, sheet
 from rhm_hf.statistics import last_crossing
+from rhm_hf.statistics.intervals import student
 from rhm_hf.training.recipe import KeptRun, Tables, kept_runs, recipe_main
 
 
@@ -126,7 +126,7 @@ def rise(along: list[dict]) -> tuple[float, float]:
     """R^2 at the largest P less that at the smallest, grammar by grammar: mean and half of its 95 % interval."""
     _, curves = ensemble(along, "num_train", "r2", step_limited="keep")
     found, count = curves[:, -1] - curves[:, 0], len(curves)
-    margin = t.ppf(0.975, count - 1) * found.std(ddof=1) / math.sqrt(count) if count > 1 else math.inf
+    margin = student(0.95, count - 1) * found.std(ddof=1) / math.sqrt(count) if count > 1 else math.inf
     return float(found.mean()), float(margin)
 
 
