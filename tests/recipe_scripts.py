@@ -5,11 +5,12 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pytest
 import yaml
 from matplotlib.image import imread
 
 from rhm_hf.training.arguments import field_names
-from rhm_hf.training.recipe import recipe_main
+from rhm_hf.training.recipe import read_tables
 from rhm_hf.training.sweep import expand
 
 
@@ -30,15 +31,31 @@ def drawn(image: np.ndarray) -> bool:
     return all((image[:height, j : j + width, :3] < 0.5).any() for j in (0, width))
 
 
-def check_redraw(monkeypatch, folder: Path, parts: dict) -> None:
-    """There is a picture, and drawing it again from the tables alone trains nothing and gives the same."""
-    picture = folder / f"{parts['name']}.png"
-    image = imread(picture)
-    assert drawn(image)
-    monkeypatch.setattr("rhm_hf.training.recipe.sweep", None)
-    picture.unlink()
-    recipe_main(["--draw", str(folder)], **parts)
-    assert np.array_equal(imread(picture), image)
+def dry_run(module: ModuleType, folder: Path, *argv: str, config: Path | None = None, rendered: bool = True) -> dict:
+    """The tables of a dry run (`--tiny`), of a YAML where it trains; its picture and tables are in `figures`.
+
+    To render a picture takes a second: where another run of the same script is looked at, it is composed only.
+    """
+    figures, name = folder / "figures", Path(module.__file__).stem
+    if config is not None:
+        argv += ("--config", str(config), "--output_dir", str(folder / "runs"))
+    if name in ("learning_curve", "scaling_exponent"):
+        argv += ("--num_train", "32", "16")  # a single run has no curve
+    with pytest.MonkeyPatch.context() as patch:
+        if not rendered:
+            patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path: Path(path).touch())
+        tables = module.main(["--tiny", *argv, "--figures", str(figures)])
+    assert [path.stem for path in figures.glob("*.png")] == [name]
+    assert not rendered or drawn(imread(figures / f"{name}.png"))
+    assert set(read_tables(figures, name)) == set(tables)
+    if config is not None and "--model_type" not in argv:  # everything that was trained is there
+        values = yaml.safe_load(config.read_text())
+        trained = {row["model"] for rows in tables.values() for row in rows if row.get("model")}
+        wanted = {own.get("model_type", values.get("model_type")) for own in values.get("variants", {"": {}}).values()}
+        assert not trained or wanted <= trained
+    for table in figures.glob("*.csv"):
+        assert str(folder) not in table.read_text()  # committed: no path of this machine
+    return tables
 
 
 def runs_of(folder: str, name: str) -> dict[str, dict]:

@@ -9,6 +9,7 @@ grammar) and `_contexts.csv` (a row per P, definition of t* and grammar).
 """
 
 import math
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,9 @@ def draw(tables: Tables, path: Path) -> None:
     draw_correlations(axes[0], pairs, sizes[:: max(1, len(sizes) // 4)])
     draw_tuples(axes[1], tables["tuples"])
     for i, (definition, name) in enumerate(DEFINITIONS.items()):
-        curve(axes[2], where(contexts, definition=definition), "size", "context", i, name, hollow=reaches_the_end)
+        curve(
+            axes[2], where(contexts, definition=definition), "size", "context", i, name, hollow=itemgetter("is_bound")
+        )
     parameters = Grammar.from_name(pairs[0]["data"]).parameters
     fine = np.geomspace(sizes[0], sizes[-1], 400)
     predicted = np.array([theory.effective_context(parameters, size) for size in fine])
@@ -137,10 +140,6 @@ def draw(tables: Tables, path: Path) -> None:
     text += "and below: bars are standard errors over grammars; hollow: in some all distances exceed the noise."
     note(figure, text)
     figure.savefig(path)
-
-
-def reaches_the_end(row: dict) -> bool:
-    return str(row["is_bound"]) == "True"
 
 
 def draw_correlations(ax, pairs: list[dict], sizes: list[int]) -> None:

@@ -8,6 +8,7 @@ distance), `correlations_text_contexts.csv` (a row per P and definition of t*) a
 """
 
 import math
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -101,15 +102,11 @@ def draw(tables: Tables, path: Path) -> None:
     finish(left, f"{pairs[0]['data']}; dotted: noise floors", "lines", xscale="log", yscale="log", **labels)
     for i, (definition, name) in enumerate(DEFINITIONS.items()):
         part = where(contexts, definition=definition)
-        curve(right, part, "size", "context", i, f"{name}, z = {part[0]['z']:.2f}", hollow=at_the_end)
+        curve(right, part, "size", "context", i, f"{name}, z = {part[0]['z']:.2f}", hollow=itemgetter("is_bound"))
     finish(right, "", xscale="log", yscale="log", xlabel="P (characters)", ylabel="effective context t* (characters)")
     text = f"One text, no error over texts. {ranges(tables['fit'])}"
     note(figure, text + " Hollow: all distances exceed the noise.")
     figure.savefig(path)
-
-
-def at_the_end(row: dict) -> bool:
-    return str(row["is_bound"]) == "True"
 
 
 def ranges(fits: list[dict]) -> str:

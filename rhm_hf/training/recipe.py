@@ -79,46 +79,48 @@ def recipe_main(
     own, rest = parser.parse_known_args(argv)
     if {"-h", "--help"} & set(rest):
         parser.print_help()  # and below those of a sweep
-    if own.draw is not None or own.conclude is not None:
-        folder = own.conclude or own.draw
-        tables = read_tables(folder, name)
-        if own.conclude is not None and conclude is not None:
-            concluded = conclude(tables)
-            write_tables(folder, name, concluded)
-            tables |= concluded
-        draw(tables, folder / f"{name}.png")
-        _report(folder, name, tables, shows)
-        return tables
-    options = dict(options or {})
-    chosen = options | dict(tiny or {}) if own.tiny else options
-    if trains:
-        values = parse_sweep(rest, prog=f"{name}.py", extra=[*OPTIONS, *options])
-        if own.tiny:
-            from .tiny import shrunk
-
-            values = shrunk(values, keep=_named(rest))
-        sweep_options = {key: values.pop(key) for key in OPTIONS if key in values and key != "variants"}
-        given = {key: values.pop(key) for key in options if key in values}
-        fixed = set(tiny or {}) - _named(rest) if own.tiny else set()
-        chosen |= {key: value for key, value in given.items() if key not in fixed}
-        folder = own.figures or Path(values.get("output_dir", f"runs/{name}"))
-        if check is not None:
-            check(values)
-        rows = sweep(values, **sweep_options)
-        if _left(values, rows, sweep_options):
+    folder = own.conclude or own.draw
+    if folder is None:
+        folder, measured = _measured(own, rest, name, measure, dict(options or {}), dict(tiny or {}), trains, check)
+        if measured is None:
             return {}
-        tables = measure(rows, values, **chosen)
+        folder.mkdir(parents=True, exist_ok=True)
+        tables = _written(folder, name, measured)
     else:
-        chosen |= parse_options(rest, options, prog=f"{name}.py")
-        folder = own.figures or Path(f"runs/{name}")
-        tables = measure(**chosen)
-    if conclude is not None:
-        tables |= conclude(tables)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tables(folder, name, tables)
+        tables = read_tables(folder, name)
+    if own.draw is None and conclude is not None:
+        tables |= _written(folder, name, conclude(tables))
     draw(tables, folder / f"{name}.png")
     _report(folder, name, tables, shows)
     return tables
+
+
+def _measured(own, rest, name, measure, options, tiny, trains, check) -> tuple[Path, Tables | None]:
+    """Where tables and picture go, and the tables; none where `--executor print` has left runs to be done."""
+    chosen = options | tiny if own.tiny else options
+    if not trains:
+        chosen |= parse_options(rest, options, prog=f"{name}.py")
+        return own.figures or Path(f"runs/{name}"), measure(**chosen)
+    values = parse_sweep(rest, prog=f"{name}.py", extra=[*OPTIONS, *options])
+    if own.tiny:
+        from .tiny import shrunk
+
+        values = shrunk(values, keep=_named(rest))
+    sweep_options = {key: values.pop(key) for key in OPTIONS if key in values and key != "variants"}
+    given = {key: values.pop(key) for key in options if key in values}
+    fixed = set(tiny) - _named(rest) if own.tiny else set()
+    chosen |= {key: value for key, value in given.items() if key not in fixed}
+    folder = own.figures or Path(values.get("output_dir", f"runs/{name}"))
+    if check is not None:
+        check(values)
+    rows = sweep(values, **sweep_options)
+    return folder, None if _left(values, rows, sweep_options) else measure(rows, values, **chosen)
+
+
+def _written(folder: Path, name: str, tables: Tables) -> Tables:
+    """Tables as their files hold them: what is concluded and drawn now is what is drawn from the files later."""
+    write_tables(folder, name, tables)
+    return {table: read_csv(Path(folder) / f"{name}_{table}.csv") for table in tables}
 
 
 def _named(argv: Sequence[str]) -> set[str]:

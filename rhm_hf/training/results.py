@@ -124,7 +124,7 @@ def write_csv(path: Path, rows: list[dict[str, Any]], names: list[str] | None = 
 
 
 def read_csv(path: Path) -> list[dict[str, Any]]:
-    """The rows of a CSV file, numbers as numbers."""
+    """The rows of a CSV file, numbers as numbers and truth values as such."""
     with open(path, newline="", encoding="utf-8") as file:
         text = {
             "run",
@@ -135,7 +135,7 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
             "stopped_by",
             *versions(),
         }  # a commit such as 4486e12 is no number
-        return [{k: v if k in text else _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        return [{k: v if k in text else _value(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
 def is_main_process() -> bool:
@@ -150,7 +150,9 @@ def append_log(path: Path, event: str, **values: Any) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def _number(text: str) -> int | float | str:
+def _value(text: str) -> int | float | bool | str:
+    if text in ("True", "False"):
+        return text == "True"
     for kind in (int, float):
         try:
             return kind(text)

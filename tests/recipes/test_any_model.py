@@ -4,7 +4,8 @@ import re
 
 import pytest
 import yaml
-from test_dry_runs import CONFIGURATIONS, run
+from recipe_scripts import dry_run, recipe
+from test_dry_runs import CONFIGURATIONS
 
 
 pytestmark = pytest.mark.usefixtures("dry_run")
@@ -31,10 +32,8 @@ def test_another_model_goes_the_whole_way(script, tmp_path, capsys):
     model = "bert" if masked else "llama"
     config = tmp_path / "recipe.yaml"
     config.write_text(yaml.safe_dump(of_every_kind(yaml.safe_load(FIRST[script].read_text()))))
-    argv = ["--config", str(config), "--model_type", model, *OTHERS, "--output_dir", str(tmp_path / "runs")]
-    if script.stem in ("learning_curve", "scaling_exponent"):
-        argv += ["--num_train", "32", "16"]
-    tables = run(script, argv, tmp_path, rendered=False)
+    module = recipe(script.parent.name, script.stem)
+    tables = dry_run(module, tmp_path, "--model_type", model, *OTHERS, config=config, rendered=False)
     counted = {"ngram", "hierarchical_ngram"}  # beside the trained ones
     trained = {row["model"].split()[0] for rows in tables.values() for row in rows if row.get("model")}
     assert trained - counted in ({model}, set())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import yaml
-from recipe_scripts import RECIPES, check_redraw, recipe
+from recipe_scripts import RECIPES, recipe
 from transformers import AutoModelForCausalLM
 
 from rhm_hf import Grammar
@@ -77,4 +77,3 @@ def test_learning_curve_writes_table_figure_and_model(tmp_path, capsys, monkeypa
 
     monkeypatch.setattr("rhm_hf.training.run.loop.Run", None)  # a second call trains nothing
     recipe_main(argv, **parts)
-    check_redraw(monkeypatch, tmp_path / "demo", parts)

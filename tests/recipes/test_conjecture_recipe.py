@@ -1,32 +1,22 @@
 """The recipe of the three lengths, at a tiny size."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import recipe_scripts
 import torch
-import yaml
-from matplotlib.image import imread
+from recipe_scripts import dry_run
 
 from rhm_hf import Grammar, theory
 from rhm_hf.inference import next_token_probs
 from rhm_hf.training.arguments import parse_sweep
-from rhm_hf.training.recipe import read_tables, recipe_main
 from rhm_hf.training.results import read_csv
 from rhm_hf.training.sweep import expand
 
 
 RECIPE = recipe_scripts.RECIPES / "conjecture"
 STEPS = {"batch_size": 16, "max_steps": 10, "learning_rate": 1e-2, "warmup_steps": 2, "num_evaluations": 3}
-OPTIONS = {
-    "corpus_sentences": 2048,
-    "generated_tokens": 8192,
-    "generated_sentences": 1024,
-    "num_windows": 128,
-    "max_distance": 12,
-}
+CPU = RECIPE / "cpu.yaml"
 
 
 @pytest.fixture
@@ -37,66 +27,32 @@ def recipe():
     torch.set_num_threads(threads)
 
 
-def run(recipe, argv):
-    return recipe_main(
-        argv,
-        name="conjecture",
-        measure=recipe.measure,
-        conclude=recipe.conclude,
-        draw=recipe.draw,
-        options=dict(recipe.OPTIONS),
-    )
-
-
-def tiny(tmp_path) -> Path:
-    """cpu.yaml with fewer, smaller and shorter runs."""
-    values = yaml.safe_load((RECIPE / "cpu.yaml").read_text())
-    values |= {"kl_sentences": 64, "num_workers": 1, "output_dir": str(tmp_path / "runs")} | OPTIONS
-    config = {"config_overrides": {"n_embd": 16, "n_layer": 1, "n_head": 2}, "num_validation": 32, "num_test": 32}
-    values["variants"]["characters"] |= STEPS | config | {"context_length": 8, "num_train": [2000, 500]}
-    values["variants"]["sentences"] |= STEPS | config | {"grammar": "v4-m2-s2-L3", "num_train": [64, 16]}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    return tmp_path / "tiny.yaml"
-
-
-def test_tables_and_figure(recipe, tmp_path, monkeypatch):
-    words = ["hierarchy", "model", "random", "language", "token", "data"]
-    chosen = np.random.default_rng(0).integers(0, len(words), 1000)
-    (tmp_path / "words.txt").write_text(" ".join(words[i] for i in chosen))
-    argv = ["--config", str(tiny(tmp_path)), "--text", str(tmp_path / "words.txt"), "--figures", str(tmp_path / "out")]
-    run(recipe, argv)
-    tables = read_tables(tmp_path / "out", "conjecture")
+@pytest.mark.usefixtures("dry_run")
+def test_tables_and_figure(recipe, tmp_path):
+    tables = dry_run(recipe, tmp_path, config=CPU)
     assert set(tables) == {"lengths", "losses", "agreement", "held_out", "exponents"}
-    for table in (tmp_path / "out").glob("*.csv"):
-        assert str(tmp_path) not in table.read_text()  # committed: no path of this machine
     rows = {(row["data"], row["num_train"]): row for row in tables["lengths"]}
-    assert set(rows) == {("words", 500), ("words", 2000), ("v4-m2-s2-L3", 16), ("v4-m2-s2-L3", 64)}
+    text, name = "shakespeare", "v8-m2-s2-L4"
+    assert set(rows) == {(text, 1600), (text, 2200), (name, 16), (name, 32)}
     best = {row["run"]: row for row in read_csv(tmp_path / "runs" / "results.csv") if row["best"]}
-    assert rows["words", 500]["test_loss"] == best["characters_num_train-500"]["test_loss"]
-    parameters = Grammar.from_name("v4-m2-s2-L3").parameters
+    assert rows[text, 1600]["test_loss"] == best["characters_num_train-1600"]["test_loss"]
+    parameters = Grammar.from_name(name).parameters
     for (data, size), row in rows.items():
-        assert row["n_max"] == (8 if data == "words" else 7)
-        for name in ("n_sat", "n_sat_relative"):
-            if not row[f"{name}_is_bound"]:
-                assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
-        assert 0 <= row["t_agree"] <= row["t_res"] <= 8
+        assert row["n_max"] == (11 if data == text else 15)
+        for length in ("n_sat", "n_sat_relative"):
+            if not row[f"{length}_is_bound"]:
+                assert row[f"{length}_low"] <= row[length] <= row[f"{length}_high"]
+        assert 0 <= row["t_agree"] <= row["t_res"] <= row["n_max"]
         assert row["t_agree_is_bound"] == int(row["t_agree"] == row["t_res"])
-        assert 0 <= row["t_star"] <= 12
-        expected = theory.effective_context(parameters, size) if data == "v4-m2-s2-L3" else ""
+        assert 0 <= row["t_star"] <= 10
+        expected = theory.effective_context(parameters, size) if data == name else ""
         assert row["t_star_theory"] == expected
-    assert rows["words", 500]["t_star"] <= rows["words", 2000]["t_star"]
-    assert {row["data"] for row in tables["held_out"]} == {"words", "v4-m2-s2-L3"}
+    assert rows[text, 1600]["t_star"] <= rows[text, 2200]["t_star"]
+    assert {row["data"] for row in tables["held_out"]} == {text, name}
     assert {row["length"] for row in tables["exponents"]} == set(recipe.LENGTHS)
-    of = [row for row in tables["losses"] if (row["data"], row["num_train"]) == ("v4-m2-s2-L3", 64)]
-    assert [row["n"] for row in of] == list(range(8))
+    of = [row for row in tables["losses"] if (row["data"], row["num_train"]) == (name, 32)]
+    assert [row["n"] for row in of] == list(range(16))
     assert of[-1]["delta"] == 0
-    image = imread(tmp_path / "out" / "conjecture.png")
-    assert recipe_scripts.drawn(image)
-
-    monkeypatch.setattr(recipe, "measure", None)  # the tables are enough for the picture
-    (tmp_path / "out" / "conjecture.png").unlink()
-    run(recipe, ["--draw", str(tmp_path / "out")])
-    assert np.array_equal(imread(tmp_path / "out" / "conjecture.png"), image)
 
 
 def test_only_what_lies_further_back_is_redrawn_from_its_law(recipe):

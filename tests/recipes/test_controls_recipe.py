@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from recipe_scripts import check_redraw, recipe
+from recipe_scripts import dry_run, recipe
 
 from rhm_hf import Grammar, theory
 from rhm_hf.statistics import exact_correlation
-from rhm_hf.training.recipe import recipe_main
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +15,8 @@ def module():
     return recipe("controls")
 
 
-def test_tables_and_figure(module, tmp_path, monkeypatch):
-    parts = {"name": "controls", "measure": module.measure, "conclude": module.conclude, "draw": module.draw}
-    parts |= {"options": module.OPTIONS, "trains": False}
-    argv = ["--tree", "v8-m2-s2-L3", "--chain", "hmm-v8-h4-m2-d8-p0.5", "--correlated_grammars", "2"]
-    argv += ["--correlated_sentences", "4096", "--figures", str(tmp_path)]
-    tables = recipe_main(argv, **parts)
+def test_tables_and_figure(module, tmp_path):
+    tables = dry_run(module, tmp_path)
     grammars = [Grammar.from_name("v8-m2-s2-L3", rules_seed=seed) for seed in (0, 1)]
     exact = np.sqrt(np.mean([exact_correlation(grammar) ** 2 for grammar in grammars], 0))
     mine = [row for row in tables["correlations"] if row["source"] == "tree"]
@@ -29,8 +24,6 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
     assert [row["exact"] for row in mine] == pytest.approx(exact.tolist())
     assert mine[0]["signal"] == pytest.approx(mine[0]["exact"] ** 2, rel=0.2)  # measured without noise: the law
     assert len(tables["correlations"]) == 2 * 7
-
-    check_redraw(monkeypatch, tmp_path, parts)
 
 
 def test_a_chain_decays_exponentially_and_a_tree_as_a_power(module):

@@ -3,20 +3,14 @@
 import pydoc_data.topics
 
 import pytest
-from recipe_scripts import check_redraw, recipe
-
-from rhm_hf.training.recipe import recipe_main
+from recipe_scripts import dry_run, recipe
 
 
-def parts_of(name: str) -> dict:
-    module = recipe("correlations", name)
-    return {"name": name, "measure": module.measure, "draw": module.draw, "options": module.OPTIONS, "trains": False}
+GRAMMARS, TEXT = (recipe("correlations", f"correlations_{name}") for name in ("rhm", "text"))
 
 
-def test_grammars(tmp_path, monkeypatch):
-    parts = parts_of("correlations_rhm")
-    argv = ["--grammar", "v8-m2-s2-L3", "--num_grammars", "2", "--max_log2", "12", "--figures", str(tmp_path)]
-    tables = recipe_main(argv, **parts)
+def test_grammars(tmp_path):
+    tables = dry_run(GRAMMARS, tmp_path, "--max_log2", "12")
     assert {row["size"] for row in tables["pairs"]} == {64, 256, 1024, 4096}
     largest = [row for row in tables["pairs"] if row["size"] == 4096]
     assert [row["distance"] for row in largest] == list(range(1, 8))
@@ -26,14 +20,11 @@ def test_grammars(tmp_path, monkeypatch):
         contexts = [r for r in tables["contexts"] if (r["definition"], r["rules_seed"]) == ("whole", seed)]
         values = [row["context"] for row in contexts]
         assert values == sorted(values)
-    check_redraw(monkeypatch, tmp_path, parts)
 
 
-def test_text(tmp_path, monkeypatch):
+def test_text(tmp_path):
     (tmp_path / "topics.txt").write_text("\n".join(pydoc_data.topics.topics.values())[:60_000])
-    parts = parts_of("correlations_text")
-    argv = ["--max_distance", "40", "--text", str(tmp_path / "topics.txt"), "--figures", str(tmp_path)]
-    tables = recipe_main(argv, **parts)
+    tables = dry_run(TEXT, tmp_path, "--max_distance", "40", "--text", str(tmp_path / "topics.txt"))
     sizes = {row["size"] for row in tables["pairs"]}
     whole = [row["correlation"] for row in tables["pairs"] if row["size"] == max(sizes)]
     assert len(whole) == 40
@@ -41,14 +32,11 @@ def test_text(tmp_path, monkeypatch):
     assert len(tables["fit"]) > 1, "beta depends on where it is fitted: the table says it for several ranges"
     for fit in tables["fit"]:
         assert fit["low"] < fit["beta"] < fit["high"]
-    assert str(tmp_path) not in (tmp_path / "correlations_text_pairs.csv").read_text()
-    check_redraw(monkeypatch, tmp_path, parts)
 
 
 def test_what_is_no_option_or_too_short_is_refused(tmp_path):
     (tmp_path / "short.txt").write_text("To be, or not to be. " * 20)
-    parts = parts_of("correlations_text")
     with pytest.raises(ValueError, match="the text has 420 characters: it needs 4000 or more"):
-        recipe_main(["--text", str(tmp_path / "short.txt"), "--figures", str(tmp_path)], **parts)
+        TEXT.main(["--text", str(tmp_path / "short.txt"), "--figures", str(tmp_path)])
     with pytest.raises(ValueError, match="max_distance='far' must be of the type of its default, 128"):
-        recipe_main(["--max_distance", "far"], **parts)
+        TEXT.main(["--max_distance", "far"])

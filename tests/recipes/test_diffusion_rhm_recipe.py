@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import yaml
-from recipe_scripts import RECIPES, check_redraw, recipe
+from recipe_scripts import RECIPES, recipe
 
 from rhm_hf import Grammar
 from rhm_hf.metrics.grammaticality import grammaticality
@@ -28,7 +28,7 @@ TINY = {
 }
 
 
-def test_tables_and_figure(tmp_path, monkeypatch):
+def test_tables_and_figure(tmp_path):
     module = recipe("diffusion_rhm")
     values = yaml.safe_load((RECIPES / "diffusion_rhm" / "cpu.yaml").read_text()) | TINY
     sizes = {"hidden_size": 8, "filter_size": 2, "num_hidden_layers": 3}
@@ -58,7 +58,6 @@ def test_tables_and_figure(tmp_path, monkeypatch):
     for row in tables["copies"]:
         assert top[row["process"], row["num_train"]] >= row["valid"] >= row["copied"]
     check_emergence(tables, tmp_path / "runs")
-    check_redraw(monkeypatch, tmp_path, parts)
 
 
 def check_emergence(tables, runs):

@@ -5,32 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
-import yaml
-from matplotlib.image import imread
-from recipe_scripts import RECIPES, drawn, recipe
+from recipe_scripts import RECIPES, dry_run, recipe
 
 from rhm_hf.statistics import token_correlations
 from rhm_hf.training.arguments import parse_sweep
-from rhm_hf.training.recipe import read_tables, recipe_main
 from rhm_hf.training.results import read_csv
 from rhm_hf.training.sweep import expand
 
 
-TINY = {
-    "config_overrides": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16},
-    "context_length": 15,
-    "num_train": 3000,
-    "num_validation": 16,
-    "num_test": 32,
-    "max_steps": [8, 4],
-    "batch_size": 16,
-    "warmup_steps": 1,
-    "num_workers": 1,
-    "num_samples": 256,
-    "max_distance": 6,
-    "num_shown": 2,
-    "copy_length": 4,
-}
+CPU = RECIPES / "diffusion_text" / "cpu.yaml"
 
 
 @pytest.fixture
@@ -40,28 +23,14 @@ def module():
     torch.set_num_threads(threads)
 
 
-def run(module, argv):
-    parts = {"measure": module.measure, "draw": module.draw, "options": dict(module.OPTIONS)}
-    return recipe_main(argv, name="diffusion_text", **parts)
-
-
-def test_tables_figure_and_text(module, tmp_path, monkeypatch, capsys):
-    words = ["hierarchy", "model\n", "random", "language", "token", "data"]
-    chosen = np.random.default_rng(0).integers(0, len(words), 1200)
-    (tmp_path / "words.txt").write_text(" ".join(words[i] for i in chosen))
-    values = yaml.safe_load((RECIPES / "diffusion_text" / "cpu.yaml").read_text()) | TINY
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values | {"output_dir": str(tmp_path / "runs")}))
-    argv = ["--config", str(tmp_path / "tiny.yaml"), "--text", str(tmp_path / "words.txt")]
-    run(module, [*argv, "--figures", str(tmp_path / "out")])
-    tables = read_tables(tmp_path / "out", "diffusion_text")
+@pytest.mark.usefixtures("dry_run")
+def test_tables_figure_and_text(module, tmp_path, capsys):
+    tables = dry_run(module, tmp_path, config=CPU)
     assert set(tables) == {"runs", "correlations", "held_out", "samples"}
-    for file in [*(tmp_path / "out").glob("*.csv"), tmp_path / "out" / "diffusion_text_samples.txt"]:
-        assert str(tmp_path) not in file.read_text()  # committed: no path of this machine
-
-    assert [row["tokens_seen"] for row in tables["runs"]] == [4 * 16 * 16, 8 * 16 * 16]
+    assert [row["tokens_seen"] for row in tables["runs"]] == [3 * 16 * 12, 6 * 16 * 12]
     best = {row["tokens_seen"]: row for row in read_csv(tmp_path / "runs" / "results.csv") if row["best"]}
     for row in tables["runs"]:
-        assert row["data"] == "words"
+        assert row["data"] == "shakespeare"
         assert row["bound"] == pytest.approx(best[row["tokens_seen"]]["test_loss"], abs=6 * 2 * row["bound_stderr"])
         assert 0 <= row["t_agree"] <= row["t_agree_half"] <= row["t_res"] <= 6
         assert row["copied"] < 1
@@ -71,22 +40,14 @@ def test_tables_figure_and_text(module, tmp_path, monkeypatch, capsys):
     assert {(row["source"], row["tokens_seen"]) for row in tables["correlations"]} == {
         ("corpus", ""),
         ("held-out text", ""),
-        ("samples", 1024),
-        ("samples", 2048),
+        ("samples", 3 * 16 * 12),
+        ("samples", 6 * 16 * 12),
     }
     assert len(tables["correlations"]) == 4 * 6
-    assert [len(row["text"]) for row in tables["samples"]] == [16] * 4
-    text = (tmp_path / "out" / "diffusion_text_samples.txt").read_text()
+    assert [len(row["text"]) for row in tables["samples"]] == [12] * 4
+    text = (tmp_path / "figures" / "diffusion_text_samples.txt").read_text()
     assert text in capsys.readouterr().out
-    image = imread(tmp_path / "out" / "diffusion_text.png")
-    assert drawn(image)
-
-    monkeypatch.setattr("rhm_hf.training.recipe.sweep", None)  # drawing trains nothing
-    for name in ("diffusion_text.png", "diffusion_text_samples.txt"):
-        (tmp_path / "out" / name).unlink()
-    run(module, ["--draw", str(tmp_path / "out")])
-    assert np.array_equal(imread(tmp_path / "out" / "diffusion_text.png"), image)
-    assert (tmp_path / "out" / "diffusion_text_samples.txt").read_text() == text
+    assert str(tmp_path) not in text
 
 
 def markov_text(length: int, seed: int) -> np.ndarray:

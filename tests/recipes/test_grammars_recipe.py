@@ -6,20 +6,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from matplotlib.image import imread
-from recipe_scripts import RECIPES, drawn, recipe
+from recipe_scripts import RECIPES, dry_run, recipe
 
 from rhm_hf import Grammar
 from rhm_hf.ensembles import group, where
 from rhm_hf.grammar import TreeGrammar, TreeParameters
 from rhm_hf.grammar.pcfg.parameters import gallery
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_depths_are_those_of_a_plain_count():
@@ -44,11 +36,9 @@ def test_depths_of_other_grammars_are_expected_constituents():
     assert module.depths(grammar, tokens)[0].argmax(-1).tolist() == [0, 1, 2, 2, 1]
 
 
+@pytest.mark.usefixtures("dry_run")
 def test_a_dry_run_has_parts_that_sum_to_the_whole(tmp_path):
-    module = recipe("grammars")
-    argv = ["--tiny", "--config", str(RECIPES / "grammars" / "cpu.yaml"), "--output_dir", str(tmp_path / "runs")]
-    tables = module.main([*argv, "--figures", str(tmp_path / "figures")])
-    assert drawn(imread(tmp_path / "figures" / "grammars.png"))
+    tables = dry_run(recipe("grammars"), tmp_path, config=RECIPES / "grammars" / "cpu.yaml")
     for row in tables["runs"]:
         mine = {"data": row["data"], "num_train": row["num_train"]}
         for name in ("depths", "symbols"):

@@ -2,61 +2,39 @@
 
 import math
 
-import numpy as np
 import pytest
 import yaml
-from matplotlib.image import imread
-from recipe_scripts import RECIPES, recipe
+from recipe_scripts import RECIPES, dry_run, recipe
 
 from rhm_hf import Grammar, theory
+from rhm_hf.ensembles import where
 from rhm_hf.inference import position_entropies
-from rhm_hf.training.recipe import read_tables, recipe_main
 from rhm_hf.training.results import read_csv
 
 
-TINY = {
-    "rules_seed": [0, 1],
-    "num_validation": 16,
-    "num_test": 16,
-    "batch_size": 16,
-    "max_steps": 30,
-    "num_evaluations": 3,
-    "kl_sentences": 16,
-    "num_workers": 1,
-}
+CPU = RECIPES / "last_token" / "cpu.yaml"
 
 
-def test_tables_and_figure(tmp_path, monkeypatch):
-    module = recipe("last_token")
-    values = yaml.safe_load((RECIPES / "last_token" / "cpu.yaml").read_text()) | TINY
-    variants = {name: values["variants"][name] for name in ("gpt2", "cnn")}
-    for own in variants.values():
-        own |= {"grammar": "v4-m2-s2-L3", "num_train": [64, 16]}
-    variants["gpt2"]["config_overrides"] = {"n_embd": 16, "n_layer": 1, "n_head": 2}
-    values |= {"variants": variants, "output_dir": str(tmp_path / "runs")}
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(values))
-    parts = {"name": "last_token", "measure": module.measure, "conclude": module.conclude, "draw": module.draw}
-    tables = recipe_main(["--config", str(path), "--figures", str(tmp_path / "figures")], **parts)
-    assert len(tables["runs"]) == 8
+@pytest.mark.usefixtures("dry_run")
+def test_tables_and_figure(tmp_path):
+    tables = dry_run(recipe("last_token"), tmp_path, config=CPU)
+    variants = yaml.safe_load(CPU.read_text())["variants"]
+    assert len(tables["runs"]) == len(variants) * 2 * 2
     for row in tables["runs"]:
-        exact = position_entropies(Grammar.from_name("v4-m2-s2-L3", rules_seed=row["rules_seed"]), 3)[-1]
-        assert row["loss"] == pytest.approx(row["kl"] + float(exact), abs=1e-9)
-        assert row["kl"] == row["kl_level_3"]
-    assert {(row["model"], row["num_train"]) for row in tables["ngrams"]} == {
-        (model, size) for model in ("ngram", "hierarchical_ngram") for size in (16, 64)
+        assert row["loss"] == row["kl"] + row["entropy"]
+        assert row["kl"] == row[f"kl_level_{Grammar.from_name(row['data']).depth}"]
+    for row in tables["plateaus"]:
+        exact = position_entropies(Grammar.from_name(row["data"], rules_seed=row["rules_seed"]), row["level"])[-1]
+        assert row["loss"] == float(exact)
+    counted = where(tables["ngrams"], data="v10-m4-s2-L3", rules_seed=3)  # beside the grammar of the curve
+    assert {(row["model"], row["num_train"]) for row in counted} == {
+        (model, row["num_train"])
+        for model in ("ngram", "hierarchical_ngram")
+        for row in where(tables["runs"], data="v10-m4-s2-L3")
     }
-    assert len(tables["plateaus"]) == 2 * 4
-    assert tables["exponents"] == []
-    image = imread(tmp_path / "figures" / "last_token.png")
-    assert read_tables(tmp_path / "figures", "last_token")["plateaus"][1]["loss"] == tables["plateaus"][1]["loss"]
-
-    monkeypatch.setattr("rhm_hf.training.recipe.sweep", None)  # drawing trains nothing
-    (tmp_path / "figures" / "last_token.png").unlink()
-    recipe_main(["--draw", str(tmp_path / "figures")], **parts)
-    assert np.array_equal(imread(tmp_path / "figures" / "last_token.png"), image)
-    with pytest.raises(ValueError, match=r"there is no last_token_\*\.csv; measure first"):
-        recipe_main(["--draw", str(tmp_path)], **parts)
+    sources = {(row["data"], row["rules_seed"]) for row in tables["runs"]}
+    assert len(tables["plateaus"]) == sum(Grammar.from_name(name).depth + 1 for name, _ in sources)
+    assert tables["exponents"] == []  # nothing is learnt in three steps
 
 
 def test_exponents_of_curves_that_follow_the_theory():

@@ -4,48 +4,37 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import yaml
-from recipe_scripts import RECIPES, check_redraw, recipe
+from recipe_scripts import RECIPES, dry_run, recipe
 
 from rhm_hf import Grammar
-from rhm_hf.training.recipe import recipe_main
 
 
 MODULE = recipe("memorisation")
-PARTS = {"name": "memorisation", "measure": MODULE.measure, "draw": MODULE.draw, "options": {"num_samples": 32}}
 
 
-def tiny(tmp_path, **changed):
-    values = yaml.safe_load((RECIPES / "memorisation" / "cpu.yaml").read_text())
-    values |= {"grammar": "v4-m2-s2-L3", "num_train": [32, 16], "num_validation": 16, "num_test": 16, "batch_size": 8}
-    values |= {"config_overrides": {"hidden_size": 8, "filter_size": 2, "num_hidden_layers": 3}, "max_steps": 4}
-    values |= {"num_evaluations": 2, "kl_sentences": 16, "output_dir": str(tmp_path / "runs")}
-    del values["variants"]
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(values | changed))
-    return ["--config", str(path), "--figures", str(tmp_path / "figures")]
-
-
+@pytest.mark.usefixtures("dry_run")
 def test_tables_and_figure(tmp_path, monkeypatch):
-    grammar = Grammar.from_name("v4-m2-s2-L3", rules_seed=1)
+    grammar, sets = Grammar.from_name("v8-m2-s2-L4", rules_seed=1), {}
     real = MODULE.samples_of
 
     def samples(run, num):
         found = real(run, num)
-        assert found.shape == (num, 8)
+        assert found.shape == (num, 16)
         if (run["rules_seed"], run["num_train"]) != (1, 16):
             return found
-        return torch.from_numpy(grammar.sample(16, seed=run["sample_seed"]).astype("int64"))  # its training set
+        sets["copied"] = grammar.sample(16, seed=run["sample_seed"])
+        return torch.from_numpy(sets["copied"].astype("int64"))  # its training set
 
     monkeypatch.setattr(MODULE, "samples_of", samples)
-    tables = recipe_main(tiny(tmp_path), **PARTS)
-    assert {row["step"] for row in tables["copies"]} == {4}  # the last model
-    assert {(row["rules_seed"], row["num_train"]) for row in tables["copies"]} == {(0, 16), (0, 32), (1, 16), (1, 32)}
+    tables = dry_run(MODULE, tmp_path, config=RECIPES / "memorisation" / "cpu.yaml")
+    assert {row["step"] for row in tables["copies"]} == {3}  # the last model
+    assert {(row["rules_seed"], row["num_train"]) for row in tables["copies"]} == {
+        (seed, size) for seed in (0, 1) for size in (16, 20, 24, 28)
+    }
     (copied,) = [row for row in tables["copies"] if (row["rules_seed"], row["num_train"]) == (1, 16)]
     assert (copied["copied"], copied["valid"], copied["novel"]) == (1, 1, 0)
     assert copied["chance_of_copy"] == pytest.approx(16 / grammar.num_sentences)
-    assert len(tables["emergence"]) == 4 * 2
-    check_redraw(monkeypatch, tmp_path / "figures", PARTS)
+    assert len(tables["emergence"]) == 8 * 2
 
 
 def test_early_stopping_is_refused():

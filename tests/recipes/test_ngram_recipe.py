@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from recipe_scripts import check_redraw, recipe
+from recipe_scripts import dry_run, recipe
 
 from rhm_hf import Grammar, HierarchicalNGramForCausalLM, NGramForCausalLM
 from rhm_hf.inference import next_token_probs
 from rhm_hf.statistics import learn_latents
-from rhm_hf.training.recipe import recipe_main
 
 
 def test_losses_are_those_of_the_models():
@@ -31,15 +30,11 @@ def test_losses_are_those_of_the_models():
         assert found[learner] == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_recipe_writes_its_tables_and_figure(tmp_path, monkeypatch):
-    module = recipe("ngram")
-    parts = {name: getattr(module, name) for name in ("measure", "conclude", "draw")}
-    parts |= {"name": "ngram", "options": module.OPTIONS, "trains": False, "tiny": module.TINY}
-    tables = recipe_main(["--tiny", "--max_log2", "8", "--figures", str(tmp_path)], **parts)
+def test_the_recipe_writes_its_tables_and_figure(tmp_path):
+    tables = dry_run(recipe("ngram"), tmp_path, "--max_log2", "8")
     assert len(tables["losses"]) == 2 * 5 * 5
     assert len(tables["agreement"]) == 2 * 5 * (3 + 2 + 2)
     assert all(row["loss"] > 0 for row in tables["losses"])
     assert len(tables["half_way"]) == 5 * 3 + 7
     plain = [row for row in tables["half_way"] if row["learner"] == "plain"]
     assert [(row["measured"], row["measured_bound"]) for row in plain][-1] == (256, "at least")
-    check_redraw(monkeypatch, tmp_path, parts)

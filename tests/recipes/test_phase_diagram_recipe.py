@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import recipe_scripts
 import torch
-from recipe_scripts import check_redraw
+from recipe_scripts import dry_run
 
 from rhm_hf import Grammar, theory
 from rhm_hf.diffusion import GaussianDiffusion, MaskedDiffusion, forward_backward
 from rhm_hf.ensembles import where
-from rhm_hf.training.recipe import recipe_main
 
 
 @pytest.fixture(scope="module")
@@ -19,16 +18,12 @@ def module():
     torch.set_num_threads(threads)
 
 
-def test_tables_and_figure(module, tmp_path, monkeypatch):
-    parts = {name: getattr(module, name) for name in ("measure", "conclude", "draw")}
-    parts |= {"name": "phase_diagram", "options": module.OPTIONS, "tiny": module.TINY, "trains": False}
-    words = ["--noises", "masked", "gaussian", "--vocab_sizes", "6", "--figures", str(tmp_path)]
-    words += ["--synonyms", "2", "3", "4", "--ensemble", "v6-m2-s2", "--depth", "2", "--num_times", "3"]
-    words += ["--num_grammars", "2", "--num_sentences", "32", "--num_sequences", "2", "--population", "16"]
-    words += ["--num_levels", "4"]
-    tables = recipe_main(words, **parts)
-    survival, thresholds = tables["survival"], tables["thresholds"]
-    assert len(survival) == 2 * 2 * 3 * 3  # noises, grammars, times, levels
+def test_tables_and_figure(module, tmp_path):
+    words = ["--vocab_sizes", "6", "--synonyms", "2", "3", "4", "--ensemble", "v6-m2-s2", "--depth", "2"]
+    words += ["--num_times", "3", "--num_sentences", "32", "--num_levels", "4"]
+    tables = dry_run(module, tmp_path, *words)
+    survival, thresholds, noises = tables["survival"], tables["thresholds"], list(module.NOISES)
+    assert len(survival) == len(noises) * 2 * 3 * 3  # noises, grammars, times, levels
     for name, process, t in (("masked", MaskedDiffusion(6), 0.27), ("gaussian", GaussianDiffusion(6), 0.13)):
         for seed in (0, 1):
             expected = forward_backward(Grammar.from_name("v6-m2-s2-L2", rules_seed=seed), process, t, 32)
@@ -36,12 +31,13 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
             assert [row["survival"] for row in rows] == pytest.approx(expected.survival)
     # m = 4 is above v / 2: any noise spreads.
     kinds = [(row["num_synonyms"], row["noise"]) for row in thresholds]
-    assert kinds == [(2, "masked"), (2, "gaussian"), (3, "masked"), (3, "gaussian")]
+    assert kinds == [(m, noise) for m in (2, 3) for noise in noises]
     parameters = Grammar.from_name("v6-m2-s2-L1").parameters
     expected = theory.recovery_threshold(parameters, "masked", num_sequences=2, population=16)
-    assert (thresholds[0]["threshold"], thresholds[0]["stderr"]) == (expected.noise, expected.stderr)
-    assert thresholds[2]["threshold"] == ""
-    assert thresholds[2]["fate"] == "lost"
+    (found,) = where(thresholds, num_synonyms=2, noise="masked")
+    assert (found["threshold"], found["stderr"]) == (expected.noise, expected.stderr)
+    (lost,) = where(thresholds, num_synonyms=3, noise="masked")
+    assert (lost["threshold"], lost["fate"]) == ("", "lost")
     around = [factor * expected.noise for factor in module.AROUND if factor * expected.noise < 1]
     flow = theory.recovery_flow(parameters, "masked", around, 4, num_sequences=2, population=16)
     rows = where(tables["flow"], noise="masked")
@@ -49,7 +45,6 @@ def test_tables_and_figure(module, tmp_path, monkeypatch):
     for share, of_share in zip(around, flow, strict=True):
         mine = where(rows, t=round(share, 6))
         assert [row["survival"] for row in mine] == of_share.ravel().tolist()
-    check_redraw(monkeypatch, tmp_path, parts)
 
 
 def test_thresholds_beside_the_mean_field_one(module):

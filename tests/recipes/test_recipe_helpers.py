@@ -14,7 +14,7 @@ from rhm_hf import Grammar
 from rhm_hf.ensembles import averages, distinct, ensemble, group, marked, marked_mean, scale, unconverged, where
 from rhm_hf.plots import GAP, bound_mark, curve, label_lines, sheet
 from rhm_hf.training.arguments import parse_sweep
-from rhm_hf.training.recipe import as_text, recipe_main
+from rhm_hf.training.recipe import as_text, read_tables, recipe_main
 from rhm_hf.training.results import read_csv
 from rhm_hf.training.sweep import expand
 from rhm_hf.training.tiny import shrunk
@@ -144,6 +144,21 @@ def test_the_example_of_contributing(tmp_path):
     tables = space["main"]([*argv, "--tiny", "--output_dir", str(tmp_path / "runs")])
     assert len(tables["runs"]) == 4
     assert drawn(imread(tmp_path / "runs" / "my_figure.png"))
+
+
+def test_what_is_concluded_and_drawn_is_what_the_files_hold(tmp_path):
+    """So that a picture drawn again from its tables is the same: types, missing values and all."""
+    seen = []
+    rows = [{"run": "1e3", "P": 8, "loss": 0.1 + 0.2, "is_bound": True}, {"run": "b", "P": 9, "is_bound": False}]
+    parts = {"name": "example", "trains": False, "measure": lambda: {"runs": rows, "none": []}}
+    parts["conclude"] = lambda tables: seen.append(tables) or {"counts": [{"rows": len(tables["runs"]), "fit": None}]}
+    parts["draw"] = lambda tables, path: seen.append(tables)
+    tables = recipe_main(["--figures", str(tmp_path)], **parts)
+    assert tables["runs"] == [rows[0], rows[1] | {"loss": ""}]
+    assert tables | {"none": [], "counts": [{"rows": 2, "fit": ""}]} == tables == read_tables(tmp_path, "example")
+    assert recipe_main(["--draw", str(tmp_path)], **parts) == tables
+    assert recipe_main(["--conclude", str(tmp_path)], **parts) == tables
+    assert seen == [tables] * 5
 
 
 @pytest.mark.parametrize(

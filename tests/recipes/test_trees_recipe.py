@@ -3,24 +3,15 @@
 from types import SimpleNamespace
 
 import pytest
-import torch
-from recipe_scripts import RECIPES, recipe
+from recipe_scripts import RECIPES, dry_run, recipe
 
 from rhm_hf import Grammar, theory
 from rhm_hf.ensembles import where
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
+@pytest.mark.usefixtures("dry_run")
 def test_a_dry_run_has_thresholds_and_parts_that_sum_to_the_whole(tmp_path):
-    module = recipe("trees")
-    argv = ["--tiny", "--config", str(RECIPES / "trees" / "cpu.yaml"), "--output_dir", str(tmp_path / "runs")]
-    tables = module.main([*argv, "--figures", str(tmp_path / "figures")])
+    tables = dry_run(recipe("trees"), tmp_path, config=RECIPES / "trees" / "cpu.yaml")
     for row in tables["roots"]:
         grammar = Grammar.from_name(row["data"], row["rules_seed"])
         assert row["over_exact"] == pytest.approx(row["num_train"] / theory.root_threshold(grammar))

@@ -2,20 +2,17 @@
 
 import pytest
 import yaml
-from recipe_scripts import RECIPES, check_redraw, recipe
+from recipe_scripts import RECIPES, dry_run, recipe
 
 from rhm_hf import Grammar, RHMForCausalLM
 from rhm_hf.ensembles import where
 from rhm_hf.inference import position_entropies
 from rhm_hf.metrics.belief_probe import belief_probe
 from rhm_hf.tasks import LastToken
-from rhm_hf.training.recipe import recipe_main
 
 
 GRAMMAR = Grammar.from_name("v4-m2-s2-L3", rules_seed=1)
-MODULE = recipe("which_law")
-PARTS = {"name": "which_law", "measure": MODULE.measure, "conclude": MODULE.conclude, "draw": MODULE.draw}
-PARTS |= {"options": {"num_fitted": 256}}
+MODULE, CPU = recipe("which_law"), RECIPES / "which_law" / "cpu.yaml"
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
@@ -29,52 +26,37 @@ def test_a_truncated_oracle_is_nearest_to_itself(level):
     assert found["kl_level_3"] == pytest.approx(entropies[0] - entropies[1], abs=1e-6)
 
 
-def tiny(tmp_path, **changed):
-    values = yaml.safe_load((RECIPES / "which_law" / "cpu.yaml").read_text())
-    values |= {"grammar": "v4-m2-s2-L3", "rules_seed": [0, 1], "num_validation": 16, "num_test": 16, "batch_size": 16}
-    values |= {"kl_sentences": 16, "output_dir": str(tmp_path / "runs"), "num_evaluations": 3}
-    for name, own in values["variants"].items():
-        size = {"hidden_size": 8} if name == "cnn" else {"n_embd": 16, "n_layer": 1, "n_head": 2}
-        short = "short" in name
-        own |= {"num_train": [64] if short else [64, 16], "max_steps": [4, 1] if short else 8, "num_evaluations": 3}
-        own["config_overrides"] = own["config_overrides"] | size
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(values | changed))
-    return ["--config", str(path), "--figures", str(tmp_path / "figures")]
-
-
+@pytest.mark.usefixtures("dry_run")
 def test_tables_and_figure(tmp_path, monkeypatch):
-    models, seen = {}, []
+    models, seen, measure = {}, [], MODULE.measure
 
-    def noted(rows, values, num_fitted):
-        from rhm_hf.training.recipe import kept_runs
-
+    def noted(rows, values, **options):
         seen.extend(rows)
         models.update(
-            {(r["task"], r["num_train"], r["step"], r["rules_seed"]): r.model() for r in kept_runs(rows, values)}
+            {(r["task"], r["num_train"], r["step"], r["rules_seed"]): r for r in MODULE.kept_runs(rows, values)}
         )
-        return MODULE.measure(rows, values, num_fitted)
+        return measure(rows, values, **options)
 
-    tables = recipe_main(tiny(tmp_path), **PARTS | {"measure": noted})
+    monkeypatch.setattr(MODULE, "measure", noted)
+    tables = dry_run(MODULE, tmp_path, "--num_fitted", "256", config=CPU)
     laws, beliefs = tables["laws"], tables["beliefs"]
     maps = [row for row in seen if row["task"] == "last_token" and row["variant"] in ("last_token", "cnn")]
-    assert len(laws) == len(maps) == 2 * 2 * 2 * 3  # models, grammars, sizes, evaluations: shorter runs add nothing
+    assert len(laws) == len(maps) == 2 * 2 * 2 * 2  # models, grammars, sizes, evaluations: shorter runs add nothing
     for row, told in zip(laws, maps, strict=True):
         assert row["kl_law"] == min(row[f"kl_level_{level}"] for level in range(4)) == row[f"kl_level_{row['law']}"]
         assert (row["kl_level_3"], row["step"], row["chosen"]) == (told["kl"], told["step"], told["best"])
         assert row["stopped_by"] == told["stopped_by"] != ""
     assert sum(row["chosen"] for row in laws) == 2 * 2 * 2
     assert {row["model"] for row in beliefs} == {"gpt2"}
-    grammar = Grammar.from_name("v4-m2-s2-L3")
+    grammar = Grammar.from_name("v8-m2-s2-L3")
     for task, own in {"last_token": {"positions": "last", "hide_last": True}, "next_token": {"nodes": "all"}}.items():
-        found = belief_probe(models[task, 64, 4, 0], grammar, num_train=256, **own)
-        rows = where(beliefs, task=task, num_train=64, step=4, rules_seed=0, along="steps")
+        found = belief_probe(models[task, 36, 3, 0].model(), grammar, num_train=256, **own)
+        rows = where(beliefs, task=task, num_train=36, step=3, rules_seed=0, along="steps")
         assert [row["r2"] for row in rows] == [value for layer in found["r2"] for value in layer]
-    check_redraw(monkeypatch, tmp_path / "figures", PARTS)
 
     # An evaluation is the end of a shorter run.
     for task in ("last_token", "next_token"):
-        mine = where(seen, task=task, num_train=64, rules_seed=0)
+        mine = where(seen, task=task, num_train=36, rules_seed=0)
         short = [row for row in mine if row["variant"].endswith("short") and row["step"] == 1]
         (there,) = [row for row in mine if row["variant"] == task and row["step"] == 1]
         assert {(row["validation_loss"], row["kl"]) for row in short} == {(there["validation_loss"], there["kl"])}
@@ -82,9 +64,10 @@ def test_tables_and_figure(tmp_path, monkeypatch):
 
 def test_other_tasks_are_refused(tmp_path):
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-    masked = {"task": "masked", "model_type": "bert", "config_overrides": sizes, "num_train": 16, "max_steps": 1}
+    values = {"task": "masked", "model_type": "bert", "config_overrides": sizes, "num_train": 16, "max_steps": 1}
+    (tmp_path / "masked.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(ValueError, match="task='masked'"):
-        recipe_main(tiny(tmp_path, variants={"masked": masked}), **PARTS)
+        dry_run(MODULE, tmp_path, config=tmp_path / "masked.yaml")
 
 
 def made(levels_of: dict) -> list[dict]:
