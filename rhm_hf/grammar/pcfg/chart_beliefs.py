@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..sentences.philox import compiled
+from ..sentences.philox import compiled, compiled_within
 from .sparse_chart import plus, times
 
 
@@ -116,7 +116,7 @@ def opened(tables, kind, tokens, length, chart, begins, result):
                         e = chart.edge_nexts[e]
 
 
-@compiled
+@compiled_within
 def share(a, b, c, kind):
     """a b / c as a number, of numbers of a kind."""
     if kind == 0:
@@ -124,7 +124,7 @@ def share(a, b, c, kind):
     return math.exp(a + b - c) if a > -math.inf else 0.0
 
 
-@compiled
+@compiled_within
 def weighed(value, high, kind):
     """A number as a weight: where the best is wanted, 1 for the highest and 0 for all others."""
     if kind == 0:
@@ -134,7 +134,7 @@ def weighed(value, high, kind):
     return math.exp(value - high) if value > -math.inf else 0.0
 
 
-@compiled
+@compiled_within
 def direct_sums(tables, kind, chart, tokens, evidence, i, j, sums):
     """Fills `sums` with what each symbol has over the span i .. j by its own rules, not by units."""
     zero, one = (0.0, 1.0) if kind == 0 else (-math.inf, 0.0)
@@ -156,7 +156,7 @@ def direct_sums(tables, kind, chart, tokens, evidence, i, j, sums):
                 e = chart.edge_nexts[e]
 
 
-@compiled
+@compiled_within
 def choose_end(kind, chains, symbol, sums, uniform):
     """Which symbol a symbol becomes by units before it uses a rule of its own."""
     starts, below, weights = chains
@@ -176,7 +176,7 @@ def choose_end(kind, chains, symbol, sums, uniform):
     return end  # by rounding
 
 
-@compiled
+@compiled_within
 def choose_way(tables, kind, chart, tokens, evidence, lexical_rows, i, j, symbol, high, left):
     """Which rule of its own a symbol uses over a span.
 

@@ -71,6 +71,37 @@ class Chart(NamedTuple):
     sizes: np.ndarray
 
 
+def new_chart(length: int, num_symbols: int, capacity: int) -> Chart:
+    """Space for sentences of up to `length` tokens, with `capacity` items and as many edges to begin with."""
+    sums, integers, cells = (length + 1, num_symbols), np.int32, (length + 1) * (length + 2) // 2 + 1
+    return Chart(
+        begun=np.zeros(sums),
+        begun_direct=np.zeros(sums),
+        sums=np.zeros(sums),
+        touched=np.zeros(sums, integers),
+        counts=np.zeros(length + 1, np.int64),
+        cells=np.zeros(cells, np.int64),
+        item_symbols=np.zeros(capacity, integers),
+        item_starts=np.zeros(capacity, integers),
+        item_values=np.zeros(capacity),
+        heads=np.zeros(sums, np.int64),
+        edge_nexts=np.zeros(capacity, np.int64),
+        edge_starts=np.zeros(capacity, integers),
+        edge_parents=np.zeros(capacity, integers),
+        edge_weights=np.zeros(capacity),
+        edge_items=np.zeros(capacity, np.int64),
+        edge_rows=np.zeros(capacity, integers),
+        scales=np.zeros(length + 1),
+        sizes=np.zeros(3, np.int64),
+    )
+
+
+def larger(chart: Chart) -> Chart:
+    """An empty chart with room for twice as many items and edges."""
+    length, num_symbols = chart.begun.shape[0] - 1, chart.begun.shape[1]
+    return new_chart(length, num_symbols, 2 * (len(chart.item_symbols) + num_symbols))
+
+
 def tables_of(grammar: BinaryGrammar, kind: int) -> Tables:
     """The tables of a kind of numbers."""
     size, v = grammar.num_symbols, grammar.rules.vocab_size

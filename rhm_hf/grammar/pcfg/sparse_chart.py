@@ -21,8 +21,7 @@ import math
 
 import numpy as np
 
-from ..sentences.philox import compiled
-from .chart_tables import Chart
+from ..sentences.philox import compiled, compiled_within
 
 
 TINY = 1e-290  # smaller products may have lost digits, or all of them, ..
@@ -34,38 +33,13 @@ COMPLETE, IMPOSSIBLE, FULL, FAINT = 0, 1, 2, 3  # how a sweep ended
 # Kernels of one file call each other only: numba's cache does not notice changes elsewhere.
 
 
-@compiled
-def new_chart(length, num_symbols, capacity):
-    """Space for sentences of up to `length` tokens, with `capacity` items and as many edges to begin with."""
-    return Chart(
-        np.zeros((length + 1, num_symbols)),
-        np.zeros((length + 1, num_symbols)),
-        np.zeros((length + 1, num_symbols)),
-        np.zeros((length + 1, num_symbols), np.int32),
-        np.zeros(length + 1, np.int64),
-        np.zeros((length + 1) * (length + 2) // 2 + 1, np.int64),
-        np.zeros(capacity, np.int32),
-        np.zeros(capacity, np.int32),
-        np.zeros(capacity),
-        np.zeros((length + 1, num_symbols), np.int64),
-        np.zeros(capacity, np.int64),
-        np.zeros(capacity, np.int32),
-        np.zeros(capacity, np.int32),
-        np.zeros(capacity),
-        np.zeros(capacity, np.int64),
-        np.zeros(capacity, np.int32),
-        np.zeros(length + 1),
-        np.zeros(3, np.int64),
-    )
-
-
-@compiled
+@compiled_within
 def times(a, b, kind):
     """The product of two numbers of a kind."""
     return a * b if kind == 0 else a + b
 
 
-@compiled
+@compiled_within
 def plus(a, b, kind):
     """The sum of two numbers of a kind."""
     if kind == 0:
@@ -76,7 +50,7 @@ def plus(a, b, kind):
     return high + math.log1p(math.exp(low - high))
 
 
-@compiled
+@compiled_within
 def add(chart, position, symbol, value, zero, kind):
     """Adds to the sum of a start and a symbol, and notes which sums are no longer zero."""
     if chart.sums[position, symbol] == zero:
@@ -87,7 +61,7 @@ def add(chart, position, symbol, value, zero, kind):
         chart.sums[position, symbol] = plus(chart.sums[position, symbol], value, kind)
 
 
-@compiled
+@compiled_within
 def token_items(tables, kind, token, evidence, j, chart, zero):
     """Adds what token j writes, given its scale, to the sums of the cell j .. j + 1."""
     hard, scale = evidence.shape[0] == 0, chart.scales[j]
@@ -102,7 +76,7 @@ def token_items(tables, kind, token, evidence, j, chart, zero):
                 add(chart, j, a, times(tables.lexical_weights[e], weight, kind), zero, kind)
 
 
-@compiled
+@compiled_within
 def close_cell(tables, kind, k, j, chart, num_items, zero):
     """Makes items of the sums of the cell k .. j, through chains of units; returns the number of items then.
 
@@ -132,7 +106,7 @@ def close_cell(tables, kind, k, j, chart, num_items, zero):
     return num_items
 
 
-@compiled
+@compiled_within
 def meet(kind, first, last, k, chart, zero):
     """Adds what items that start at k make of the edges that wait for them there; returns how many were tiny."""
     tiny = 0
@@ -147,7 +121,7 @@ def meet(kind, first, last, k, chart, zero):
     return tiny
 
 
-@compiled
+@compiled_within
 def wait(tables, kind, first, last, j, chart, num_edges, zero):
     """Makes the edges at j of the items that end there; returns their number, -1 without room, and tiny ones."""
     tiny = 0
@@ -174,7 +148,7 @@ def wait(tables, kind, first, last, j, chart, num_edges, zero):
     return num_edges, tiny
 
 
-@compiled
+@compiled_within
 def begin(tables, kind, j, chart, zero):
     """O of position j from O_direct; returns how many products were tiny."""
     tiny = 0
@@ -188,7 +162,7 @@ def begin(tables, kind, j, chart, zero):
     return tiny
 
 
-@compiled
+@compiled_within
 def scale_of(tables, kind, token, evidence, j, chart, zero):
     """P(x_j | x_<j), or the probability of the evidence there."""
     hard, scale = evidence.shape[0] == 0, zero
@@ -200,7 +174,7 @@ def scale_of(tables, kind, token, evidence, j, chart, zero):
     return scale
 
 
-@compiled
+@compiled_within
 def write_law(tables, kind, j, end, chart, laws, zero):
     """Writes the law of token j, normalised, the last column END."""
     v, total = tables.vocab_size, 0.0
@@ -221,7 +195,7 @@ def write_law(tables, kind, j, end, chart, laws, zero):
         law[x] /= total
 
 
-@compiled
+@compiled_within
 def sweep(tables, kind, tokens, evidence, length, chart, laws, logs):
     """Fills the chart of one sentence.
 
@@ -291,25 +265,29 @@ def sweep(tables, kind, tokens, evidence, length, chart, laws, logs):
 
 
 @compiled
-def sweep_rows(tables, kind, tokens, lengths, chart, laws, valid, logs, states):
-    """[`sweep`] over rows: tokens `(n, t)`, laws `(n, positions, v + 1)`, valid `(n, positions)`, logs `(n, 2)`.
+def sweep_rows(tables, kind, tokens, evidence, lengths, chart, laws, valid, logs, states, start):
+    """[`sweep`] over rows, from row `start` on.
 
-    Of a row are read as many tokens as `lengths` says; `positions` is at most one more than the longest of them. Rows
-    whose `states` are COMPLETE already are left alone; the others get theirs.
+    Args:
+        tokens (int64 array): `(n, t)`; of a row are read as many tokens as `lengths` says.
+        evidence (float array): `(n, t, v)`, or `(0, 0, 0)` where tokens are read.
+        lengths (int64 array): `(n,)`.
+        laws (float array): `(n, positions, v + 1)`; positions are at most one more than the longest row.
+        valid (bool array): `(n, positions)`: filled with where there is a law.
+        logs (float array): `(n, 2)`.
+        states (int64 array): `(n,)`: filled with how each row ended.
+
+    Returns:
+        The first row that the chart is too small for, or n.
     """
-    nothing = np.zeros((0, 0))
-    for i in range(tokens.shape[0]):
-        if states[i] == COMPLETE:
-            continue
+    given = np.zeros((0, 0))
+    for i in range(start, tokens.shape[0]):
         positions = min(laws.shape[1], lengths[i] + 1)
-        states[i] = FULL
-        while states[i] == FULL:
-            states[i] = sweep(tables, kind, tokens[i], nothing, lengths[i], chart, laws[i, :positions], logs[i])
-            if states[i] == FULL:
-                chart = new_chart(
-                    chart.begun.shape[0] - 1,
-                    chart.begun.shape[1],
-                    2 * (chart.item_symbols.shape[0] + chart.begun.shape[1]),
-                )
+        if evidence.shape[0] > 0:
+            given = evidence[i]
+        states[i] = sweep(tables, kind, tokens[i], given, lengths[i], chart, laws[i, :positions], logs[i])
+        if states[i] == FULL:
+            return i
         for j in range(valid.shape[1]):
             valid[i, j] = j < positions and j <= chart.sizes[2] and states[i] != FAINT
+    return tokens.shape[0]

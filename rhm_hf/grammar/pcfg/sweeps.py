@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .binary_rules import BinaryGrammar
-from .chart_tables import LOGS, PROBS, Tables, tables_of
+from .chart_tables import LOGS, PROBS, Chart, Tables, larger, new_chart, tables_of
 
 
 CAPACITY = 2**14  # items and edges that a chart has room for to begin with
@@ -43,7 +43,7 @@ class Sweeps:
             one chart: 16 bytes for each item, 36 for each edge, 8 for each of n (n + 1) / 2 cells of n tokens, and
             36 (n + 1) for each symbol.
         """
-        from .sparse_chart import FAINT, new_chart, sweep_rows
+        from .sparse_chart import FAINT
 
         outcomes = self.grammar.rules.vocab_size + 1
         laws = np.full((len(tokens), positions, outcomes), 1 / outcomes)
@@ -52,13 +52,31 @@ class Sweeps:
         tokens = np.ascontiguousarray(tokens, dtype=np.int64)
         lengths = np.ascontiguousarray(lengths, dtype=np.int64)
         chart = new_chart(int(lengths.max(initial=0)), self.grammar.num_symbols, CAPACITY)
-        sweep_rows(self.tables(PROBS), PROBS, tokens, lengths, chart, laws, valid, logs, states)
+        nothing = np.zeros((0, 0, 0))
+        chart = self._sweep(PROBS, tokens, nothing, lengths, chart, laws, valid, logs, states)
         if (faint := states == FAINT).any():
             some = [array[faint] for array in (tokens, lengths, laws, valid, logs)]
-            sweep_rows(self.tables(LOGS), LOGS, *some[:2], chart, *some[2:], np.full(len(some[0]), FAINT))
+            self._sweep(LOGS, some[0], nothing, some[1], chart, *some[2:], np.full(len(some[0]), FAINT))
             laws[faint], valid[faint], logs[faint] = some[2:]
         laws[~valid] = 1 / outcomes
         return laws, valid, logs
+
+    def _sweep(
+        self,
+        kind: int,
+        tokens: np.ndarray,
+        evidence: np.ndarray,
+        lengths: np.ndarray,
+        chart: Chart,
+        *filled: np.ndarray,
+    ) -> Chart:
+        """Fills laws, valid, logs and states of all rows; returns the chart, with room for the largest of them."""
+        from .sparse_chart import sweep_rows
+
+        row, tables = 0, self.tables(kind)
+        while (row := sweep_rows(tables, kind, tokens, evidence, lengths, chart, *filled, row)) < len(tokens):
+            chart = larger(chart)
+        return chart
 
     def chart(
         self, tokens: np.ndarray, evidence: np.ndarray | None = None, kind: int | None = None
@@ -73,22 +91,18 @@ class Sweeps:
         Returns:
             The kind of its numbers, the chart, and the log probabilities of the whole and of END after it.
         """
-        from .sparse_chart import FAINT, FULL, new_chart, sweep
+        from .sparse_chart import FAINT
 
         v, length = self.grammar.rules.vocab_size, len(tokens if evidence is None else evidence)
-        tokens = np.ascontiguousarray(tokens, dtype=np.int64)
-        laws, logs, capacity = np.zeros((0, v + 1)), np.zeros(2), CAPACITY
-        trying = PROBS if kind is None else kind
-        while True:
-            given = np.zeros((0, 0))
+        tokens, lengths = np.ascontiguousarray(tokens, dtype=np.int64)[None], np.array([length])
+        chart, given = new_chart(length, self.grammar.num_symbols, CAPACITY), np.zeros((0, 0, 0))
+        no_laws, logs = (np.zeros((1, 0, v + 1)), np.zeros((1, 0), dtype=bool)), np.zeros((1, 2))
+        states = np.full(1, FAINT)
+        for trying in (PROBS, LOGS) if kind is None else (kind,):
             if evidence is not None:
                 with np.errstate(divide="ignore"):
-                    given = np.array(evidence if trying == PROBS else np.log(evidence), dtype=np.float64)
-            chart = new_chart(length, self.grammar.num_symbols, capacity)
-            state = sweep(self.tables(trying), trying, tokens, given, length, chart, laws, logs)
-            if state == FULL:
-                capacity = 2 * (capacity + self.grammar.num_symbols)
-            elif state == FAINT and trying == PROBS:
-                trying = LOGS
-            else:
-                return trying, chart, logs
+                    given = np.array(evidence if trying == PROBS else np.log(evidence), dtype=np.float64)[None]
+            chart = self._sweep(trying, tokens, given, lengths, chart, *no_laws, logs, states)
+            if states[0] != FAINT:
+                break
+        return trying, chart, logs[0]

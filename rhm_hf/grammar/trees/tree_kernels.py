@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..sentences.philox import compiled, multiply, philox, pick
+from ..sentences.philox import compiled, compiled_within, multiply, philox, pick
 
 
 @compiled
@@ -88,7 +88,7 @@ def draw_trees(
     return flat[:used], lengths, sizes, arities[:used_arities]
 
 
-@compiled
+@compiled_within
 def grown(array, size):
     """A copy with room for `size` entries and as many again."""
     larger = np.empty(2 * size, array.dtype)

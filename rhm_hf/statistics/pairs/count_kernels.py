@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...grammar.sentences.philox import compiled
+from ...grammar.sentences.philox import compiled, compiled_within
 
 
 @compiled
@@ -36,7 +36,7 @@ def count_pairs(left, right, starts, segments, distance, only_last, num_right, t
         scratch[:] = 0
 
 
-@compiled
+@compiled_within
 def _count_segment(left, right, starts, document, first, last, distance, only_last, num_right, t0, t1, t2, t3):
     """Successive pairs go to the four tables in turn: an increment then need not wait until the one before it is
     stored, which on many processors it does where a pair repeats."""

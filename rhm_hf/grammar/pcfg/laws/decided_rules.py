@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...sentences.philox import compiled
+from ...sentences.philox import compiled, compiled_within
 from ..binary_rules import BinaryGrammar
 from ..chart_tables import PROBS
 from .pcfg_inputs import checked_rows
@@ -153,7 +153,7 @@ def _inside(kind, read, chart, waited, last, starts, lefts, logs, slots, openers
                 e = chart.edge_nexts[e]
 
 
-@compiled
+@compiled_within
 def _share(kind, a, b):
     """The product of two numbers of a kind, as a probability."""
     return a * b if kind == 0 else np.exp(a + b)
