@@ -5,12 +5,14 @@ import math
 import time
 
 import pytest
+from forked import Python
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_training
 
 
-def test_it_measures_everything_and_writes_what_it_prints(tmp_path, capsys):
+def test_it_measures_everything_and_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     path = tmp_path / "gpu.json"
+    monkeypatch.setattr(gpu_training.subprocess, "Popen", Python)
     assert gpu.main(["--tiny", "--no-tests", "--device", "cpu", "--output", str(path), "--limit", "3600"]) == 0
     written = json.loads(path.read_text())
     assert "NO GPU" in written["device"]
