@@ -1,5 +1,6 @@
 """Settings of every test: no network, one thread where the order of sums must be fixed, small grammars to share."""
 
+import gc
 import os
 
 
@@ -23,6 +24,17 @@ torch.set_num_threads(1)  # sums in a fixed order; and small tensors gain nothin
 def pytest_collection_modifyitems(items):
     """The order of files, not within them."""
     items.sort(key=lambda item: LONG.index(item.path.parent.name) if item.path.parent.name in LONG else len(LONG))
+
+
+def pytest_sessionstart():
+    """Until all is imported: what is imported stays, half a million objects."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """No collection of garbage looks at what has been imported again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(params=["v4-m2-s2-L2", "v3-m2-s3-L2", "v5-m3-s2-L2-c3", "v4-m3-s2-L2-zipf0.7@1", "skewed"])

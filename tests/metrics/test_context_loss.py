@@ -7,6 +7,7 @@ import pydoc_data.topics
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import isotonic_regression
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -25,6 +26,7 @@ from rhm_hf.inference import position_entropies
 from rhm_hf.metrics.context_loss import fit_decay, log_spaced, loss_by_context, saturation
 from rhm_hf.metrics.context_loss import reader as reader_module
 from rhm_hf.metrics.context_loss.reader import Reader
+from rhm_hf.metrics.context_loss.saturation import _places
 
 
 SYMBOLS, BOS = 3, 3
@@ -796,3 +798,22 @@ def test_a_training_model_stays_in_training_mode():
     model = gpt2().train()
     loss_by_context(model, TOKENS, max_context=4, num_windows=2)
     assert model.training
+
+
+@pytest.mark.parametrize(("tolerance", "relative"), [(0.01, False), (0.05, True), (1.0, True)])
+def test_places_are_those_of_the_isotonic_fit(tolerance, relative):
+    rng = np.random.default_rng(0)
+    for num_lengths in (1, 2, 3, 8, 33):
+        noise = rng.choice([1e-3, 0.03, 1.0], size=(200, 1)) * rng.normal(size=(200, num_lengths))
+        losses = 2 + np.exp(-rng.random((200, 1)) * np.arange(num_lengths)) + noise
+        fitted = np.stack([isotonic_regression(row, increasing=False).x for row in losses])
+        fall = fitted - fitted[:, -1:]
+        eps = tolerance * fall[:, :1] if relative else tolerance
+        assert _places(losses, tolerance, relative).tolist() == np.argmax(fall <= eps, 1).tolist()
+
+
+def test_places_of_losses_that_are_equal():
+    """Sums that are equal but for rounding are: a loss is within eps of the last if it is exactly eps above it."""
+    losses = np.array([[0.3, 0.1, 0.2, 0.1, 0.2, 0.1, 0.2], [2.0, 1.3, 0.8, 0.2, 0.1, 0.0, 0.0], [0.1] * 7])
+    assert _places(losses, 0.0, False).tolist() == [1, 5, 0]
+    assert _places(losses, 0.1, True).tolist() == [1, 3, 0]  # 0.2 = 0.1 of the whole fall of 2

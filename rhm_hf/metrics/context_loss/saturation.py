@@ -99,12 +99,7 @@ def saturation(
         return Saturation(None, None, "infinite", None)
     last, whole = len(lengths) - 1, sums.sum(0) / counts.sum()
 
-    def place(losses: np.ndarray) -> int:
-        fitted = _never_rising(losses)
-        fall = fitted - fitted[-1]
-        return int(np.argmax(fall <= (tolerance * fall[0] if relative else tolerance)))
-
-    best = place(whole)
+    best = int(_places(whole[None], tolerance, relative)[0])
     if len(sums) < FEWEST_ROWS:
         return Saturation(int(lengths[best]), None, "rows", None)
     eps = tolerance * max(whole[0] - whole[-1], 0) if relative else tolerance
@@ -117,7 +112,7 @@ def saturation(
 
     def ends(times: float) -> tuple[int, int]:
         """The interval with so many times as many windows."""
-        places = [place(whole + (losses - whole) * widening / np.sqrt(times)) for losses in resampled]
+        places = _places(whole + (resampled - whole) * widening / np.sqrt(times), tolerance, relative)
         low, high = (int(np.quantile(places, q, method=m)) for q, m in ((0.025, "lower"), (0.975, "higher")))
         return min(low, best), max(high, best)
 
@@ -135,11 +130,26 @@ def saturation(
     return Saturation(int(lengths[best]), interval, "context" if windows is None else "undecided", windows)
 
 
-def _never_rising(losses: np.ndarray) -> np.ndarray:
-    """The nearest losses that do not rise with n."""
-    from scipy.optimize import isotonic_regression  # here: it takes a second to import
+def _places(losses: np.ndarray, tolerance: float, relative: bool) -> np.ndarray:
+    """Where the nearest losses that do not rise with n are first within eps of their last, of all rows at once.
 
-    return isotonic_regression(losses, increasing=False).x
+    The fit f of isotonic regression itself is not needed. Its ends are a smallest and a largest mean,
+    f(N) = min_a mean(L_a..L_N) and f(0) = max_b mean(L_0..L_b); and it is above a level c at the first k places, k the
+    smallest of those with the largest sum_(n < k) (L_n - c) (Robertson, Wright and Dykstra 1988, section 1.4).
+
+    Args:
+        losses (`np.ndarray`): `(rows, lengths)`.
+        tolerance (`float`): eps, nats; or
+        relative (`bool`): a share of f(0) - f(N).
+    """
+    sizes = np.arange(1, losses.shape[1] + 1)
+    end = (losses[:, ::-1].cumsum(1) / sizes).min(1)
+    fall = (losses.cumsum(1) / sizes).max(1) - end
+    level = end + (tolerance * fall if relative else tolerance)
+    sums = np.zeros(losses.shape)
+    np.cumsum((losses - level[:, None])[:, :-1], 1, out=sums[:, 1:])
+    rounding = 1e-13 * np.abs(losses).sum(1, keepdims=True)  # of sums that are equal
+    return np.argmax(sums >= sums.max(1, keepdims=True) - rounding, 1)
 
 
 def _rises(sums: np.ndarray, counts: np.ndarray, eps: float) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from ...checks import check_number, checked
 from ..intervals import check_confidence, student
 from .correlations import TokenCorrelations
-from .pair_laws import BlockTable, PairLaw, leaving_one_out
+from .pair_laws import BlockTable, PairLaw
 from .products import MIN_BLOCKS, Products
 
 
@@ -133,10 +133,10 @@ def _half_products(tables: tuple[BlockTable, BlockTable]) -> tuple[Products, np.
     pattern = _union(tables)
     weighted = [(table, weights, _places(table, pattern)) for table in tables for weights in table.halves]
     left_out = [
-        [_law(table, kept, pattern, places) for kept in leaving_one_out(weights)]
+        [_spread(law, pattern, places, table.num_right) for law in table.left_out(weights)]
         for table, weights, places in weighted
     ]
-    parts = [_law(table, weights, pattern, places) for table, weights, places in weighted]
+    parts = [_spread(table.law(weights), pattern, places, table.num_right) for table, weights, places in weighted]
     return Products(parts, left_out), np.array([part.num_pairs / len(part.left) for part in parts])
 
 
@@ -207,11 +207,10 @@ def _places(table: BlockTable, pattern: np.ndarray | None) -> np.ndarray | None:
     return np.searchsorted(pattern, table.pattern[0] * table.num_right + table.pattern[1])
 
 
-def _law(table: BlockTable, weights: np.ndarray, pattern: np.ndarray | None, places: np.ndarray | None) -> PairLaw:
-    """The law of weighted blocks; a sparse one with an entry for each of `pattern`."""
-    law = table.law(weights)
+def _spread(law: PairLaw, pattern: np.ndarray | None, places: np.ndarray | None, num_right: int) -> PairLaw:
+    """A law, if it is sparse with an entry for each of `pattern`."""
     if pattern is None:
         return law
     values = np.zeros(len(pattern))
     values[places] = law.values
-    return PairLaw(values, law.left, law.right, law.num_pairs, *np.divmod(pattern, table.num_right))
+    return PairLaw(values, law.left, law.right, law.num_pairs, *np.divmod(pattern, num_right))

@@ -25,7 +25,7 @@ from .decay import (
     power_law,
 )
 from .pair_counts import PairCounts
-from .pair_laws import BlockTable, PairLaw, jackknife_variance, leaving_one_out
+from .pair_laws import BlockTable, PairLaw, jackknife_variance
 from .products import MIN_BLOCKS, distinct_rows_square, half_products
 from .token_inputs import count_tokens, drawn_from
 
@@ -127,7 +127,7 @@ class TokenCorrelations:
             return 0.0
         if len(table.occupied) < MIN_BLOCKS:
             return np.inf
-        correlations = [table.law(kept).correlation for kept in leaving_one_out(table.halves.sum(0))]
+        correlations = [law.correlation for law in table.left_out(table.halves.sum(0))]
         return float(np.sqrt(jackknife_variance(correlations) * self.unseen))
 
     @property

@@ -7,6 +7,9 @@ from functools import cached_property
 import numpy as np
 
 
+CHUNK_ENTRIES = 2**20  # of dense laws that are made at a time
+
+
 @dataclass(frozen=True)
 class PairLaw:
     """The law J of pairs (left, right), and what independent pairs would have: the mean of K products p_k q_k^T.
@@ -146,14 +149,6 @@ class PairLaw:
         return float(information - bias)
 
 
-def leaving_one_out(weights: np.ndarray) -> Iterator[np.ndarray]:
-    """The same weights of blocks without each of those that have any, in turn."""
-    for block in np.flatnonzero(weights):
-        kept = weights.copy()
-        kept[block] = 0
-        yield kept
-
-
 def jackknife_variance(left_out: Sequence[float]) -> float:
     """Of an estimate, from its values with one block left out at a time."""
     return (len(left_out) - 1) * float(np.var(left_out))
@@ -220,6 +215,22 @@ class BlockTable:
         values = self._weighted(weights)
         values = values.reshape(shape) if self.pattern is None else values
         return PairLaw.of(values / num_pairs, num_pairs, self._marginals(weights), self.pattern, shape)
+
+    def left_out(self, weights: np.ndarray) -> Iterator[PairLaw]:
+        """The laws of the same sum without each of the blocks that have a weight, in turn."""
+        blocks = np.flatnonzero(weights)
+        if self.pattern is not None or self.positions is not None:
+            for block in blocks:
+                kept = weights.copy()
+                kept[block] = 0
+                yield self.law(kept)
+            return
+        whole, num_pairs = self._weighted(weights), float(weights @ self.pairs_per_block)
+        for part in np.array_split(blocks, -(-len(blocks) * len(whole) // CHUNK_ENTRIES)):  # many small laws at once
+            pairs = num_pairs - weights[part] * self.pairs_per_block[part]
+            values = whole - weights[part, None] * self._counts[part]
+            values = (values / pairs[:, None]).reshape(len(part), self.num_left, self.num_right)
+            yield from map(PairLaw, values, values.sum(2)[:, None], values.sum(1)[:, None], pairs.tolist())
 
     def _weighted(self, weights: np.ndarray) -> np.ndarray:
         """The weighted sum of the blocks, from an earlier one that differs in few blocks.

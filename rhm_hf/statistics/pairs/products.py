@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .pair_laws import BlockTable, PairLaw, leaving_one_out
+from .pair_laws import BlockTable, PairLaw
 
 
 MIN_BLOCKS = 4  # two a half, for a jackknife of each
@@ -32,7 +32,15 @@ class LawStack:
         self.scale: np.ndarray = np.array([law.unbiased for law in laws])
         self._kept: tuple[np.ndarray, np.ndarray] | None = None
         if not laws[0].is_sparse:
-            self.connected: np.ndarray = np.stack([law.connected.ravel() for law in laws])
+            self.connected: np.ndarray = self._connected().reshape(len(laws), -1)
+
+    def _connected(self) -> np.ndarray:
+        """C of dense laws, `(laws, left, right)`."""
+        if len(self.laws[0].left) > 1:
+            return np.stack([law.connected for law in self.laws])
+        return np.stack([law.values for law in self.laws]) - self._marginals("left")[:, 0, :, None] * self._marginals(
+            "right"
+        )
 
     def products_with(self, other: "LawStack") -> np.ndarray:
         """<C_i, C'_j> of both stacks, unbiased, `(laws, other laws)`; see [`PairLaw.inner`]."""
@@ -180,7 +188,7 @@ def half_products(table: BlockTable) -> ProductSum | None:
     if len(table.occupied) < MIN_BLOCKS:
         value = laws[0].inner(laws[1]) * laws[0].unbiased * laws[1].unbiased
         return ProductSum(value, np.empty(0), np.empty((0, 0)), [])
-    left_out = [[table.law(kept) for kept in leaving_one_out(weights)] for weights in halves]
+    left_out = [list(table.left_out(weights)) for weights in halves]
     return Products(laws, left_out).sum(np.ones((2, 2)))
 
 
