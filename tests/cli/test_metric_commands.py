@@ -85,12 +85,12 @@ def test_kl_of_two_models_is_paired(rhm):
     sampled = found(rhm(*words))
     laws = [RHMForCausalLM.from_grammar(grammar, context_length=n) for n in (3, 2)]
     rows = grammar.sample(1024, seed=0, split="evaluation", sampling="iid").astype(np.int64)
-    by_row = np.array([[kl_divergence(law, grammar, row[None])["kl"] for law in laws] for row in rows[:60]])
+    by_row = np.array([[kl_divergence(law, grammar, row[None])["kl"] for law in laws] for row in rows[:40]])
     assert sampled["difference"] == pytest.approx(
         kl_divergence(laws[1], grammar, rows)["kl"] - kl_divergence(laws[0], grammar, rows)["kl"], abs=1e-12
     )
     spread = np.diff(by_row, axis=1).std() / np.sqrt(1024)
-    assert sampled["difference_stderr"] == pytest.approx(spread, rel=0.4)  # 64 blocks: 9 %; 60 rows: 9 %
+    assert sampled["difference_stderr"] == pytest.approx(spread, rel=0.4)  # 64 blocks: 9 %; 40 rows: 11 %
 
 
 def test_arguments_of_the_function(rhm):

@@ -50,7 +50,7 @@ def test_text_of_an_n_gram_model_agrees_up_to_its_memory(corpus, order):
         model=model,
         prompt_length=order - 1,
         num_tokens=2**16,
-        length=64,
+        length=32,
         distances=range(1, 9),
         loss_context=False,
     )
