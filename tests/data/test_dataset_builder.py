@@ -19,6 +19,7 @@ from datasets import (
     load_dataset,
     load_dataset_builder,
 )
+from forked import Python
 from small_grammars import skewed_grammar
 
 import rhm_hf
@@ -158,16 +159,10 @@ def test_processes_make_the_same_rows(large, method, name, tmp_path):
     wanted = LARGE | {"name": name}
     expected = large if wanted == LARGE else load(tmp_path, **wanted)
     (tmp_path / "script.py").write_text(PROCESSES)
-    done = subprocess.run(
-        [sys.executable, "script.py", method, repr(wanted)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert done.returncode == 0, done.stderr
+    with Python([sys.executable, "script.py", method, repr(wanted)], cwd=tmp_path, text=True) as process:
+        said = process.stdout.read()
     checksums = [checksum(expected["train"]), checksum(expected["train"], "level_2")]
-    assert done.stdout.split() == [*checksums, "2"]
+    assert said.split() == [*checksums, "2"]
 
 
 def test_streaming_gives_the_same_rows(large, tmp_path):

@@ -1,14 +1,14 @@
 """`--import` of a module with a model, a task and a family of its own: the same run in every executor."""
 
 import os
-import subprocess
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from forked import ForkedZygote
+from forked import ForkedZygote, Python
 
 from rhm_hf.cli import main
 from rhm_hf.grammar import registry
@@ -112,7 +112,9 @@ def test_models_tasks_and_families_in_worker_processes_and_printed_commands(outs
     printing += ["--executor", "print", "--model_seed", "1"]
     assert main(printing) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    subprocess.run(line, shell=True, check=True, capture_output=True)
+    with Python(shlex.split(line)) as process:
+        process.stdout.read()
+    assert process.poll() == 0
     assert main(printing) == 0
     second = [row[1:] for row in expected if row[0] == "model_seed-1"]
     assert [row[1:] for row in rows_of(outside / "printed")] == second
