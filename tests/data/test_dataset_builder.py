@@ -159,7 +159,9 @@ def test_processes_make_the_same_rows(large, method, name, tmp_path):
     wanted = LARGE | {"name": name}
     expected = large if wanted == LARGE else load(tmp_path, **wanted)
     (tmp_path / "script.py").write_text(PROCESSES)
-    with Python([sys.executable, "script.py", method, repr(wanted)], cwd=tmp_path, text=True) as process:
+    command, options = [sys.executable, "script.py", method, repr(wanted)], {"cwd": tmp_path, "text": True}
+    options |= {"stdout": subprocess.PIPE, "env": os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}}
+    with (Python if method == "fork" else subprocess.Popen)(command, **options) as process:
         said = process.stdout.read()
     checksums = [checksum(expected["train"]), checksum(expected["train"], "level_2")]
     assert said.split() == [*checksums, "2"]
