@@ -33,7 +33,7 @@ def _example() -> dict:
     torch.manual_seed(0)
     sizes = {"n_positions": 400, "n_embd": 8, "n_layer": 1, "n_head": 1}
     model = GPT2LMHeadModel(GPT2Config(vocab_size=7, bos_token_id=4, eos_token_id=4, **sizes))
-    return in_context_kl(model, rhm_hf.Grammar.from_name(NAME), num_grammars=32, num_prompts=2, num_mappings=1)
+    return in_context_kl(model, rhm_hf.Grammar.from_name(NAME), num_grammars=32, num_prompts=8, num_mappings=1)
 
 
 def _table() -> str:

@@ -19,6 +19,7 @@ from .grammar.laws.inputs import checked_dtype
 __all__ = [
     "block_posteriors",
     "causal_posteriors",
+    "last_token_plateaus",
     "log_prob",
     "most_probable_parse",
     "next_token_log_probs",
@@ -296,7 +297,7 @@ def plateau(grammar: Source, level: int) -> float:
     By the chain rule this is the mean entropy of a block over its length; as rules are unambiguous, a block's entropy
     is that of its root plus the expected entropies of the rules below. Level 0: the mean entropy of a token; level L:
     the entropy of a sentence over d. These are the plateaus of a model that learns level after level and predicts all
-    positions; those of last-token training are the last entries of [`position_entropies`].
+    positions; those of last-token training are [`last_token_plateaus`].
 
     Args:
         grammar ([`~rhm_hf.grammar.FixedTree`]): any; root law, rule probabilities and marginal laws need not be
@@ -328,6 +329,22 @@ def position_entropies(grammar: Source, level: int) -> torch.Tensor:
         `ValueError`: where the contexts are too many to enumerate.
     """
     return grammar.laws.position_entropies(_level(grammar, level))
+
+
+@checked
+def last_token_plateaus(grammar: Source) -> list[float]:
+    """H(x_d | the tokens to its left in its own level-l block), l = 0..L: losses of who has learnt so many levels.
+
+    Args:
+        grammar ([`~rhm_hf.grammar.FixedTree`]): the source.
+
+    Returns:
+        `list[float]`: L + 1 entropies, nats; the last entries of [`position_entropies`].
+
+    Raises:
+        `ValueError`: where the contexts are too many to enumerate.
+    """
+    return [float(position_entropies(grammar, level)[-1]) for level in range(grammar.depth + 1)]
 
 
 def _level(grammar: Source, level: Any) -> int:

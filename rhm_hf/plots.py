@@ -14,7 +14,7 @@ import numpy as np
 from .checks import NonNegativeInt, Positive, PositiveInt, Range, checked
 from .ensembles import AT_LEAST, AT_MOST, averages, distinct, group, limited, scale, where
 from .grammar import Grammar
-from .inference import plateau, position_entropies
+from .inference import last_token_plateaus, plateau
 
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ def plateaus(grammar: Grammar) -> list[dict[str, Any]]:
     Raises:
         `ValueError`: where the grammar has too many contexts to enumerate.
     """
-    laws = [
-        (plateau(grammar, level), float(position_entropies(grammar, level)[-1])) for level in range(grammar.depth + 1)
-    ]
+    laws = [(plateau(grammar, level), last) for level, last in enumerate(last_token_plateaus(grammar))]
     rate, rate_last = laws[-1]
     return [
         {

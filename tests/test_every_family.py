@@ -29,6 +29,7 @@ from rhm_hf.diffusion import MaskedDiffusion, UniformDiffusion, forward_backward
 from rhm_hf.grammar import Grammar, NotSupported, Source, enumerate_sentences
 from rhm_hf.inference import (
     causal_posteriors,
+    last_token_plateaus,
     log_prob,
     most_probable_parse,
     next_token_probs,
@@ -167,7 +168,9 @@ def aligned_contexts(world, folder):
                 agree = (tokens[:, first:i] == row[first:i]).all(1)
                 exact = np.bincount(tokens[agree, i], probs[agree], source.vocab_size)
                 np.testing.assert_allclose(law[i], exact / exact.sum(), rtol=0, atol=1e-12)
-        assert plateau(source, level) == pytest.approx(float(position_entropies(source, level).mean()), abs=1e-12)
+        entropies = position_entropies(source, level)
+        assert plateau(source, level) == pytest.approx(float(entropies.mean()), abs=1e-12)
+        assert last_token_plateaus(source)[level] == float(entropies[-1])
 
 
 def windows(world, folder):

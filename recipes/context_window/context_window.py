@@ -16,7 +16,7 @@ import torch
 
 from rhm_hf import Grammar, NGramForCausalLM, theory
 from rhm_hf.ensembles import averages, distinct, ensemble, group, num_limited, scale, where
-from rhm_hf.inference import position_entropies
+from rhm_hf.inference import last_token_plateaus
 from rhm_hf.judging.bare import evaluating
 from rhm_hf.plots import INKS, colour, curve, finish, ink, level_line, note, sheet
 from rhm_hf.statistics import collapse_quality, fit_collapse, token_correlations
@@ -70,8 +70,7 @@ def described(run: KeptRun, found: dict) -> dict:
 def measure_grammar(tables: Tables, grammar: Grammar, rows: list[dict]) -> None:
     """The exact plateaus of one grammar, and n-grams of the same sentences judged in the same way."""
     names = {"data": grammar.name, "rules_seed": grammar.parameters.rules_seed}
-    for level in range(grammar.depth + 1):
-        exact = float(position_entropies(grammar, level)[-1])
+    for level, exact in enumerate(last_token_plateaus(grammar)):
         tables["plateaus"].append({**names, "t": grammar.block_length(level) - 1, "level": level, "loss": exact})
     for t in sorted({row["t"] for row in rows}):
         task = LastToken(grammar.vocab_size, grammar.sentence_length, grammar, "AutoModelForCausalLM", 2048, t)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from rhm_hf import Grammar, NGramForCausalLM, theory
 from rhm_hf.ensembles import averages, distinct, ensemble, group, marked_mean, scale, where
-from rhm_hf.inference import next_token_probs, position_entropies
+from rhm_hf.inference import last_token_plateaus, next_token_probs
 from rhm_hf.plots import INKS, MARKERS, bound_mark, curve, finish, level_line, note, sheet
 from rhm_hf.statistics import half_way_points, mean_half_way_points, synonym_exponent
 from rhm_hf.training.recipe import Tables, recipe_main
@@ -57,8 +57,7 @@ def measure(
     cases = [(name, seed) for name in grammars for seed in range(num_grammars)]
     for name, seed in tqdm(cases, unit="grammar", disable=not sys.stderr.isatty()):
         source, keys = Grammar.from_name(name, rules_seed=seed), {"data": name, "rules_seed": seed}
-        for level in range(2):
-            loss = float(position_entropies(source, level)[-1])
+        for level, loss in enumerate(last_token_plateaus(source)[:2]):
             plateaus.append(keys | {"level": level, "loss": loss, "theory": theory_of(source, 1)})
         fresh = source.sample(num_judged, split="evaluation", sampling="iid")
         law = next_token_probs(source, fresh)[:, -1]

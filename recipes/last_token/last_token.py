@@ -15,7 +15,7 @@ import numpy as np
 
 from rhm_hf import Grammar, HierarchicalNGramForCausalLM, NGramForCausalLM, theory
 from rhm_hf.ensembles import averages, distinct, ensemble, group, marked_mean, num_limited, scale, where
-from rhm_hf.inference import position_entropies
+from rhm_hf.inference import last_token_plateaus
 from rhm_hf.plots import INKS, MARKERS, curve, finish, level_line, note, sheet
 from rhm_hf.statistics import (
     half_way_points,
@@ -74,7 +74,7 @@ def main_data(best: list[dict]) -> str:
 
 def plateau_rows(grammar: Grammar) -> list[dict]:
     p = grammar.parameters
-    losses = [float(position_entropies(grammar, level)[-1]) for level in range(grammar.depth + 1)]
+    losses = last_token_plateaus(grammar)
     return [
         {
             "data": grammar.name,

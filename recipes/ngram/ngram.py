@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from rhm_hf import Grammar, theory
 from rhm_hf.ensembles import averages, marked, scale, where
-from rhm_hf.inference import next_token_probs, position_entropies
+from rhm_hf.inference import last_token_plateaus, next_token_probs
 from rhm_hf.models.ngram.counts import SmoothedLaws, count_contexts
 from rhm_hf.plots import curve, finish, level_line, note, place_line, sheet
 from rhm_hf.statistics import half_way_points, last_crossing, learn_latents, synonym_agreement
@@ -46,8 +46,7 @@ def measure(grammar: str, num_grammars: int, max_log2: int, num_judged: int) -> 
     tables: Tables = {"losses": [], "agreement": [], "plateaus": []}
     for seed in tqdm(range(num_grammars), unit="grammar", disable=not sys.stderr.isatty()):
         source = Grammar.from_name(grammar, rules_seed=seed)
-        for level in range(source.depth + 1):
-            loss = float(position_entropies(source, level)[-1])
+        for level, loss in enumerate(last_token_plateaus(source)):
             tables["plateaus"].append({"grammar": grammar, "rules_seed": seed, "level": level, "loss": loss})
         for size in (2**k for k in range(4, max_log2 + 1)):
             losses, agreements = measure_size(source, size, num_judged)

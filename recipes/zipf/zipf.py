@@ -18,7 +18,7 @@ import numpy as np
 
 from rhm_hf import Grammar, theory
 from rhm_hf.ensembles import distinct, ensemble, group, num_limited, scale, unconverged, where
-from rhm_hf.inference import position_entropies
+from rhm_hf.inference import last_token_plateaus
 from rhm_hf.plots import INKS, colour, curve, finish, note, sheet
 from rhm_hf.statistics import envelope_exponent
 from rhm_hf.training.recipe import Tables, classified, kept_runs, recipe_main
@@ -107,7 +107,7 @@ def next_rows(rows: list[dict], values: dict) -> list[dict]:
     found = []
     for run in kept_runs(rows, values):
         grammar = run.grammar()
-        losses = [float(position_entropies(grammar, level)[-1]) for level in range(grammar.depth + 1)]
+        losses = last_token_plateaus(grammar)
         plateaus = {f"plateau_{level}": loss - losses[-1] for level, loss in enumerate(losses[:-1])}
         found.append(run.row | {"zipf": zipf_of(run.row)} | plateaus)
     return found

@@ -24,7 +24,7 @@ def compiled(function: Any, **options: Any) -> Any:
 
 
 def compiled_within(function: Any) -> Any:
-    """A kernel that only kernels call: without a wrapper for Python it takes a third of the time to compile."""
+    """A kernel that only kernels call: without a wrapper for Python it takes half the time to compile."""
     return compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 

@@ -226,7 +226,7 @@ class BlockTable:
                 yield self.law(kept)
             return
         whole, num_pairs = self._weighted(weights), float(weights @ self.pairs_per_block)
-        for part in np.array_split(blocks, -(-len(blocks) * len(whole) // CHUNK_ENTRIES)):  # many small laws at once
+        for part in np.array_split(blocks, 1 + len(blocks) * len(whole) // CHUNK_ENTRIES):  # many small laws at once
             pairs = num_pairs - weights[part] * self.pairs_per_block[part]
             values = whole - weights[part, None] * self._counts[part]
             values = (values / pairs[:, None]).reshape(len(part), self.num_left, self.num_right)
