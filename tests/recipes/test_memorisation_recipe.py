@@ -14,7 +14,7 @@ MODULE = recipe("memorisation")
 
 @pytest.mark.usefixtures("dry_run")
 def test_tables_and_figure(tmp_path, monkeypatch):
-    grammar, sets = Grammar.from_name("v8-m2-s2-L4", rules_seed=1), {}
+    grammar = Grammar.from_name("v8-m2-s2-L4", rules_seed=1)
     real = MODULE.samples_of
 
     def samples(run, num):
@@ -22,8 +22,7 @@ def test_tables_and_figure(tmp_path, monkeypatch):
         assert found.shape == (num, 16)
         if (run["rules_seed"], run["num_train"]) != (1, 16):
             return found
-        sets["copied"] = grammar.sample(16, seed=run["sample_seed"])
-        return torch.from_numpy(sets["copied"].astype("int64"))  # its training set
+        return torch.from_numpy(grammar.sample(16, seed=run["sample_seed"]).astype("int64"))  # its training set
 
     monkeypatch.setattr(MODULE, "samples_of", samples)
     tables = dry_run(MODULE, tmp_path, config=RECIPES / "memorisation" / "cpu.yaml")

@@ -149,7 +149,10 @@ def test_the_example_of_contributing(tmp_path):
 def test_what_is_concluded_and_drawn_is_what_the_files_hold(tmp_path):
     """So that a picture drawn again from its tables is the same: types, missing values and all."""
     seen = []
-    rows = [{"run": "1e3", "P": 8, "loss": 0.1 + 0.2, "is_bound": True}, {"run": "b", "P": 9, "is_bound": False}]
+    rows = [
+        {"run": "1e3", "text": "1\n2", "P": 8, "loss": 0.1 + 0.2, "is_bound": True},
+        {"run": "b", "text": "", "P": 9, "is_bound": False},
+    ]
     parts = {"name": "example", "trains": False, "measure": lambda: {"runs": rows, "none": []}}
     parts["conclude"] = lambda tables: seen.append(tables) or {"counts": [{"rows": len(tables["runs"]), "fit": None}]}
     parts["draw"] = lambda tables, path: seen.append(tables)
