@@ -138,7 +138,8 @@ def growth(runs: list[dict]) -> list[dict]:
     """How half-way points grow with v where v = n_c = m: P ~ v^exponent, over grammars of three sizes or more.
 
     n_c m^L is v^(L+1), the number of all sentences v^(2^L) for s = 2. Grammars whose curve does not come down to half
-    of the chance error count with their largest P, as lower bounds (`num_beyond`).
+    of the chance error count with their largest P, as lower bounds (`num_beyond`); those whose curve begins below it
+    with their smallest (`num_before`).
     """
     points: dict[tuple, list] = {}
     for (_, data, _), mine in group(collapsing(runs), "variant", "data", "rules_seed").items():
@@ -146,11 +147,12 @@ def growth(runs: list[dict]) -> list[dict]:
         p = parameters(data)
         if p.vocab_size == p.num_classes == p.num_synonyms and len(sizes) > 1:
             half = last_crossing(sizes, errors, 0.5)
-            point = math.log(p.vocab_size), math.log(min(max(half, sizes[0]), sizes[-1])), half == math.inf
+            place = min(max(half, sizes[0]), sizes[-1])
+            point = math.log(p.vocab_size), math.log(place), half == 0, half == math.inf
             points.setdefault((mine[0]["model"], p.depth, p.tuple_size), []).append(point)
     rows = []
     for (model, depth, s), found in points.items():
-        x, y, beyond = (np.array(column) for column in zip(*found, strict=True))
+        x, y, before, beyond = (np.array(column) for column in zip(*found, strict=True))
         if len(set(x)) < 3 or len(x) < 4:
             continue
         (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
@@ -160,6 +162,7 @@ def growth(runs: list[dict]) -> list[dict]:
             "depth": depth,
             "sizes": len(set(x)),
             "grammars": len(x),
+            "num_before": int(before.sum()),
             "num_beyond": int(beyond.sum()),
         }
         row |= {"exponent": slope, "low": slope - margin, "high": slope + margin}
