@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from types import SimpleNamespace
 
 import pytest
 from forked import Python
@@ -12,7 +13,7 @@ from benchmarks import gpu, gpu_training
 
 def test_it_measures_everything_and_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     path = tmp_path / "gpu.json"
-    monkeypatch.setattr(gpu_training.subprocess, "Popen", Python)
+    monkeypatch.setattr(gpu_training, "subprocess", SimpleNamespace(Popen=Python, PIPE=None))  # workers are forks
     assert gpu.main(["--tiny", "--no-tests", "--device", "cpu", "--output", str(path), "--limit", "3600"]) == 0
     written = json.loads(path.read_text())
     assert "NO GPU" in written["device"]
