@@ -333,17 +333,7 @@ def position_entropies(grammar: Source, level: int) -> torch.Tensor:
 
 @checked
 def last_token_plateaus(grammar: Source) -> list[float]:
-    """H(x_d | the tokens to its left in its own level-l block), l = 0..L: losses of who has learnt so many levels.
-
-    Args:
-        grammar ([`~rhm_hf.grammar.FixedTree`]): the source.
-
-    Returns:
-        `list[float]`: L + 1 entropies, nats; the last entries of [`position_entropies`].
-
-    Raises:
-        `ValueError`: where the contexts are too many to enumerate.
-    """
+    """H(x_d | the tokens to its left in its own level-l block), l = 0..L, nats; see [`position_entropies`]."""
     return [float(position_entropies(grammar, level)[-1]) for level in range(grammar.depth + 1)]
 
 
