@@ -163,6 +163,7 @@ def test_processes_make_the_same_rows(large, method, name, tmp_path):
     options |= {"stdout": subprocess.PIPE, "env": os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}}
     with (Python if method == "fork" else subprocess.Popen)(command, **options) as process:
         said = process.stdout.read()
+    assert process.poll() == 0
     checksums = [checksum(expected["train"]), checksum(expected["train"], "level_2")]
     assert said.split() == [*checksums, "2"]
 

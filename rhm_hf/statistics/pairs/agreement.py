@@ -133,10 +133,9 @@ def _half_products(tables: tuple[BlockTable, BlockTable]) -> tuple[Products, np.
     pattern = _union(tables)
     weighted = [(table, weights, _places(table, pattern)) for table in tables for weights in table.halves]
     left_out = [
-        [_spread(law, pattern, places, table.num_right) for law in table.left_out(weights)]
-        for table, weights, places in weighted
+        [_spread(law, pattern, places) for law in table.left_out(weights)] for table, weights, places in weighted
     ]
-    parts = [_spread(table.law(weights), pattern, places, table.num_right) for table, weights, places in weighted]
+    parts = [_spread(table.law(weights), pattern, places) for table, weights, places in weighted]
     return Products(parts, left_out), np.array([part.num_pairs / len(part.left) for part in parts])
 
 
@@ -207,10 +206,10 @@ def _places(table: BlockTable, pattern: np.ndarray | None) -> np.ndarray | None:
     return np.searchsorted(pattern, table.pattern[0] * table.num_right + table.pattern[1])
 
 
-def _spread(law: PairLaw, pattern: np.ndarray | None, places: np.ndarray | None, num_right: int) -> PairLaw:
+def _spread(law: PairLaw, pattern: np.ndarray | None, places: np.ndarray | None) -> PairLaw:
     """A law, if it is sparse with an entry for each of `pattern`."""
     if pattern is None:
         return law
     values = np.zeros(len(pattern))
     values[places] = law.values
-    return PairLaw(values, law.left, law.right, law.num_pairs, *np.divmod(pattern, num_right))
+    return PairLaw(values, law.left, law.right, law.num_pairs, *np.divmod(pattern, law.right.shape[1]))

@@ -38,9 +38,8 @@ class LawStack:
         """C of dense laws, `(laws, left, right)`."""
         if len(self.laws[0].left) > 1:
             return np.stack([law.connected for law in self.laws])
-        return np.stack([law.values for law in self.laws]) - self._marginals("left")[:, 0, :, None] * self._marginals(
-            "right"
-        )
+        left, right = (self._marginals(side)[:, 0] for side in ("left", "right"))
+        return np.stack([law.values for law in self.laws]) - left[:, :, None] * right[:, None]
 
     def products_with(self, other: "LawStack") -> np.ndarray:
         """<C_i, C'_j> of both stacks, unbiased, `(laws, other laws)`; see [`PairLaw.inner`]."""
